@@ -1,0 +1,1 @@
+"""The engine: a master that schedules, workers that run jobs as child processes, and the operator's shell."""

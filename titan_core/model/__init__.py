@@ -1,0 +1,1 @@
+"""What the engine talks about: jobs, runs, attempts, workers, and the one table of job states."""

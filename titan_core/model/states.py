@@ -1,0 +1,67 @@
+"""The one table of job states: what moves a job from where to where.
+
+The diagram in ARCHITECTURE.md is drawn from TRANSITIONS; nothing else decides whether a move is legal.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+
+class JobState(str, Enum):
+    """Where a job is in its life. The last three are final."""
+
+    WAITING = "WAITING"
+    DELAYED = "DELAYED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    DEAD = "DEAD"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def final(self) -> bool:
+        return self in FINAL
+
+
+class Cause(str, Enum):
+    """Why a job moves."""
+
+    ACCEPTED = "accepted"
+    UNBLOCKED = "parents completed"
+    UNBLOCKED_LATER = "parents completed, delay begins"
+    DUE = "delay is over"
+    DISPATCHED = "leased to a worker"
+    SUCCEEDED = "attempt completed"
+    STOPPED = "service stopped on request"
+    RETRIED = "attempt failed, retry after backoff"
+    EXHAUSTED = "attempt failed, no retry left"
+    HANDED_BACK = "worker gave it back unharmed"
+    LOST = "worker died"
+    QUARANTINED = "too many workers died with it"
+    PARENT_ENDED = "a parent ended dead or cancelled"
+    CANCELLED = "cancelled"
+
+
+FINAL: Final = frozenset({JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED})
+
+TRANSITIONS: Final[dict[tuple[JobState, Cause], JobState]] = {
+    (JobState.WAITING, Cause.UNBLOCKED): JobState.PENDING,
+    (JobState.WAITING, Cause.UNBLOCKED_LATER): JobState.DELAYED,
+    (JobState.WAITING, Cause.PARENT_ENDED): JobState.DEAD,
+    (JobState.WAITING, Cause.CANCELLED): JobState.CANCELLED,
+    (JobState.DELAYED, Cause.DUE): JobState.PENDING,
+    (JobState.DELAYED, Cause.CANCELLED): JobState.CANCELLED,
+    (JobState.PENDING, Cause.DISPATCHED): JobState.RUNNING,
+    (JobState.PENDING, Cause.CANCELLED): JobState.CANCELLED,
+    (JobState.RUNNING, Cause.SUCCEEDED): JobState.COMPLETED,
+    (JobState.RUNNING, Cause.STOPPED): JobState.COMPLETED,
+    (JobState.RUNNING, Cause.RETRIED): JobState.DELAYED,
+    (JobState.RUNNING, Cause.EXHAUSTED): JobState.DEAD,
+    (JobState.RUNNING, Cause.HANDED_BACK): JobState.PENDING,
+    (JobState.RUNNING, Cause.LOST): JobState.PENDING,
+    (JobState.RUNNING, Cause.QUARANTINED): JobState.DEAD,
+    (JobState.RUNNING, Cause.CANCELLED): JobState.CANCELLED,
+}
+"""A job is accepted into WAITING, DELAYED or PENDING; every later move stands here, and no other is made."""

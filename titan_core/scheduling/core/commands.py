@@ -1,0 +1,115 @@
+"""What is to be done: everything the core can ask for. Imperative, frozen.
+
+``Record``s are made durable first, in order and together; only then are the other commands of the same event carried
+out, in order: that is what makes an acknowledgement worth something.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from titan_core.model.job import ExecutionRow, JobRow, RunRow
+from titan_sdk.messages import JobSpec, Lease
+
+# --- records: for the store ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InsertRun:
+    run: RunRow
+
+
+@dataclass(frozen=True, slots=True)
+class InsertJob:
+    """A new job: its spec, which never changes, and the first state of the rest."""
+
+    spec: JobSpec
+    row: JobRow
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateJob:
+    row: JobRow
+
+
+@dataclass(frozen=True, slots=True)
+class SaveExecution:
+    """Insert or replace the execution (row.key, row.attempt)."""
+
+    row: ExecutionRow
+
+
+@dataclass(frozen=True, slots=True)
+class KvPut:
+    key: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KvAddMember:
+    """The store's result for it is True when the member was not there before."""
+
+    key: str
+    member: str
+
+
+Record = InsertRun | InsertJob | UpdateJob | SaveExecution | KvPut | KvAddMember
+
+# --- effects: for the outbox --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchJob:
+    worker_id: str
+    lease: Lease
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class EndAttempt:
+    """Ask the worker to end an attempt's process tree."""
+
+    worker_id: str
+    lease: Lease
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecommissionWorker:
+    worker_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink:
+    """The worker was declared dead, or replaced: its old connection is of no use."""
+
+    worker_id: str
+    link: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunChanged:
+    """Someone may be waiting for this."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAlarm:
+    """Post TimePassed at this monotonic second; replaces the alarm set before."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """For whoever posted the event."""
+
+    value: Any
+
+
+Effect = DispatchJob | EndAttempt | DecommissionWorker | CloseLink | RunChanged | SetAlarm | Answer
+Command = Record | Effect

@@ -1,0 +1,165 @@
+"""What happened: everything the core can be told. Past tense, frozen; the facts come from the threads around it.
+
+Each event says what the core answers (the value of the ``Answer`` command), when it answers at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from titan_sdk.messages import JobSpec, Lease, Outcome
+
+
+class Instant(NamedTuple):
+    """A moment, as an argument: ``monotonic`` seconds for every duration, ``wall`` epoch ms for records alone."""
+
+    monotonic: float
+    wall: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunSubmitted:
+    """Answer: messages.Accepted. Raises SubmissionRefused or Conflict, and then nothing has changed.
+
+    ``parent`` is the key of the submitting job, or empty. The ids of the jobs are unique among active jobs unless the
+    idempotency key names a known run with the same jobs, which is then answered again.
+    """
+
+    run_id: str
+    name: str
+    jobs: tuple[JobSpec, ...]
+    idempotency_key: str = ""
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """``id`` as a person wrote it (job, key or run). Answer: list of the keys that were not final yet.
+
+    Raises NotFound. A running job stays RUNNING until its worker says that the process tree is gone.
+    """
+
+    id: str
+    reason: str = "cancelled on request"
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Like CancelRequested, but a running service that is stopped has done its work and ends COMPLETED."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """The moment asked for with SetAlarm has come (or may have; early and repeated ones do no harm)."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRegistered:
+    """Answer: tuple of the leases in ``holding`` that are stale.
+
+    ``link`` identifies the connection, so that the end of an older one is told apart. With the boot_id we know, leases that
+    the worker does not hold never arrived: they go back to the queue uncharged. With another boot_id, its process died with
+    them: they count as losses. ``holding`` None (classic workers cannot say): leases stay, the capability is added, and
+    permanent never turns back into ephemeral.
+    """
+
+    worker_id: str
+    boot_id: str
+    link: int
+    host: str
+    port: int
+    capabilities: frozenset[str]
+    slots: int
+    permanent: bool
+    classic: bool = False
+    holding: tuple[Lease, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkBroken:
+    """A worker's connection ended. Nothing is dispatched to it until it registers again or is declared dead."""
+
+    worker_id: str
+    link: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSilent:
+    """A worker gave no sign of life for a whole lease (or grace): it is DEAD, its jobs go back to the queue."""
+
+    worker_id: str
+    boot_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """Decommission the worker at host:port. Answer: its worker id. Raises NotFound, or Conflict when permanent."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeft:
+    """A worker deregistered in order. Leases it still has (it should have none) go back to the queue uncharged."""
+
+    worker_id: str
+    boot_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """Answer: bool, True when the lease is stale. ``ready``: a service's dependents may start."""
+
+    worker_id: str
+    lease: Lease
+    started_at: int
+    ready: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """Answer: bool, True when the lease is stale. Repeats and reports of other workers are stale too."""
+
+    worker_id: str
+    lease: Lease
+    outcome: Outcome
+    exit_code: int | None = None
+    reason: str = ""
+    started_at: int = 0
+    ended_at: int = 0
+    log_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchRefused:
+    """A worker did not take a dispatch (saturated, draining): back to the queue, uncharged, stale ones ignored.
+
+    The worker gets nothing more until it reports an end, refuses nothing for a moment (core constant) or registers again.
+    """
+
+    worker_id: str
+    lease: Lease
+    reason: str
+
+
+Event = (
+    RunSubmitted
+    | CancelRequested
+    | StopRequested
+    | TimePassed
+    | WorkerRegistered
+    | LinkBroken
+    | WorkerSilent
+    | DrainRequested
+    | WorkerLeft
+    | AttemptStarted
+    | AttemptEnded
+    | DispatchRefused
+)

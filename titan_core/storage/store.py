@@ -1,0 +1,84 @@
+"""The Store interface: what the engine needs of a durable home for its records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from titan_core.model.job import ExecutionRow, JobRow, RunRow
+from titan_core.scheduling.core.commands import Record
+from titan_sdk.errors import TitanError
+from titan_sdk.messages import JobSpec
+
+
+class StoreError(TitanError):
+    """The store cannot be opened or used; the text says why and what can be done."""
+
+
+class StoreDamaged(StoreError):
+    """The database is truncated, damaged, or not Titan's. It is left untouched."""
+
+
+class StoreFull(StoreError):
+    """The disk took no more; nothing of the transaction was kept, and the store is still usable."""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """An unfinished run (or a recent finished one) as it was last made durable."""
+
+    run: RunRow
+    jobs: list[tuple[JobSpec, JobRow]]
+    executions: list[ExecutionRow]
+
+
+class Store(Protocol):
+    """Durable records. ``apply`` is called by one thread only; the readers may be called by any.
+
+    A constructor opens nothing; ``open`` does, and raises StoreError.
+    """
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    @property
+    def master_id(self) -> str:
+        """Made anew with each database."""
+        ...
+
+    @property
+    def term(self) -> int:
+        """How often this database has been opened by a master; grows at each ``open``."""
+        ...
+
+    def apply(self, records: Sequence[Record]) -> list[Any]:
+        """Write all records in one transaction; return when they are on the disk (fsync).
+
+        Returns:
+            One result for each record: None, or what the record's docstring says.
+
+        Raises:
+            StoreFull: nothing of it was written.
+            StoreError: it is not known what was written; the caller must end the process.
+        """
+        ...
+
+    def load(self, finished: int) -> Iterator[StoredRun]:
+        """Every unfinished run and the ``finished`` most recently accepted finished ones, in order of acceptance."""
+        ...
+
+    def last_sequence(self) -> tuple[int, int, int]:
+        """The highest run seq, job seq and lease epoch ever written; 0 when none."""
+        ...
+
+    def find_run(self, name: str) -> StoredRun | None:
+        """The run with that run id, or the latest one with a job of that key or bare id; None when there is none."""
+        ...
+
+    def kv_get(self, key: str) -> bytes | None: ...
+
+    def kv_members(self, key: str) -> list[str]:
+        """Members of a set in order of addition; empty when there is none."""
+        ...
