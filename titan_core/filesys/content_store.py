@@ -1,0 +1,157 @@
+"""Contents by SHA-256: scripts and archives travel and are kept once, whatever they are called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from titan_core.filesys.atomic import replacing, sync_directory
+from titan_sdk.errors import BadRequest, NotFound
+from titan_sdk.messages import UploadState
+from titan_sdk.names import check_sha256
+
+MAX_CONTENT_BYTES: Final = 4 * 1024**3
+"""A content is a script or a project, not a data set; this keeps one upload from filling a disk."""
+ABANDONED_AFTER_S: Final = 24 * 3600
+"""An upload that nobody went on with for a day is not going to be finished."""
+_BLOCK: Final = 1024 * 1024
+
+
+class ContentStore:
+    """A folder of immutable files named by their digest, ``ab/abcdef...``, and of uploads under way, ``partial/``.
+
+    Safe for any number of threads. ``durable``: a content is on the disk (fsync) before anybody hears that it is
+    stored; the master needs that for what it acknowledges, a worker's copy can be fetched again.
+    """
+
+    def __init__(self, root: Path, *, durable: bool = True) -> None:
+        self._root = root
+        self._partial = root / "partial"
+        self._durable = durable
+        self._lock = threading.Lock()
+        self._uploads: dict[str, threading.Lock] = {}
+
+    def open(self) -> None:
+        """Make the folders and drop what abandoned uploads and a crash left."""
+        self._partial.mkdir(parents=True, exist_ok=True)
+        oldest = time.time() - ABANDONED_AFTER_S
+        for left in self._partial.iterdir():
+            if left.name.startswith(".") or left.stat().st_mtime < oldest:
+                left.unlink()
+
+    def path(self, sha256: str) -> Path:
+        """Where the content lies, or would lie.
+
+        Raises:
+            InvalidName: not a digest.
+        """
+        check_sha256(sha256)
+        return self._root / sha256[:2] / sha256
+
+    def has(self, sha256: str) -> bool:
+        return self.path(sha256).is_file()
+
+    def size(self, sha256: str) -> int:
+        """Bytes. Raises NotFound."""
+        try:
+            return self.path(sha256).stat().st_size
+        except FileNotFoundError:
+            raise NotFound(f"no content {sha256}") from None
+
+    def read(self, sha256: str, offset: int, limit: int) -> bytes:
+        """At most ``limit`` bytes from ``offset``; empty at the end. Raises NotFound."""
+        try:
+            with self.path(sha256).open("rb") as file:
+                return os.pread(file.fileno(), limit, offset)
+        except FileNotFoundError:
+            raise NotFound(f"no content {sha256}") from None
+
+    def put_bytes(self, data: bytes) -> str:
+        """Keep these bytes; their digest."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        target = self._prepare(sha256)
+        if not target.is_file():
+            with replacing(target, durable=self._durable) as file:
+                file.write(data)
+        return sha256
+
+    def put_file(self, source: Path) -> str:
+        """Keep a copy of a file; its digest. The copy is digested, so a file that changes meanwhile does no harm."""
+        self._partial.mkdir(parents=True, exist_ok=True)
+        copy = self._partial / f".{threading.get_ident()}.{time.monotonic_ns()}"
+        try:
+            shutil.copyfile(source, copy)
+            sha256 = file_digest(copy)
+            self._adopt(copy, sha256)
+        finally:
+            with suppress(FileNotFoundError):
+                copy.unlink()
+        return sha256
+
+    def append_upload(self, sha256: str, size: int, offset: int, data: bytes) -> UploadState:
+        """Take the next piece of an upload; several uploaders of one content help each other along.
+
+        A piece that does not begin where the upload stands is not taken: the answer says where to go on.
+
+        Raises:
+            BadRequest: a size out of bounds, more data than announced, or a digest that does not fit at the end (then
+                the upload begins anew).
+        """
+        if not 0 <= size <= MAX_CONTENT_BYTES:
+            raise BadRequest(f"a content of {size} bytes is over the limit of {MAX_CONTENT_BYTES}")
+        target = self.path(sha256)
+        with self._upload_lock(sha256):
+            if target.is_file():
+                return UploadState(received=size, complete=True)
+            partial = self._partial / sha256
+            with partial.open("ab") as file:
+                received = file.tell()
+                if offset != received:
+                    return UploadState(received=received, complete=False)
+                if received + len(data) > size:
+                    raise BadRequest(f"{received + len(data)} bytes sent of a content announced with {size}")
+                file.write(data)
+                received += len(data)
+            if received < size:
+                return UploadState(received=received, complete=False)
+            found = file_digest(partial)
+            if found != sha256:
+                partial.unlink()
+                raise BadRequest(f"the upload of {sha256} has the digest {found}; it was dropped")
+            self._adopt(partial, sha256)
+            with self._lock:
+                self._uploads.pop(sha256, None)
+            return UploadState(received=size, complete=True)
+
+    def _upload_lock(self, sha256: str) -> threading.Lock:
+        with self._lock:
+            return self._uploads.setdefault(sha256, threading.Lock())
+
+    def _prepare(self, sha256: str) -> Path:
+        target = self.path(sha256)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def _adopt(self, file: Path, sha256: str) -> None:
+        target = self._prepare(sha256)
+        if self._durable:
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+        os.replace(file, target)
+        if self._durable:
+            sync_directory(target.parent)
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

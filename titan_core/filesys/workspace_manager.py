@@ -1,0 +1,127 @@
+"""titan_workspace: the shared data bus, and a folder for every job."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from titan_core.filesys.zip_utils import safe_extract
+from titan_sdk.errors import InvalidName, NotFound
+from titan_sdk.messages import JobSpec, Lease
+from titan_sdk.names import check_file_name, check_job_id, check_relative_path
+
+KEPT_LOGS: Final = 10
+"""Logs of earlier attempts kept beside the current one on the worker; the master keeps them all."""
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """Where one attempt runs. ``script`` is what is run (absolute), ``cwd`` its working directory."""
+
+    job_dir: Path
+    script: Path
+    cwd: Path
+    log: Path
+
+
+class WorkspaceManager:
+    """Makes sandboxes under ``jobs/`` and keeps ``shared/``. Any thread may call.
+
+    A single file is copied to ``jobs/<job>/`` and runs in ``shared/``, where jobs find each other's files; a project is
+    unpacked to ``jobs/<job>/project/`` and runs there. ``jobs/<job>/`` shows the latest attempt of that id; earlier
+    logs are kept beside it with a number. While an attempt is under way, another of the same id gets its own folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.shared = self.root / "shared"
+        self._jobs = self.root / "jobs"
+        self._lock = threading.Lock()
+        self._in_use: set[Path] = set()
+
+    def open(self) -> None:
+        self.shared.mkdir(parents=True, exist_ok=True)
+        self._jobs.mkdir(exist_ok=True)
+
+    def prepare(self, lease: Lease, spec: JobSpec, content: Path | None) -> Sandbox:
+        """The sandbox for an attempt, with its script or project in place; give it back with release.
+
+        ``content`` is the script or archive; None for a job that brings nothing (kind ``worker``).
+
+        Raises:
+            InvalidName: an id or file name that breaks its rules.
+            NotFound: the archive has no such entry.
+            BadArchive: it cannot be unpacked.
+            OSError: the disk does not do its part.
+        """
+        job_id = check_job_id(spec.id)
+        job_dir = self._take(job_id, lease)
+        try:
+            log = job_dir / f"{job_id}.log"
+            self._renew(job_dir, log)
+            if content is None:
+                return Sandbox(job_dir, job_dir, job_dir, log)
+            if spec.archive:
+                project = job_dir / "project"
+                script = project / check_relative_path(spec.file)
+                safe_extract(content, project)
+                if not script.is_file():
+                    raise NotFound(f"{spec.archive} has no file {spec.file!r}{_similar(project, script.name)}")
+                return Sandbox(job_dir, script, project, log)
+            script = job_dir / check_file_name(spec.file)
+            if script == log:
+                raise InvalidName(f"{spec.file!r} is where the log of {job_id!r} goes; rename the file or the job")
+            shutil.copyfile(content, script)
+            return Sandbox(job_dir, script, self.shared, log)
+        except BaseException:
+            self.release(job_dir)
+            raise
+
+    def release(self, job_dir: Path) -> None:
+        """The attempt in this folder has ended; what it left stays there to be looked at."""
+        with self._lock:
+            self._in_use.discard(job_dir)
+
+    def _take(self, job_id: str, lease: Lease) -> Path:
+        with self._lock:
+            job_dir = self._jobs / job_id
+            if job_dir in self._in_use:
+                job_dir = self._jobs / f"{job_id}@{lease.attempt}-{lease.epoch}"
+            self._in_use.add(job_dir)
+        return job_dir
+
+    def _renew(self, job_dir: Path, log: Path) -> None:
+        """An empty folder but for the numbered logs of before."""
+        try:
+            job_dir.mkdir()
+            return
+        except FileExistsError:
+            pass
+        older: list[int] = []
+        for item in job_dir.iterdir():
+            number = _log_number(item.name, log.stem)
+            if number is not None:
+                older.append(number)
+            elif item.is_dir() and not item.is_symlink():
+                shutil.rmtree(item)
+            elif item != log:
+                item.unlink()
+        if log.exists():
+            older.sort()
+            os.replace(log, job_dir / f"{log.stem}.{older[-1] + 1 if older else 1}.log")
+            for number in older[: -KEPT_LOGS + 1]:
+                (job_dir / f"{log.stem}.{number}.log").unlink()
+
+
+def _log_number(name: str, stem: str) -> int | None:
+    number = name[len(stem) + 1 : -len(".log")]
+    return int(number) if number.isdecimal() and name == f"{stem}.{number}.log" else None
+
+
+def _similar(project: Path, name: str) -> str:
+    found = sorted(str(path.relative_to(project)) for path in project.rglob(name) if path.is_file())[:3]
+    return f"; did you mean {', '.join(found)}?" if found else ""
