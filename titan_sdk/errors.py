@@ -6,6 +6,7 @@
     │   ├── UnknownFlags          a flag bit that nobody defined
     │   ├── FrameTooLarge         a length above MAX_PAYLOAD was announced
     │   └── BadMessage            a payload that is not the message its opcode promises
+    ├── ConfigError               a setting that cannot be used; the text names it and where it was given
     ├── InvalidName               a job id, file name, capability or port outside its rules
     ├── PipelineError             a pipeline file with problems, all of them listed
     ├── TransportError            the bytes did not get through
@@ -87,6 +88,10 @@ class FrameTooLarge(ProtocolError):
 
 class BadMessage(ProtocolError):
     """A payload is not the message its opcode promises."""
+
+
+class ConfigError(TitanError):
+    """A setting that cannot be used. The text is one line: where it was given, its name, what is wrong."""
 
 
 class InvalidName(TitanError):
