@@ -16,9 +16,9 @@ import ipaddress
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Annotated, Any, Final, NoReturn, TypeVar, get_type_hints
 
 import yaml
 
@@ -30,7 +30,6 @@ CONFIG_NAME: Final = "titan.yaml"
 MAX_SLOTS: Final = 256
 """Jobs a worker may run at once; each has a supervisor process, and a bigger machine takes another worker."""
 
-T = TypeVar("T")
 Parser = Callable[[str], Any]
 """Turns the text of a setting into its value; raises ValueError or InvalidName saying what is wrong."""
 
@@ -107,8 +106,22 @@ def _log_level(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Says:
+    """What a field of a settings class says beside its type: how its text is read, and what it is, for people.
+
+    ``env`` is given only where the name TITAN_<NAME> belongs to something else; ``option`` False keeps a secret off the
+    command line, where every user of the machine could read it.
+    """
+
+    parse: Parser
+    help: str
+    env: str = ""
+    option: bool = True
+
+
+@dataclass(frozen=True)
 class Setting:
-    """What is known of one setting beside its value. ``env`` and ``option`` are empty where it cannot be given so."""
+    """What is known of one setting beside its value; ``option`` is empty when it has none."""
 
     name: str
     env: str
@@ -119,82 +132,77 @@ class Setting:
     flag: bool
 
 
-def _setting(default: T | Callable[[], T], parse: Parser, text: str, *, env: str = "", option: bool = True) -> T:
-    """A field of a settings class; ``env`` only where the name TITAN_<NAME> belongs to something else."""
-    metadata = {"parse": parse, "help": text, "env": env, "option": option}
-    if callable(default):
-        return cast(T, dataclasses.field(default_factory=default, metadata=metadata))
-    return cast(T, dataclasses.field(default=default, metadata=metadata))
-
-
 def _default_home() -> Path:
     return Path.home() / ".titan"
+
+
+_INSECURE: Final = Says(_boolean, "listen on any address without encryption, and trust the network")
+_HOME: Final = Says(_path, "folder of the token and of the settings file")
+_LOG_LEVEL: Final = Says(_log_level, "DEBUG, INFO, WARNING or ERROR")
+_BIND: Final = "address to listen on; another than loopback needs --insecure"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MasterSettings:
     """Settings of the master. Durations are seconds. ``token`` None: read from, or made in, ``home``/token."""
 
-    host: str = _setting("127.0.0.1", _text, "address to listen on; another than loopback needs --insecure")
-    port: int = _setting(9090, _port(zero=True), "port to listen on; 0 takes a free one")
-    data_dir: Path = _setting(Path("titan_data"), _path, "folder of the journal, the logs and the content store")
-    perm_files: Path = _setting(Path("perm_files"), _path, "folder of the artifact registry")
-    home: Path = _setting(_default_home, _path, "folder of the token and of the settings file")
-    token: str | None = _setting(
-        None, _text, "secret that structured peers must know; by default the file `token` in home", option=False
-    )
-    insecure: bool = _setting(False, _boolean, "listen on any address without encryption, and trust the network")
-    lease_seconds: float = _setting(30.0, _seconds, "a worker that is silent for so long is dead")
-    heartbeat_seconds: float = _setting(5.0, _seconds, "how often a worker gives a sign of life")
-    grace_seconds: float = _setting(10.0, _seconds, "how long a worker whose link broke has to come back")
-    max_workers: int = _setting(5, _integer(1, 10_000), "most workers that scaling up may lead to")
-    scale_seconds: float = _setting(15.0, _seconds, "how often load and capacity are compared")
-    idle_seconds: float = _setting(45.0, _seconds, "an ephemeral worker that is idle for so long is decommissioned")
-    max_connections: int = _setting(
-        1024, _integer(8, 100_000), "most connections served at once; each has a thread of its own"
-    )
-    finished_jobs_in_memory: int = _setting(
-        10_000, _integer(0, 10_000_000), "finished jobs kept in memory; older ones are read from the journal"
-    )
-    drain_seconds: float = _setting(30.0, _seconds, "how long a stopping master waits for what is under way")
-    log_level: str = _setting("INFO", _log_level, "DEBUG, INFO, WARNING or ERROR")
+    host: Annotated[str, Says(_text, _BIND)] = "127.0.0.1"
+    port: Annotated[int, Says(_port(zero=True), "port to listen on; 0 takes a free one")] = 9090
+    data_dir: Annotated[Path, Says(_path, "folder of the journal, the logs and the content store")] = Path("titan_data")
+    perm_files: Annotated[Path, Says(_path, "folder of the artifact registry")] = Path("perm_files")
+    home: Annotated[Path, _HOME] = field(default_factory=_default_home)
+    token: Annotated[
+        str | None, Says(_text, "secret that structured peers must know; else the file `token` in home", option=False)
+    ] = field(default=None, repr=False)
+    insecure: Annotated[bool, _INSECURE] = False
+    lease_seconds: Annotated[float, Says(_seconds, "a worker that is silent for so long is dead")] = 30.0
+    heartbeat_seconds: Annotated[float, Says(_seconds, "how often a worker gives a sign of life")] = 5.0
+    grace_seconds: Annotated[float, Says(_seconds, "how long a worker whose link broke has to come back")] = 10.0
+    max_workers: Annotated[int, Says(_integer(1, 10_000), "most workers that scaling up may lead to")] = 5
+    scale_seconds: Annotated[float, Says(_seconds, "how often load and capacity are compared")] = 15.0
+    idle_seconds: Annotated[float, Says(_seconds, "an ephemeral worker idle for so long is decommissioned")] = 45.0
+    max_connections: Annotated[
+        int, Says(_integer(8, 100_000), "most connections served at once; each has a thread of its own")
+    ] = 1024
+    finished_jobs_in_memory: Annotated[
+        int, Says(_integer(0, 10_000_000), "finished jobs kept in memory; older ones are read from the journal")
+    ] = 10_000
+    drain_seconds: Annotated[float, Says(_seconds, "how long a stopping master waits for what is under way")] = 30.0
+    log_level: Annotated[str, _LOG_LEVEL] = "INFO"
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
     """Settings of a worker. Durations are seconds. ``token`` None: read from ``home``/token."""
 
-    port: int = _setting(
-        8080, _port(zero=True), "port to listen on for classic masters; 0 takes a free one", env="TITAN_WORKER_PORT"
+    port: Annotated[
+        int, Says(_port(zero=True), "port to listen on for classic masters; 0 takes a free one", "TITAN_WORKER_PORT")
+    ] = 8080
+    master_host: Annotated[str, Says(_text, "address of the master", "TITAN_HOST")] = "127.0.0.1"
+    master_port: Annotated[int, Says(_port(zero=False), "port of the master", "TITAN_PORT")] = 9090
+    capabilities: Annotated[tuple[str, ...], Says(_capabilities, "what this worker can do, separated by commas")] = (
+        GENERAL,
     )
-    master_host: str = _setting("127.0.0.1", _text, "address of the master", env="TITAN_HOST")
-    master_port: int = _setting(9090, _port(zero=False), "port of the master", env="TITAN_PORT")
-    capabilities: tuple[str, ...] = _setting((GENERAL,), _capabilities, "what this worker can do, separated by commas")
-    permanent: bool = _setting(False, _boolean, "never decommission this worker for being idle, nor on request")
-    slots: int = _setting(4, _integer(1, MAX_SLOTS), "jobs that run at once")
-    workspace: Path = _setting(Path("titan_workspace"), _path, "folder that jobs run in")
-    host: str = _setting(
-        "127.0.0.1",
-        _text,
-        "address to listen on; another than loopback needs --insecure",
-        env="TITAN_WORKER_HOST",
-    )
-    insecure: bool = _setting(False, _boolean, "listen on any address without encryption, and trust the network")
-    home: Path = _setting(_default_home, _path, "folder of the token and of the settings file")
-    token: str | None = _setting(
-        None, _text, "secret that the master wants; by default the file `token` in home", option=False
-    )
-    preload: tuple[str, ...] = _setting(
-        (), _words, "modules that are imported once, before scripts are forked, separated by commas"
-    )
-    grace_seconds: float = _setting(
-        5.0,
-        _seconds,
-        "how long an ended job's processes have between TERM and KILL",
-        env="TITAN_WORKER_GRACE_SECONDS",
-    )
-    drain_seconds: float = _setting(30.0, _seconds, "how long a stopping worker waits for its running jobs")
-    log_level: str = _setting("INFO", _log_level, "DEBUG, INFO, WARNING or ERROR")
+    permanent: Annotated[
+        bool, Says(_boolean, "never decommission this worker, neither for being idle nor on request")
+    ] = False
+    slots: Annotated[int, Says(_integer(1, MAX_SLOTS), "jobs that run at once")] = 4
+    workspace: Annotated[Path, Says(_path, "folder that jobs run in")] = Path("titan_workspace")
+    host: Annotated[str, Says(_text, _BIND, "TITAN_WORKER_HOST")] = "127.0.0.1"
+    insecure: Annotated[bool, _INSECURE] = False
+    home: Annotated[Path, _HOME] = field(default_factory=_default_home)
+    token: Annotated[
+        str | None, Says(_text, "secret that the master wants; else the file `token` in home", option=False)
+    ] = field(default=None, repr=False)
+    preload: Annotated[
+        tuple[str, ...], Says(_words, "modules imported once, before scripts are forked, separated by commas")
+    ] = ()
+    grace_seconds: Annotated[
+        float,
+        Says(_seconds, "how long a job's processes have between TERM and KILL", "TITAN_WORKER_GRACE_SECONDS"),
+    ] = 5.0
+    drain_seconds: Annotated[float, Says(_seconds, "how long a stopping worker waits for its running jobs")] = 30.0
+    log_level: Annotated[str, _LOG_LEVEL] = "INFO"
 
 
 S = TypeVar("S", MasterSettings, WorkerSettings)
@@ -203,33 +211,36 @@ WORKER_ARGUMENTS: Final = ("port", "master_host", "master_port", "capabilities",
 """The worker's arguments by position, in the order of the original."""
 
 
-def describe(kind: type[MasterSettings] | type[WorkerSettings]) -> list[Setting]:
+def describe(kind: type[MasterSettings | WorkerSettings]) -> list[Setting]:
     """Every setting of a program, in order."""
+    hints = get_type_hints(kind, include_extras=True)
     settings = []
-    for field in dataclasses.fields(kind):
-        if field.default is not dataclasses.MISSING:
-            value = field.default
-        else:
-            value = "~/.titan"
-        flag = isinstance(value, bool)
-        if isinstance(value, tuple):
-            value = ",".join(value)
-        elif isinstance(value, bool):
-            value = str(value).lower()
-        elif isinstance(value, float):
-            value = f"{value:g}"
+    for each in dataclasses.fields(kind):
+        says: Says = hints[each.name].__metadata__[0]
+        default = "~/.titan" if each.default is dataclasses.MISSING else each.default
         settings.append(
             Setting(
-                name=field.name,
-                env=field.metadata["env"] or f"TITAN_{field.name.upper()}",
-                option=f"--{field.name.replace('_', '-')}" if field.metadata["option"] else "",
-                default="" if value is None else str(value),
-                help=field.metadata["help"],
-                parse=field.metadata["parse"],
-                flag=flag,
+                name=each.name,
+                env=says.env or f"TITAN_{each.name.upper()}",
+                option=f"--{each.name.replace('_', '-')}" if says.option else "",
+                default=_as_text(default),
+                help=says.help,
+                parse=says.parse,
+                flag=isinstance(default, bool),
             )
         )
     return settings
+
+
+def _as_text(value: object) -> str:
+    """A default as one would write it in a file."""
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def load_master(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> MasterSettings:
@@ -319,9 +330,9 @@ def _load(
             values[setting.name] = setting.parse(given)
         except (ValueError, InvalidName) as error:
             raise ConfigError(f"{place}: {error}") from None
-    for field in dataclasses.fields(kind):
-        if isinstance(field.default, Path):
-            values.setdefault(field.name, field.default.absolute())
+    for each in dataclasses.fields(kind):
+        if isinstance(each.default, Path):
+            values.setdefault(each.name, each.default.absolute())
     return kind(**values)
 
 
