@@ -1,13 +1,13 @@
 """The structured dialect: one msgspec Struct per message, MessagePack on the wire.
 
-``REQUESTS`` says which Struct an opcode's request carries, and each request names the Struct of its answer.
-Fields a reader does not know are ignored, so either side may be newer; a missing required field is refused with its name.
+``TO_MASTER`` and ``TO_WORKER`` say which Struct an opcode carries as a request; each request names that of its answer.
+Fields a reader does not know are ignored, so either side may be newer; a missing required field is refused by name.
 Times are epoch milliseconds (``*_at``), durations say their unit, sizes are bytes.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -26,9 +26,16 @@ StateName = Literal["WAITING", "DELAYED", "PENDING", "RUNNING", "COMPLETED", "DE
 FINAL_STATES: Final = frozenset({"COMPLETED", "DEAD", "CANCELLED"})
 
 Outcome = Literal["completed", "failed", "cancelled", "timed_out", "handed_back"]
-"""How one attempt ended, as its worker saw it. ``handed_back``: the worker gave it up unharmed (draining); no charge."""
+"""How one attempt ended, as its worker saw it. ``handed_back``: given up unharmed by a draining worker; no charge."""
 
 M = TypeVar("M", bound="Message")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as DefaultingTypeVar
+
+    # The default lets a plain ``Request`` mean one with any answer.
+    A_co = DefaultingTypeVar("A_co", bound="Message", covariant=True, default="Message")
+else:
+    A_co = TypeVar("A_co", covariant=True)
 
 
 class Message(Struct, kw_only=True, omit_defaults=True):
@@ -47,7 +54,7 @@ class JobSpec(Message, frozen=True):
         sha256: hex digest of the file's content, or of the archive's; empty for kind ``worker``.
         size: bytes of that content.
         archive: name of the zip that ``file`` lies in; empty for a single file.
-        kind: ``run`` ends by itself; ``service`` stays up until stopped; ``worker`` is a service that is another worker.
+        kind: ``run`` ends by itself; ``service`` stays up until stopped; ``worker``: a service that is another worker.
         args: argument list, handed over as it is.
         env: added to the job's environment.
         requirement: capabilities that must all be on one worker.
@@ -84,8 +91,8 @@ class JobSpec(Message, frozen=True):
 class Lease(Message, frozen=True):
     """Who may run which attempt of which job: the fencing token of every dispatch and every report.
 
-    ``job`` is the key ``run/job``; ``attempt`` counts the job's dispatches from 1; ``epoch`` grows with every dispatch of
-    the whole cluster and is never used twice, restarts included.
+    ``job`` is the key ``run/job``; ``attempt`` counts the job's dispatches from 1; ``epoch`` grows with every dispatch
+    of the whole cluster and is never used twice, restarts included.
     """
 
     job: str
@@ -144,7 +151,7 @@ class RunInfo(Message):
 
 
 class WorkerInfo(Message):
-    """A worker as the master sees it. ``state``: ``alive``, ``away`` (link broken, in grace), ``draining``, ``dead``."""
+    """A worker in the master's eyes. ``state``: ``alive``, ``away`` (link broken, in grace), ``draining``, ``dead``."""
 
     worker_id: str
     host: str
@@ -164,8 +171,8 @@ class WorkerInfo(Message):
 # --- requests and answers -----------------------------------------------------------------------------------------
 
 
-class Request(Message):
-    """A message that asks for an answer of type ANSWER under opcode OPCODE."""
+class Request(Message, Generic[A_co]):
+    """A message under opcode OPCODE that asks for an answer of type ANSWER, which is its type parameter too."""
 
     OPCODE: ClassVar[Opcode]
     ANSWER: ClassVar[type[Message]]
@@ -199,7 +206,7 @@ class Welcome(Message):
     version: str
 
 
-class Hello(Request):
+class Hello(Request[Welcome]):
     """First message on a structured connection; nothing else is answered before it."""
 
     OPCODE = Opcode.HELLO
@@ -216,7 +223,7 @@ class Accepted(Message):
     repeated: bool = False
 
 
-class SubmitRun(Request):
+class SubmitRun(Request[Accepted]):
     """A run: one job or a DAG, accepted whole or refused whole.
 
     ``parent`` is the key of the job that submits from inside; its worker is preferred. Content of every ``sha256`` must
@@ -231,7 +238,7 @@ class SubmitRun(Request):
     parent: str = ""
 
 
-class RunFile(Request):
+class RunFile(Request[Accepted]):
     """Run a file that lies in the master's perm_files, sub-folders included."""
 
     OPCODE = Opcode.RUN
@@ -243,7 +250,7 @@ class RunFile(Request):
     job_id: str = ""
 
 
-class Deploy(Request):
+class Deploy(Request[Accepted]):
     """Start a file of perm_files as a service; ``Worker.jar`` and ``TitanWorker.py`` start another worker."""
 
     OPCODE = Opcode.DEPLOY
@@ -254,7 +261,7 @@ class Deploy(Request):
     args: tuple[str, ...] = ()
 
 
-class Stop(Request):
+class Stop(Request[Ok]):
     """Stop a service or job, its whole process tree."""
 
     OPCODE = Opcode.STOP
@@ -262,7 +269,7 @@ class Stop(Request):
     id: str
 
 
-class CancelJob(Request):
+class CancelJob(Request[Ok]):
     """Cancel a job, or with a run id every job of the run. To a worker: end this attempt's process tree."""
 
     OPCODE = Opcode.CANCEL_JOB
@@ -270,7 +277,7 @@ class CancelJob(Request):
     id: str
 
 
-class KillWorker(Request):
+class KillWorker(Request[Ok]):
     """Decommission the worker at host:port: no new jobs, running ones finish or are handed back, then it ends."""
 
     OPCODE = Opcode.KILL_WORKER
@@ -283,7 +290,7 @@ class StatsText(Message):
     text: str
 
 
-class GetStats(Request):
+class GetStats(Request[StatsText]):
     """The text monitor of PROTOCOL.md section 6."""
 
     OPCODE = Opcode.STATS
@@ -296,19 +303,19 @@ class StatsData(Message):
     data: dict[str, Any]
 
 
-class GetStatsJson(Request):
+class GetStatsJson(Request[StatsData]):
     OPCODE = Opcode.STATS_JSON
     ANSWER = StatsData
 
 
-class GetJob(Request):
+class GetJob(Request[JobInfo]):
     OPCODE = Opcode.GET_JOB_STATUS
     ANSWER = JobInfo
     id: str
 
 
-class WatchRun(Request):
-    """A run as it is once its version exceeds ``since`` (at once by default), or after ``wait_s`` seconds as it then is.
+class WatchRun(Request[RunInfo]):
+    """A run as it is once its version exceeds ``since`` (at once by default), or as it is ``wait_s`` seconds later.
 
     ``id`` may be a run id, a job's key, or a bare job id (then its latest run).
     """
@@ -325,7 +332,7 @@ class JobList(Message):
     total: int
 
 
-class ListJobs(Request):
+class ListJobs(Request[JobList]):
     """Jobs, newest first, ``limit`` at most; ``states`` empty means all."""
 
     OPCODE = Opcode.LIST_JOBS
@@ -338,7 +345,7 @@ class WorkerList(Message):
     workers: list[WorkerInfo]
 
 
-class ListWorkers(Request):
+class ListWorkers(Request[WorkerList]):
     OPCODE = Opcode.LIST_WORKERS
     ANSWER = WorkerList
 
@@ -353,7 +360,7 @@ class LogChunk(Message):
     finished: bool
 
 
-class GetLogs(Request):
+class GetLogs(Request[LogChunk]):
     """At most CHUNK_BYTES of an attempt's log (0: the latest) from ``offset``; negative: that far from the end.
 
     When there is nothing at ``offset`` yet, the answer waits up to ``wait_s`` seconds for more or for the end.
@@ -371,7 +378,7 @@ class Missing(Message):
     sha256: list[str]
 
 
-class MissingContent(Request):
+class MissingContent(Request[Missing]):
     """Which of these contents does the master lack?"""
 
     OPCODE = Opcode.MISSING_CONTENT
@@ -386,7 +393,7 @@ class UploadState(Message):
     complete: bool
 
 
-class UploadChunk(Request):
+class UploadChunk(Request[UploadState]):
     """A piece of a content of ``size`` bytes. An upload of the same digest goes on where an earlier one broke off.
 
     With ``name`` the complete content is also put into perm_files under that plain name; with ``staged`` into its
@@ -410,7 +417,7 @@ class Content(Message):
     sha256: str
 
 
-class FetchContent(Request):
+class FetchContent(Request[Content]):
     """At most CHUNK_BYTES of a content, by digest or by its name in perm_files."""
 
     OPCODE = Opcode.FETCH_ASSET
@@ -420,7 +427,7 @@ class FetchContent(Request):
     offset: int = 0
 
 
-class KvSet(Request):
+class KvSet(Request[Ok]):
     OPCODE = Opcode.KV_SET
     ANSWER = Ok
     key: str
@@ -431,7 +438,7 @@ class KvValue(Message):
     value: bytes | None
 
 
-class KvGet(Request):
+class KvGet(Request[KvValue]):
     OPCODE = Opcode.KV_GET
     ANSWER = KvValue
     key: str
@@ -441,7 +448,7 @@ class KvAdded(Message):
     added: bool
 
 
-class KvSadd(Request):
+class KvSadd(Request[KvAdded]):
     OPCODE = Opcode.KV_SADD
     ANSWER = KvAdded
     key: str
@@ -452,7 +459,7 @@ class KvMembers(Message):
     members: list[str]
 
 
-class KvSmembers(Request):
+class KvSmembers(Request[KvMembers]):
     OPCODE = Opcode.KV_SMEMBERS
     ANSWER = KvMembers
     key: str
@@ -462,7 +469,7 @@ class KvSmembers(Request):
 
 
 class Registered(Message):
-    """``stale``: leases the worker named that are no longer its own; it ends those processes and forgets their results."""
+    """``stale``: leases the worker named that are no longer its own; it ends those processes, drops their results."""
 
     worker_id: str
     lease_s: float
@@ -470,7 +477,7 @@ class Registered(Message):
     stale: list[Lease] = field(default_factory=list)
 
 
-class Register(Request):
+class Register(Request[Registered]):
     """A worker takes part. ``worker_id`` lasts as long as its workspace, ``boot_id`` as long as its process.
 
     ``holding``: every lease it still runs, or has a result of that was not acknowledged.
@@ -488,7 +495,7 @@ class Register(Request):
     holding: list[Lease] = field(default_factory=list)
 
 
-class Heartbeat(Request):
+class Heartbeat(Request[Ok]):
     """Sent every ``heartbeat_s``; any frame of the link counts as a sign of life too."""
 
     OPCODE = Opcode.HEARTBEAT
@@ -503,7 +510,7 @@ class Verdict(Message):
     stale: bool = False
 
 
-class JobStarted(Request):
+class JobStarted(Request[Verdict]):
     """An attempt's process runs (``ready`` false), or a service is ready for its dependents (``ready`` true)."""
 
     OPCODE = Opcode.JOB_STARTED
@@ -514,7 +521,7 @@ class JobStarted(Request):
     ready: bool = False
 
 
-class JobReport(Request):
+class JobReport(Request[Verdict]):
     """An attempt has ended; sent again after every reconnect until answered.
 
     ``log_offset``/``log_tail``: the last bytes of the log that were not sent yet; ``log_size``: its size in full.
@@ -540,7 +547,7 @@ class LogState(Message):
     stale: bool = False
 
 
-class LogPiece(Request):
+class LogPiece(Request[LogState]):
     """Bytes of a running attempt's log."""
 
     OPCODE = Opcode.LOG_BATCH
@@ -550,7 +557,7 @@ class LogPiece(Request):
     data: bytes
 
 
-class Deregister(Request):
+class Deregister(Request[Ok]):
     """The worker leaves for good: it holds nothing any more (what it could not finish it reported handed_back)."""
 
     OPCODE = Opcode.DEREGISTER
@@ -561,7 +568,7 @@ class Deregister(Request):
 # --- master to worker ---------------------------------------------------------------------------------------------
 
 
-class Dispatch(Request):
+class Dispatch(Request[Ok]):
     """Run this attempt. Answered Ok as soon as a slot is taken, or with the error ``saturated``."""
 
     OPCODE = Opcode.SUBMIT_JOB
@@ -570,7 +577,7 @@ class Dispatch(Request):
     spec: JobSpec
 
 
-class CancelAttempt(Request):
+class CancelAttempt(Request[Ok]):
     """End this attempt's process tree (TERM, ``grace_s``, KILL). Its JobReport follows with outcome cancelled."""
 
     OPCODE = Opcode.CANCEL_JOB
@@ -580,7 +587,7 @@ class CancelAttempt(Request):
     grace_s: float = 5.0
 
 
-class Decommission(Request):
+class Decommission(Request[Ok]):
     """Drain, deregister and end."""
 
     OPCODE = Opcode.DRAIN
