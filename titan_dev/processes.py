@@ -1,0 +1,214 @@
+"""A cluster as child processes: started, watched, its output prefixed, stopped in order. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from titan_dev.environment import ROOT
+
+LINE_BYTES = 64 * 1024
+"""Longest piece of a line that is handed on at once; a longer line comes in pieces, so memory stays bounded."""
+KILLED_S = 5.0
+"""Seconds within which the kernel has ended a process that was killed."""
+
+
+@dataclass(frozen=True)
+class Exited:
+    """A process of the cluster ended. ``code`` is minus the signal's number when a signal ended it."""
+
+    name: str
+    code: int
+
+
+class Member:
+    """One process of the cluster, in a session of its own so that a Ctrl-C reaches only who handles it."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: dict[str, str],
+        on_line: Callable[[str, str], None],
+        on_exit: Callable[[Exited], None],
+    ) -> None:
+        self.name = name
+        self._command = list(command)
+        self._environment = environment
+        self._on_line = on_line
+        self._on_exit = on_exit
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader = threading.Thread(target=self._read, name=f"output-of-{name}", daemon=True)
+        self._waiter = threading.Thread(target=self._wait, name=f"end-of-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=self._environment,
+            start_new_session=True,
+        )
+        self._reader.start()
+        self._waiter.start()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def _read(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        with self._process.stdout as stream:
+            while line := stream.readline(LINE_BYTES):
+                self._on_line(self.name, line.decode("utf-8", "replace").rstrip("\r\n"))
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        code = self._process.wait()
+        self._reader.join(1.0)  # its last words first; but a child of its may hold the pipe open for ever
+        self._on_exit(Exited(self.name, code))
+
+
+class Cluster:
+    """A master and workers on this machine.
+
+    Args:
+        port: the master's. worker_ports: one worker for each.
+        environment: of all processes.
+        on_line: gets (name, line) of everything they print, on the reading threads.
+        master_arguments, worker_arguments: handed on.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        worker_ports: Sequence[int],
+        environment: dict[str, str],
+        on_line: Callable[[str, str], None],
+        master_arguments: Sequence[str] = (),
+        worker_arguments: Sequence[str] = (),
+    ) -> None:
+        self.port = port
+        self.events: queue.SimpleQueue[Exited | None] = queue.SimpleQueue()
+        """What ended; ``None``, put here by a signal handler, asks to stop, and asked again to hurry."""
+
+        def member(name: str, program: str, *arguments: str) -> Member:
+            command = [sys.executable, "-u", str(ROOT / "titan_core" / program), *arguments]
+            return Member(name, command, environment, on_line, self.events.put)
+
+        self._master = member("master", "TitanMaster.py", "--port", str(port), *master_arguments)
+        self._workers = [
+            member(f"worker {number}", "TitanWorker.py", str(worker_port), "127.0.0.1", str(port), *worker_arguments)
+            for number, worker_port in enumerate(worker_ports, 1)
+        ]
+
+    @staticmethod
+    def names(workers: int) -> list[str]:
+        return ["master", *(f"worker {number}" for number in range(1, workers + 1))]
+
+    def start(self, timeout_s: float = 30.0) -> bool:
+        """Start the master, wait until it listens, start the workers. False: something else is in ``events``.
+
+        Raises:
+            TimeoutError: the master runs, but nobody listens at its port.
+        """
+        self._master.start()
+        deadline = time.monotonic() + timeout_s
+        while not is_listening(self.port):
+            try:
+                self.events.put(self.events.get(timeout=0.05))
+                return False
+            except queue.Empty:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"the master does not listen at port {self.port}") from None
+        for worker in self._workers:
+            worker.start()
+        return True
+
+    def stop(self, deadline_s: float) -> bool:
+        """Let the workers drain and end, then the master. Whether all of them ended by themselves.
+
+        A ``None`` in ``events`` meanwhile makes them hurry. What is not gone after ``deadline_s`` seconds is killed.
+        """
+        deadline = time.monotonic() + deadline_s
+        clean, hurry = True, False
+        for group in (self._workers, [self._master]):
+            for member in group:
+                for _ in range(2 if hurry else 1):
+                    member.signal(signal.SIGTERM)
+            while any(member.running for member in group):
+                try:
+                    event = self.events.get(timeout=max(0.0, deadline - time.monotonic()))
+                except queue.Empty:
+                    clean = False
+                    for member in group:
+                        member.signal(signal.SIGKILL)
+                    deadline = time.monotonic() + KILLED_S
+                    continue
+                if event is None:
+                    hurry = True
+                    for member in group:
+                        member.signal(signal.SIGTERM)
+        return clean
+
+
+def is_listening(port: int) -> bool:
+    """Whether somebody accepts connections at this port of this machine."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens at now."""
+    held = []
+    try:
+        for _ in range(count):
+            held.append(socket.create_server(("127.0.0.1", 0)))
+        return [int(each.getsockname()[1]) for each in held]
+    finally:
+        for each in held:
+            each.close()
+
+
+class Painter:
+    """Prints lines with a coloured prefix, one at a time, from any thread."""
+
+    COLOURS = (36, 32, 33, 35, 34, 96, 92, 93, 95, 94)
+
+    def __init__(self, names: Sequence[str], log: Path | None = None) -> None:
+        self._width = max(len(name) for name in names)
+        self._colour = {name: self.COLOURS[i % len(self.COLOURS)] for i, name in enumerate(names)}
+        self._coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self._lock = threading.Lock()
+        self._log = log.open("w", encoding="utf-8") if log else None
+
+    def line(self, name: str, text: str) -> None:
+        plain = f"{name:<{self._width}} | "
+        prefix = f"\x1b[{self._colour.get(name, 1)}m{plain}\x1b[0m" if self._coloured else plain
+        with self._lock:
+            print(f"{prefix}{text}", flush=True)
+            if self._log:
+                self._log.write(f"{plain}{text}\n")
+                self._log.flush()
+
+    def close(self) -> None:
+        if self._log:
+            self._log.close()

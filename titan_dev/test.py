@@ -1,0 +1,58 @@
+"""``titan-dev test``: ruff, mypy and pytest, one after the other. What fails is named at the end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from titan_dev.environment import ROOT
+
+TAKES_MORE = True
+"""Further arguments go to pytest."""
+
+CHECKS: tuple[tuple[str, ...], ...] = (
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("mypy",),
+)
+NO_TESTS = 5
+"""pytest's exit code when it ran none."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "titan-dev test [--chaos] [--long] [--only-pytest] [pytest arguments]"
+    parser.add_argument("--chaos", action="store_true", help="run only the tests that kill real processes")
+    parser.add_argument("--long", action="store_true", help="property tests with many more examples")
+    parser.add_argument("--only-pytest", action="store_true", help="leave ruff and mypy out")
+
+
+def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    """0 when everything passed. All checks are run, whatever the earlier ones said; pytest comes last."""
+    environment = dict(os.environ)
+    if arguments.long:
+        environment["HYPOTHESIS_PROFILE"] = "long"
+    chaos = ["titan_test_suite/pytests/chaos", "-m", "chaos"] if arguments.chaos else []
+    commands = [] if arguments.only_pytest or arguments.chaos else list(CHECKS)
+    commands.append(("pytest", *chaos, *rest))
+    failed = [command for command in commands if not _passes(command, environment)]
+    for command in failed:
+        print(f"titan-dev: failed: {shlex.join(command)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _passes(command: Sequence[str], environment: dict[str, str]) -> bool:
+    print(f"$ {shlex.join(command)}", flush=True)
+    start = time.monotonic()
+    try:
+        done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment, check=False)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    print(f"  {time.monotonic() - start:.1f} s", flush=True)
+    if command[0] == "pytest" and done.returncode == NO_TESTS:
+        print("titan-dev: no test was run", file=sys.stderr)
+    return done.returncode == 0
