@@ -16,10 +16,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import psutil
 
+from titan_sdk.connection import RpcClient
 from titan_sdk.messages import (
     CHUNK_BYTES,
     FINAL_STATES,
@@ -35,9 +36,6 @@ from titan_sdk.messages import (
     WatchRun,
     WorkerInfo,
 )
-
-if TYPE_CHECKING:
-    from titan_sdk.connection import RpcClient
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MARKER: Final = "TITAN_TEST_CLUSTER"
@@ -229,8 +227,6 @@ class Cluster:
 
     def new_client(self, role: str = "client") -> RpcClient:
         """A connection of its own to the master."""
-        from titan_sdk.connection import RpcClient
-
         client = RpcClient("127.0.0.1", self.port, token=self.token, role=role)
         self._clients.append(client)
         return client
