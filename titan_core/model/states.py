@@ -20,6 +20,8 @@ class JobState(str, Enum):
     DEAD = "DEAD"
     CANCELLED = "CANCELLED"
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and these are looked up at every move
+
     @property
     def final(self) -> bool:
         return self in FINAL
@@ -28,7 +30,6 @@ class JobState(str, Enum):
 class Cause(str, Enum):
     """Why a job moves."""
 
-    ACCEPTED = "accepted"
     UNBLOCKED = "parents completed"
     UNBLOCKED_LATER = "parents completed, delay begins"
     DUE = "delay is over"
@@ -43,6 +44,15 @@ class Cause(str, Enum):
     PARENT_ENDED = "a parent ended dead or cancelled"
     CANCELLED = "cancelled"
 
+    __hash__ = str.__hash__
+
+
+class IllegalMove(RuntimeError):
+    """A fault of ours: a move that TRANSITIONS does not hold. The text tells the job's story."""
+
+
+INITIAL: Final = frozenset({JobState.WAITING, JobState.DELAYED, JobState.PENDING})
+"""What a job may be accepted into: with parents, with a delay, with neither."""
 
 FINAL: Final = frozenset({JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED})
 
@@ -64,4 +74,4 @@ TRANSITIONS: Final[dict[tuple[JobState, Cause], JobState]] = {
     (JobState.RUNNING, Cause.QUARANTINED): JobState.DEAD,
     (JobState.RUNNING, Cause.CANCELLED): JobState.CANCELLED,
 }
-"""A job is accepted into WAITING, DELAYED or PENDING; every later move stands here, and no other is made."""
+"""A job is accepted into one of INITIAL; every later move stands here, and no other is made."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from titan_core.model.job import ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ExecutionRow, JobRow, RunRow
 from titan_sdk.messages import JobSpec, Lease
 
 # --- records: for the store ---------------------------------------------------------------------------------------

@@ -60,10 +60,10 @@ class TimePassed:
 class WorkerRegistered:
     """Answer: tuple of the leases in ``holding`` that are stale.
 
-    ``link`` identifies the connection, so that the end of an older one is told apart. With the boot_id we know, leases that
-    the worker does not hold never arrived: they go back to the queue uncharged. With another boot_id, its process died with
-    them: they count as losses. ``holding`` None (classic workers cannot say): leases stay, the capability is added, and
-    permanent never turns back into ephemeral.
+    ``link`` identifies the connection, so that the end of an older one is told apart. With the boot_id we know, leases
+    that the worker does not hold never arrived: they go back to the queue uncharged. With another boot_id, its process
+    died with them: they count as losses. ``holding`` None (classic workers cannot say): leases stay, the capability is
+    added, and permanent never turns back into ephemeral.
     """
 
     worker_id: str
@@ -141,7 +141,7 @@ class AttemptEnded:
 class DispatchRefused:
     """A worker did not take a dispatch (saturated, draining): back to the queue, uncharged, stale ones ignored.
 
-    The worker gets nothing more until it reports an end, refuses nothing for a moment (core constant) or registers again.
+    The worker gets nothing more until it reports an end, some time has passed (CoreLimits), or it registers again.
     """
 
     worker_id: str

@@ -1,0 +1,70 @@
+"""Rows: what is remembered of runs, jobs and attempts.
+
+Frozen, so that the journal can write them while the core goes on.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from titan_core.model.states import JobState
+
+
+class RunRow(NamedTuple):
+    """One submission. ``seq`` orders runs by acceptance, ``submitted_at`` is epoch ms."""
+
+    run_id: str
+    seq: int
+    name: str
+    submitted_at: int
+    idempotency_key: str
+    parent: str
+    digest: str
+    """Of the submitted specs, to tell a repetition from another use of the same idempotency key."""
+
+
+class JobRow(NamedTuple):
+    """Everything of a job that changes, and the names it is found by. Times are epoch ms, 0 when not yet.
+
+    Attributes:
+        key: ``run_id/job_id``. seq: acceptance order over all jobs, the FIFO tie-break.
+        attempt: dispatches so far; with ``epoch`` the current lease while RUNNING. failures: charged retries.
+        losses: workers that died with it. worker_id: of the current or last attempt.
+        due_at: while DELAYED, when it is due. ending: '', 'cancel' or 'stop' once someone asked for its end.
+        ready: a service whose dependents may start.
+    """
+
+    key: str
+    run_id: str
+    job_id: str
+    seq: int
+    state: JobState
+    attempt: int = 0
+    epoch: int = 0
+    failures: int = 0
+    losses: int = 0
+    worker_id: str = ""
+    ready: bool = False
+    ending: str = ""
+    reason: str = ""
+    exit_code: int | None = None
+    submitted_at: int = 0
+    due_at: int = 0
+    started_at: int = 0
+    ended_at: int = 0
+    log_size: int = 0
+
+
+class ExecutionRow(NamedTuple):
+    """One attempt. ``outcome`` is a messages.Outcome, ``lost`` when its worker died, or empty while it runs."""
+
+    key: str
+    attempt: int
+    epoch: int
+    worker_id: str
+    worker_name: str
+    started_at: int
+    ended_at: int = 0
+    outcome: str = ""
+    exit_code: int | None = None
+    reason: str = ""

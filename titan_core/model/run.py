@@ -1,0 +1,34 @@
+"""A run: one submission, accepted whole, and how far it has come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from titan_core.model.job import Job
+    from titan_core.model.rows import RunRow
+
+
+class Run:
+    """Mutable state of a run.
+
+    Attributes:
+        row: what never changes. jobs: in the order of submission; emptied when the run leaves memory.
+        unfinished: how many of the jobs are not final. version: grows with every change that a watcher could see.
+    """
+
+    __slots__ = ("jobs", "row", "unfinished", "version")
+
+    def __init__(self, row: RunRow, version: int) -> None:
+        self.row = row
+        self.jobs: tuple[Job, ...] = ()
+        self.unfinished = 0
+        self.version = version
+
+    @property
+    def run_id(self) -> str:
+        return self.row.run_id
+
+    @property
+    def finished(self) -> bool:
+        return self.unfinished == 0

@@ -1,0 +1,106 @@
+"""Acceptance: a submission becomes a run, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from titan_core.model.job import Job
+from titan_core.model.rows import RunRow
+from titan_core.model.run import Run
+from titan_core.model.states import JobState
+from titan_core.scheduling.core.events import RunSubmitted
+from titan_core.scheduling.core.idempotency import digest_of
+from titan_core.scheduling.core.job_book import JobBook
+from titan_core.scheduling.core.limits import CoreLimits
+from titan_core.scheduling.core.spec_pool import SpecPool
+from titan_sdk.dag import validate_dag
+from titan_sdk.errors import Conflict, Problem, SubmissionRefused, Unavailable
+from titan_sdk.messages import Accepted, JobSpec
+
+
+class Acceptance:
+    """Decides on submissions and builds the runs of those that are accepted. Changes nothing but sequence numbers."""
+
+    def __init__(self, book: JobBook, pool: SpecPool, limits: CoreLimits) -> None:
+        self._book = book
+        self._pool = pool
+        self._limits = limits
+
+    def earlier(self, event: RunSubmitted) -> Accepted | None:
+        """The answer given before under the same idempotency key; None when the key is new, or there is none.
+
+        Raises:
+            Conflict: the key was used for other jobs.
+        """
+        known = self._book.keys.find(event.idempotency_key) if event.idempotency_key else None
+        if known is None:
+            return None
+        if known.digest != digest_of(event.jobs):
+            raise Conflict(f"idempotency key {event.idempotency_key!r} was used for other jobs, in run {known.run_id}")
+        return Accepted(run_id=known.run_id, jobs=_keys(known.run_id, event.jobs), repeated=True)
+
+    def check(self, event: RunSubmitted) -> None:
+        """Whether the run can be accepted.
+
+        Raises:
+            SubmissionRefused: with every problem of every job.
+            Conflict: an id is still active; the problems name each and its run.
+            Unavailable: there would be more unfinished jobs than the master has room for.
+        """
+        if not event.jobs:
+            raise SubmissionRefused("a run needs at least one job", [Problem("", "no jobs")])
+        problems = validate_dag(event.jobs)
+        if problems:
+            raise SubmissionRefused("refused: " + "; ".join(map(str, problems[:3])), problems)
+        if event.run_id in self._book.runs:
+            raise Conflict(f"there is a run {event.run_id} already")
+        active = [job for spec in event.jobs if (job := self._book.latest(spec.id)) is not None and not job.state.final]
+        if active:
+            conflicts = [Problem(job.spec.id, f"is still {job.state.value} in run {job.run.run_id}") for job in active]
+            raise Conflict(f"job {conflicts[0].where} {conflicts[0].text}", conflicts)
+        if self._book.unfinished() + len(event.jobs) > self._limits.open_jobs:
+            raise Unavailable(f"there would be more than {self._limits.open_jobs} unfinished jobs; try later")
+
+    def build(self, event: RunSubmitted, wall: int) -> Run:
+        """The run of a submission that was checked, its jobs linked and in their initial states. ``wall``: epoch ms."""
+        book = self._book
+        book.run_seq += 1
+        digest = digest_of(event.jobs) if event.idempotency_key else ""
+        row = RunRow(event.run_id, book.run_seq, event.name, wall, event.idempotency_key, event.parent, digest)
+        run = Run(row, version=0)
+        jobs = []
+        for spec in event.jobs:
+            book.job_seq += 1
+            jobs.append(Job(self._pool.share(spec), run, book.job_seq, _initial_state(spec)))
+        run.jobs = tuple(jobs)
+        link(jobs)
+        return run
+
+
+def accepted(run: Run) -> Accepted:
+    """The answer for a new run."""
+    return Accepted(run_id=run.run_id, jobs=[job.key for job in run.jobs])
+
+
+def link(jobs: Iterable[Job]) -> None:
+    """Make each job of a run known to its parents, and count the parents that a WAITING one still waits for."""
+    by_id = {job.spec.id: job for job in jobs}
+    for job in by_id.values():
+        if job.state is not JobState.WAITING:
+            continue
+        for parent_id in dict.fromkeys(job.spec.parents):
+            parent = by_id[parent_id]
+            if isinstance(parent.children, tuple):
+                parent.children = []
+            parent.children.append(job)
+            job.blockers += not parent.satisfies_dependents
+
+
+def _initial_state(spec: JobSpec) -> JobState:
+    if spec.parents:
+        return JobState.WAITING
+    return JobState.DELAYED if spec.delay_ms else JobState.PENDING
+
+
+def _keys(run_id: str, jobs: Iterable[JobSpec]) -> list[str]:
+    return [f"{run_id}/{spec.id}" for spec in jobs]

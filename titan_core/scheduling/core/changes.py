@@ -1,0 +1,72 @@
+"""Changes: what one event changed, gathered while it is handled."""
+
+from __future__ import annotations
+
+from titan_core.model.job import Job
+from titan_core.model.run import Run
+from titan_core.model.task_execution import TaskExecution
+from titan_core.scheduling.core.commands import (
+    Command,
+    Effect,
+    InsertJob,
+    InsertRun,
+    RunChanged,
+    SaveExecution,
+    UpdateJob,
+)
+
+
+class Changes:
+    """Collects marks and turns them into commands: one record for each row that changed, however often it did.
+
+    Records come first, then the effects in the order they were asked for, then one RunChanged for each run.
+    """
+
+    def __init__(self) -> None:
+        self._new: dict[str, Run] = {}
+        self._touched: dict[str, Job] = {}
+        self._executions: dict[TaskExecution, None] = {}
+        self._effects: list[Effect] = []
+        self._seen: dict[str, Run] = {}
+
+    def accepted(self, run: Run) -> None:
+        """A new run. Its jobs are recorded as they are when the event has been handled."""
+        self._new[run.run_id] = run
+        self._seen[run.run_id] = run
+
+    def touch(self, job: Job) -> None:
+        """Something of the job's row changed."""
+        self._touched[job.key] = job
+        self._seen[job.run.run_id] = job.run
+
+    def touch_execution(self, execution: TaskExecution) -> None:
+        self._executions[execution] = None
+
+    def show(self, job: Job) -> None:
+        """Something changed that a watcher may see, but that need not be durable."""
+        self._seen[job.run.run_id] = job.run
+
+    def effect(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
+    def take(self, wall: int) -> list[Command]:
+        """The commands, and forget everything. ``wall``: epoch ms."""
+        commands: list[Command] = []
+        for run in self._new.values():
+            commands.append(InsertRun(run.row))
+            commands += [InsertJob(job.spec, job.row()) for job in run.jobs]
+        for job in self._touched.values():
+            if job.run.run_id not in self._new:
+                commands.append(UpdateJob(job.row()))
+        commands += [SaveExecution(execution.row()) for execution in self._executions]
+        commands += self._effects
+        for run in self._seen.values():
+            # Following the wall clock, versions keep growing when the next master starts them anew.
+            run.version = max(run.version + 1, wall)
+            commands.append(RunChanged(run.run_id))
+        self._new.clear()
+        self._touched.clear()
+        self._executions.clear()
+        self._effects.clear()
+        self._seen.clear()
+        return commands

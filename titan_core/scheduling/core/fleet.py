@@ -1,0 +1,160 @@
+"""Fleet: what becomes of workers, and of the jobs on them."""
+
+from __future__ import annotations
+
+from titan_core.model.worker import Worker
+from titan_core.scheduling.core.changes import Changes
+from titan_core.scheduling.core.commands import Answer, CloseLink, DecommissionWorker
+from titan_core.scheduling.core.events import (
+    DrainRequested,
+    Instant,
+    LinkBroken,
+    WorkerLeft,
+    WorkerRegistered,
+    WorkerSilent,
+)
+from titan_core.scheduling.core.lifecycle import LOST, AttemptEnd, JobLifecycle
+from titan_core.scheduling.core.matcher import Matcher
+from titan_core.scheduling.core.worker_registry import WorkerRegistry
+from titan_sdk.errors import Conflict, NotFound
+from titan_sdk.messages import Lease
+
+
+class Fleet:
+    """Handles the events about workers."""
+
+    def __init__(
+        self, registry: WorkerRegistry, matcher: Matcher, lifecycle: JobLifecycle, changes: Changes, hold_s: float
+    ) -> None:
+        self._registry = registry
+        self._matcher = matcher
+        self._lifecycle = lifecycle
+        self._changes = changes
+        self._hold_s = hold_s
+
+    def registered(self, event: WorkerRegistered, now: Instant) -> None:
+        worker = self._registry.get(event.worker_id) or self._registry.add(event.worker_id)
+        same_process = worker.boot_id == event.boot_id
+        if worker.connected and worker.link != event.link:
+            self._changes.effect(CloseLink(worker.worker_id, worker.link, "the worker has a new connection"))
+        self._take_over(worker, event, same_process)
+        stale = self._stale(worker, event.holding or ())
+        self._changes.effect(Answer(stale))
+        if event.holding is not None:
+            self._drop_leases_not_held(worker, frozenset(event.holding), same_process, now)
+        for job in worker.leases.values():
+            if job.ending:
+                self._lifecycle.ask_for_end_again(job)
+        self._matcher.offer_changed(worker)
+        self._go_on_draining(worker)
+
+    def _take_over(self, worker: Worker, event: WorkerRegistered, same_process: bool) -> None:
+        """Make the worker what the event says."""
+        capabilities, permanent = event.capabilities, event.permanent
+        if event.classic and same_process and not worker.dead:
+            # Each registration of a classic worker names one more capability.
+            capabilities |= worker.capabilities
+            permanent |= worker.permanent
+        self._registry.revive(worker)
+        self._registry.release(worker)
+        worker.boot_id = event.boot_id
+        worker.link = event.link
+        worker.host = event.host
+        worker.port = event.port
+        worker.slots = event.slots
+        worker.permanent = permanent
+        worker.set_offer(capabilities, event.classic)
+        worker.connected = True
+        worker.draining = worker.draining and same_process
+
+    def _stale(self, worker: Worker, holding: tuple[Lease, ...]) -> tuple[Lease, ...]:
+        return tuple(
+            lease for lease in holding if (job := worker.leases.get(lease.job)) is None or not job.holds(lease)
+        )
+
+    def _drop_leases_not_held(self, worker: Worker, held: frozenset[Lease], same_process: bool, now: Instant) -> None:
+        """Take back what the worker does not have.
+
+        The process we know never got it. Another one has lost it with its predecessor, or so it must be taken: after a
+        restart of the master nobody can tell the two apart, and a job that takes whole machines down must not go on
+        for ever.
+        """
+        if same_process:
+            end = AttemptEnd("handed_back", "it never reached its worker")
+        else:
+            end = AttemptEnd(LOST, "its worker was started anew")
+        for job in list(worker.leases.values()):
+            if job.lease() not in held:
+                self._lifecycle.attempt_over(job, worker, end, now)
+
+    def link_broken(self, event: LinkBroken, now: Instant) -> None:
+        worker = self._registry.get(event.worker_id)
+        if worker is None or not worker.connected or worker.link != event.link:
+            return
+        worker.connected = False
+        self._matcher.load_changed(worker)
+
+    def silent(self, event: WorkerSilent, now: Instant) -> None:
+        worker = self._registry.get(event.worker_id)
+        if worker is None or worker.dead or worker.boot_id != event.boot_id:
+            return
+        if worker.connected:
+            self._changes.effect(CloseLink(worker.worker_id, worker.link, event.reason))
+        self._registry.declare_dead(worker)
+        self._matcher.forget(worker)
+        self._end_leases(worker, AttemptEnd(LOST, f"its worker died: {event.reason}"), now)
+
+    def left(self, event: WorkerLeft, now: Instant) -> None:
+        worker = self._registry.get(event.worker_id)
+        if worker is None or worker.boot_id != event.boot_id:
+            return
+        self._registry.remove(worker)
+        worker.connected = False
+        self._matcher.forget(worker)
+        self._end_leases(worker, AttemptEnd("handed_back", "its worker left"), now)
+
+    def _end_leases(self, worker: Worker, end: AttemptEnd, now: Instant) -> None:
+        for job in list(worker.leases.values()):
+            self._lifecycle.attempt_over(job, worker, end, now)
+
+    def drain_requested(self, event: DrainRequested, now: Instant) -> None:
+        worker = self._registry.at(event.host, event.port)
+        if worker is None:
+            raise NotFound(f"no worker at {event.host}:{event.port}")
+        if worker.permanent:
+            raise Conflict(f"the worker at {event.host}:{event.port} is permanent")
+        worker.draining = True
+        self._matcher.load_changed(worker)
+        self._changes.effect(Answer(worker.worker_id))
+        self._go_on_draining(worker)
+
+    def job_came_back(self, worker: Worker, now: Instant) -> None:
+        """The worker refused a job, or gave one up: ask it nothing for a moment."""
+        self._registry.hold(worker, now.monotonic + self._hold_s)
+        self._matcher.load_changed(worker)
+        self._go_when_idle(worker)
+
+    def job_ended(self, worker: Worker) -> None:
+        """The worker has finished something: if it refused before, it has a slot now."""
+        if worker.held_until:
+            self._registry.release(worker)
+            self._matcher.load_changed(worker)
+        self._go_when_idle(worker)
+
+    def holds_over(self, now: Instant) -> None:
+        for worker in self._registry.release_due(now.monotonic):
+            self._matcher.load_changed(worker)
+
+    def _go_on_draining(self, worker: Worker) -> None:
+        """Tell a draining worker to go. Ours waits for its jobs itself; a classic one ends at once, so we wait."""
+        if worker.draining and worker.connected and not (worker.classic and _runs_a_job(worker)):
+            self._changes.effect(DecommissionWorker(worker.worker_id, "decommissioned on request"))
+
+    def _go_when_idle(self, worker: Worker) -> None:
+        if worker.classic:
+            self._go_on_draining(worker)
+
+
+def _runs_a_job(worker: Worker) -> bool:
+    """Whether it has something that ends by itself."""
+    return not all(job.is_service for job in worker.leases.values())

@@ -1,0 +1,107 @@
+"""Invariants: what holds between any two events. Slow and thorough, for tests."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from titan_core.model.job import Job
+from titan_core.model.states import JobState
+from titan_core.scheduling.core.delay_heap import DelayHeap
+from titan_core.scheduling.core.job_book import JobBook
+from titan_core.scheduling.core.matcher import Matcher
+from titan_core.scheduling.core.ready_queue import rank
+from titan_core.scheduling.core.worker_registry import WorkerRegistry
+
+
+def check(book: JobBook, registry: WorkerRegistry, matcher: Matcher, delays: DelayHeap) -> None:
+    """Raise AssertionError, with the story of a job concerned, unless all invariants hold."""
+    _check_book(book)
+    for job in book.jobs.values():
+        _check_links(book, job)
+    _check_leases(book, registry)
+    _check_queues(book, matcher)
+    _check_delays(book, delays)
+    _check_nothing_waits_in_vain(book, registry)
+    _check_free_workers(registry, matcher)
+
+
+def _in_state(book: JobBook, state: JobState) -> list[Job]:
+    return [job for job in book.jobs.values() if job.state is state]
+
+
+def _check_book(book: JobBook) -> None:
+    counts = Counter(job.state for job in book.jobs.values())
+    for state in JobState:
+        assert book.counts[state] == counts[state], f"{state}: counted {book.counts[state]}, there are {counts[state]}"
+    assert sum(len(run.jobs) for run in book.runs.values()) == len(book.jobs)
+    for run in book.runs.values():
+        assert run.unfinished == sum(not job.state.final for job in run.jobs), run.run_id
+        for job in run.jobs:
+            assert book.jobs[job.key] is job and job.run is run, job.story()
+    active = Counter(job.spec.id for job in book.jobs.values() if not job.state.final)
+    for job_id, times in active.items():
+        assert times == 1, f"{job_id} is active {times} times"
+        latest = book.latest(job_id)
+        assert latest is not None and not latest.state.final, job_id
+
+
+def _check_links(book: JobBook, job: Job) -> None:
+    story = job.story()
+    if job.state is JobState.WAITING:
+        parents = book.parents(job)
+        assert job.blockers == sum(not parent.satisfies_dependents for parent in parents) > 0, story
+        for parent in parents:
+            assert parent.state not in (JobState.DEAD, JobState.CANCELLED), f"{story}; its parent: {parent.story()}"
+            if not parent.state.final:
+                assert job in parent.children, story
+    if job.state.final:
+        assert not job.children and job.ended_at and not job.due_at and not job.ready, story
+    assert job.state is JobState.RUNNING or not job.ready, story
+    assert job.state is JobState.RUNNING or job.state.final or not job.ending, story
+    assert (job.state is JobState.DELAYED) == bool(job.due_at), story
+
+
+def _check_leases(book: JobBook, registry: WorkerRegistry) -> None:
+    running = _in_state(book, JobState.RUNNING)
+    leased = [(worker, job) for worker in registry.workers.values() for job in worker.leases.values()]
+    assert sorted(job.key for job in running) == sorted(job.key for _, job in leased)
+    for worker, job in leased:
+        assert not worker.dead and job.worker_id == worker.worker_id and worker.leases[job.key] is job, job.story()
+        assert job.execution.attempt == job.attempt and job.execution.epoch == job.epoch, job.story()
+        assert not job.execution.outcome and job.execution.worker_id == worker.worker_id, job.story()
+    epochs = [job.epoch for job in running]
+    assert len(epochs) == len(set(epochs)), "two live leases with the same epoch"
+    for worker in registry.workers.values():
+        assert not (worker.dead and worker.connected), worker.name
+
+
+def _check_queues(book: JobBook, matcher: Matcher) -> None:
+    queued = []
+    for lane in matcher.lanes():
+        entries = lane.ready.live_entries()
+        assert len(entries) == len(lane.ready), f"lane {sorted(lane.need)}"
+        assert lane.ready.head() == min(entries, default=None), f"lane {sorted(lane.need)}"
+        for entry in entries:
+            assert book.jobs[entry[2]].need == lane.need, book.jobs[entry[2]].story()
+        queued += entries
+    assert sorted(queued) == sorted(map(rank, _in_state(book, JobState.PENDING)))
+
+
+def _check_delays(book: JobBook, delays: DelayHeap) -> None:
+    entries = delays.live_entries()
+    assert len(entries) == len(delays)
+    assert sorted(entry.seq for entry in entries) == sorted(job.seq for job in _in_state(book, JobState.DELAYED))
+    assert delays.next_due() == min((entry.due for entry in entries), default=None)
+
+
+def _check_nothing_waits_in_vain(book: JobBook, registry: WorkerRegistry) -> None:
+    offers = [worker.offer for worker in registry.workers.values() if worker.has_room]
+    for job in _in_state(book, JobState.PENDING):
+        assert not any(job.need <= offer for offer in offers), f"a worker has room for it: {job.story()}"
+
+
+def _check_free_workers(registry: WorkerRegistry, matcher: Matcher) -> None:
+    for lane in matcher.lanes():
+        free = [worker for worker in registry.workers.values() if worker.has_room and worker.satisfies(lane.need)]
+        best = min(free, key=lambda worker: (worker.load, len(worker.offer), worker.seq), default=None)
+        assert lane.free.best() is best, f"lane {sorted(lane.need)}"

@@ -1,0 +1,113 @@
+"""JobBook: every run and job in memory, and the names they are found by."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from titan_core.model.job import Job
+from titan_core.model.run import Run
+from titan_core.model.states import JobState
+from titan_core.scheduling.core.idempotency import IdempotencyKeys
+
+CLASSIC_PREFIX: Final = "DAG-"
+"""Put before the ids of jobs of a classic DAG; people leave it away."""
+
+
+class JobBook:
+    """Runs and jobs by name, how many jobs are in each state, and which finished runs leave memory.
+
+    A bare job id means its latest run. As an id that is still active is refused, that is the active job if any is.
+    """
+
+    def __init__(self, finished_jobs: int, idempotency_keys: int) -> None:
+        self.runs: dict[str, Run] = {}
+        self.jobs: dict[str, Job] = {}
+        self.keys = IdempotencyKeys(idempotency_keys)
+        self.counts: dict[JobState, int] = dict.fromkeys(JobState, 0)
+        self.run_seq = 0
+        self.job_seq = 0
+        self._latest: dict[str, Job] = {}
+        self._finished: deque[Run] = deque()
+        self._finished_jobs = 0
+        self._finished_jobs_bound = finished_jobs
+
+    def add(self, run: Run) -> None:
+        """A run with all its jobs, new or restored."""
+        self.runs[run.run_id] = run
+        self.keys.remember(run)
+        unfinished = 0
+        for job in run.jobs:
+            self.jobs[job.key] = job
+            self._latest[job.spec.id] = job
+            self.counts[job.state] += 1
+            unfinished += not job.state.final
+        run.unfinished = unfinished
+        if not unfinished:
+            self._retire(run)
+
+    def moved(self, job: Job, origin: JobState) -> None:
+        """The job has left ``origin``. When it was the last of its run to end, old finished runs leave memory."""
+        self.counts[origin] -= 1
+        self.counts[job.state] += 1
+        if job.state.final:
+            run = job.run
+            run.unfinished -= 1
+            if not run.unfinished:
+                self._retire(run)
+
+    def unfinished(self) -> int:
+        return len(self.jobs) - sum(self.counts[state] for state in JobState if state.final)
+
+    def latest(self, job_id: str) -> Job | None:
+        """The job of exactly that id in its latest run."""
+        return self._latest.get(job_id)
+
+    def find_job(self, name: str) -> Job | None:
+        """The job of that key, or of that id with or without the classic prefix."""
+        found = self.jobs.get(name) or self._latest.get(name) or self._latest.get(CLASSIC_PREFIX + name)
+        if found is None and name.startswith(CLASSIC_PREFIX):
+            found = self._latest.get(name.removeprefix(CLASSIC_PREFIX))
+        return found
+
+    def find_run(self, name: str) -> Run | None:
+        """The run of that id, or the run of the job of that name."""
+        run = self.runs.get(name)
+        if run is None:
+            job = self.find_job(name)
+            run = job.run if job else None
+        return run
+
+    def find_jobs(self, name: str) -> Sequence[Job]:
+        """The job of that key, or all jobs of the run of that id, or the job of that id; empty when there is none."""
+        job = self.jobs.get(name)
+        if job is None:
+            run = self.runs.get(name)
+            if run is not None:
+                return run.jobs
+            job = self.find_job(name)
+        return (job,) if job else ()
+
+    def parents(self, job: Job) -> list[Job]:
+        """The job's parents, each once."""
+        run_id = job.run.run_id
+        return [self.jobs[f"{run_id}/{parent}"] for parent in dict.fromkeys(job.spec.parents)]
+
+    def _retire(self, run: Run) -> None:
+        self._finished.append(run)
+        self._finished_jobs += len(run.jobs)
+        # The newest stays whatever its size: whoever waits for it is about to look.
+        while self._finished_jobs > self._finished_jobs_bound and len(self._finished) > 1:
+            self._evict(self._finished.popleft())
+
+    def _evict(self, run: Run) -> None:
+        self._finished_jobs -= len(run.jobs)
+        del self.runs[run.run_id]
+        self.keys.run_left_memory(run)
+        for job in run.jobs:
+            del self.jobs[job.key]
+            self.counts[job.state] -= 1
+            if self._latest.get(job.spec.id) is job:
+                del self._latest[job.spec.id]
+        run.jobs = ()  # jobs and run refer to each other: this lets them go at once

@@ -1,0 +1,280 @@
+"""JobLifecycle: what becomes of jobs, from acceptance to their final state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from titan_core.model.job import Job
+from titan_core.model.run import Run
+from titan_core.model.states import Cause, JobState
+from titan_core.model.task_execution import TaskExecution
+from titan_core.model.worker import Worker
+from titan_core.scheduling.core.changes import Changes
+from titan_core.scheduling.core.commands import DispatchJob, EndAttempt
+from titan_core.scheduling.core.delay_heap import DelayHeap
+from titan_core.scheduling.core.events import Instant
+from titan_core.scheduling.core.job_book import JobBook
+from titan_core.scheduling.core.limits import CoreLimits
+from titan_core.scheduling.core.matcher import Matcher
+
+LOST = "lost"
+"""The outcome of an attempt whose worker died; the others are messages.Outcome."""
+
+
+class AttemptEnd(NamedTuple):
+    """How an attempt ended. Times are epoch ms, 0 when the reporter does not know."""
+
+    outcome: str
+    reason: str = ""
+    exit_code: int | None = None
+    started_at: int = 0
+    ended_at: int = 0
+    log_size: int = 0
+
+    @property
+    def why(self) -> str:
+        """The reason, or what the outcome and the exit code say."""
+        if self.reason:
+            return self.reason
+        if self.outcome == "failed" and self.exit_code is not None:
+            return f"signal {-self.exit_code}" if self.exit_code < 0 else f"exit code {self.exit_code}"
+        return self.outcome.replace("_", " ")
+
+
+class JobLifecycle:
+    """Makes every move of every job, with all that follows: places in the queues, children, records, effects."""
+
+    def __init__(
+        self, book: JobBook, matcher: Matcher, delays: DelayHeap, changes: Changes, limits: CoreLimits
+    ) -> None:
+        self._book = book
+        self._matcher = matcher
+        self._delays = delays
+        self._changes = changes
+        self._limits = limits
+        self.epoch = 0
+
+    # --- the way in ---
+
+    def accept(self, run: Run, now: Instant) -> None:
+        """A new run; its jobs are in their initial states."""
+        self._book.add(run)
+        self._changes.accepted(run)
+        for job in run.jobs:
+            if job.state is JobState.PENDING:
+                self._matcher.enqueue(job)
+            elif job.state is JobState.DELAYED:
+                self._delay(job, job.spec.delay_ms / 1000, now)
+
+    def resume(self, job: Job, now: Instant) -> None:
+        """A restored job takes its place. A wall clock that was moved meanwhile makes no delay longer than it was."""
+        if job.state is JobState.PENDING:
+            self._matcher.enqueue(job)
+        elif job.state is JobState.DELAYED:
+            delay_s = self._limits.backoff(job.failures) if job.failures else job.spec.delay_ms / 1000
+            remaining_s = min(max((job.due_at - now.wall) / 1000, 0.0), delay_s)
+            self._delays.put(job, now.monotonic + remaining_s)
+
+    def delays_over(self, now: Instant) -> None:
+        """Queue what is due."""
+        for job in self._delays.pop_due(now.monotonic):
+            self._move(job, Cause.DUE)
+            job.due_at = 0
+            self._matcher.enqueue(job)
+
+    # --- attempts ---
+
+    def lease(self, job: Job, worker: Worker, now: Instant) -> None:
+        """Begin an attempt of a PENDING job on a worker with room."""
+        self.epoch += 1
+        job.attempt += 1
+        job.epoch = self.epoch
+        job.worker_id = worker.worker_id
+        job.started_at = now.wall  # until the worker tells the process's own time
+        job.exit_code = None
+        job.reason = ""
+        self._move(job, Cause.DISPATCHED)
+        execution = TaskExecution(job.key, job.attempt, job.epoch, worker.worker_id, worker.name, now.wall)
+        self._remember(job, execution)
+        worker.leases[job.key] = job
+        self._matcher.load_changed(worker)
+        self._changes.effect(DispatchJob(worker.worker_id, job.lease(), job.spec))
+
+    def attempt_started(self, job: Job, started_at: int) -> None:
+        """The process of the current attempt runs, since ``started_at``.
+
+        This alone is not recorded: the journal has the time of the dispatch, and gets this one with the attempt's end.
+        """
+        if started_at:
+            job.started_at = job.execution.started_at = started_at
+        self._changes.show(job)
+
+    def service_ready(self, job: Job, now: Instant) -> None:
+        """The service's dependents may start. Once is enough; repeating it does no harm."""
+        if job.ready:
+            return
+        job.ready = True
+        self._changes.touch(job)
+        self._release_children(job, now)
+
+    def attempt_over(self, job: Job, worker: Worker, end: AttemptEnd, now: Instant) -> None:
+        """The current attempt has ended and its slot is free; decide what becomes of the job.
+
+        A success counts as one even when the end had been asked for: the work is done, and saying otherwise would have
+        it done again. In all other cases a job whose cancellation was requested is CANCELLED, however its attempt
+        ended.
+        """
+        del worker.leases[job.key]
+        self._matcher.load_changed(worker)
+        self._close(job, job.execution, end, now)
+        was_ready, job.ready = job.ready, False
+        self._move(job, self._verdict(job, end))
+        if job.state is JobState.PENDING:
+            self._matcher.enqueue(job)
+        elif job.state is JobState.DELAYED:
+            self._delay(job, self._limits.backoff(job.failures), now)
+        else:
+            job.ended_at = job.execution.ended_at
+        if job.state is JobState.COMPLETED:
+            if not was_ready:
+                self._release_children(job, now)
+            job.children = ()
+        elif job.state.final:
+            self._doom_children(job, now)
+        elif was_ready:
+            self._block_children(job)
+
+    def _verdict(self, job: Job, end: AttemptEnd) -> Cause:
+        """What an attempt's end means, and the charge for it."""
+        if end.outcome == "completed":
+            job.reason = "completed before it could be cancelled" if job.ending == "cancel" else ""
+            return Cause.SUCCEEDED
+        if job.ending == "cancel":
+            return Cause.CANCELLED
+        if job.ending == "stop":
+            return Cause.STOPPED
+        job.reason = end.why
+        if end.outcome == "cancelled":
+            return Cause.CANCELLED
+        if end.outcome == "handed_back":
+            return Cause.HANDED_BACK
+        if end.outcome == LOST:
+            job.losses += 1
+            if job.losses < self._limits.losses_to_quarantine:
+                return Cause.LOST
+            job.reason = f"{job.losses} workers died while running it; the last: {end.why}"
+            return Cause.QUARANTINED
+        job.failures += 1
+        if job.failures <= job.spec.retries:
+            return Cause.RETRIED
+        if job.failures > 1:
+            job.reason = f"{end.why}; failed {job.failures} times"
+        return Cause.EXHAUSTED
+
+    def _close(self, job: Job, execution: TaskExecution, end: AttemptEnd, now: Instant) -> None:
+        execution.outcome = end.outcome
+        execution.exit_code = end.exit_code
+        execution.reason = end.reason
+        execution.started_at = end.started_at or execution.started_at
+        execution.ended_at = end.ended_at or now.wall
+        job.started_at = execution.started_at
+        job.exit_code = end.exit_code
+        job.log_size = end.log_size
+        self._changes.touch_execution(execution)
+
+    def _remember(self, job: Job, execution: TaskExecution) -> None:
+        if job.executions is None:
+            job.executions = []
+        job.executions.append(execution)
+        if len(job.executions) > self._limits.executions_per_job:
+            del job.executions[0]
+        self._changes.touch_execution(execution)
+
+    # --- ends asked for ---
+
+    def cancel(self, jobs: Sequence[Job], reason: str, now: Instant, *, stop: bool = False) -> None:
+        """End the jobs that are not final: at once, or when running as soon as their worker says they are gone.
+
+        With ``stop``, a running service is to end COMPLETED. Of jobs that are cancelled together none counts as a child
+        of a cancelled parent.
+        """
+        dropped = []
+        for job in jobs:
+            if job.state is JobState.RUNNING:
+                self._ask_for_end(job, "stop" if stop and job.is_service else "cancel", reason)
+            elif not job.state.final:
+                self._drop(job, Cause.CANCELLED, reason, now)
+                dropped.append(job)
+        for job in dropped:
+            self._doom_children(job, now)
+
+    def ask_for_end_again(self, job: Job) -> None:
+        """The worker of a job whose end was asked for may not have heard it."""
+        self._changes.effect(EndAttempt(job.worker_id, job.lease(), job.reason))
+
+    def _ask_for_end(self, job: Job, ending: str, reason: str) -> None:
+        if job.ending != "cancel":  # a cancellation is not taken back by a stop
+            job.ending = ending
+            job.reason = reason
+            self._changes.touch(job)
+        self.ask_for_end_again(job)
+
+    def _drop(self, job: Job, cause: Cause, reason: str, now: Instant) -> None:
+        """A job ends that is not running."""
+        origin = job.state
+        job.reason = reason
+        job.due_at = 0
+        job.ended_at = now.wall
+        self._move(job, cause)
+        if origin is JobState.PENDING:
+            self._matcher.withdraw(job)
+        elif origin is JobState.DELAYED:
+            self._delays.withdraw()
+
+    # --- children ---
+
+    def _release_children(self, job: Job, now: Instant) -> None:
+        """The job satisfies its dependents from now on."""
+        for child in job.children:
+            if child.state is not JobState.WAITING:
+                continue  # it was released when this service was ready for the first time
+            child.blockers -= 1
+            if child.blockers:
+                continue
+            if child.spec.delay_ms:
+                self._move(child, Cause.UNBLOCKED_LATER)
+                self._delay(child, child.spec.delay_ms / 1000, now)
+            else:
+                self._move(child, Cause.UNBLOCKED)
+                self._matcher.enqueue(child)
+
+    def _block_children(self, job: Job) -> None:
+        """A service that was ready no longer is: what still waits for others waits for it again."""
+        for child in job.children:
+            if child.state is JobState.WAITING:
+                child.blockers += 1
+
+    def _doom_children(self, job: Job, now: Instant) -> None:
+        """The job ended dead or cancelled: nothing that waits for it, however far down, will ever start."""
+        reason = f"not started: {job.spec.id} ended {job.state.value}" + (f" ({job.reason})" if job.reason else "")
+        ended = [job]
+        while ended:
+            parent = ended.pop()
+            for child in parent.children:
+                if child.state is JobState.WAITING:
+                    self._drop(child, Cause.PARENT_ENDED, reason, now)
+                    ended.append(child)
+            parent.children = ()
+
+    # --- moves ---
+
+    def _move(self, job: Job, cause: Cause) -> None:
+        origin = job.state
+        job.move(cause)
+        self._book.moved(job, origin)
+        self._changes.touch(job)
+
+    def _delay(self, job: Job, delay_s: float, now: Instant) -> None:
+        job.due_at = now.wall + round(delay_s * 1000)
+        self._delays.put(job, now.monotonic + delay_s)

@@ -1,0 +1,189 @@
+"""SchedulerCore: events in, commands out.
+
+Pure and deterministic: no clock, threads, randomness, sockets or files. The same events give the same commands, so what
+happened can be replayed. It is not thread-safe; one mutex around it is the business of whoever drives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from titan_core.model.states import JobState
+from titan_core.scheduling.core import invariants
+from titan_core.scheduling.core.acceptance import Acceptance, accepted
+from titan_core.scheduling.core.attempt_reports import AttemptReports
+from titan_core.scheduling.core.changes import Changes
+from titan_core.scheduling.core.commands import Answer, Command, SetAlarm
+from titan_core.scheduling.core.delay_heap import DelayHeap
+from titan_core.scheduling.core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    CancelRequested,
+    DispatchRefused,
+    DrainRequested,
+    Event,
+    Instant,
+    LinkBroken,
+    RunSubmitted,
+    StopRequested,
+    TimePassed,
+    WorkerLeft,
+    WorkerRegistered,
+    WorkerSilent,
+)
+from titan_core.scheduling.core.fleet import Fleet
+from titan_core.scheduling.core.job_book import JobBook
+from titan_core.scheduling.core.lifecycle import JobLifecycle
+from titan_core.scheduling.core.limits import CoreLimits
+from titan_core.scheduling.core.matcher import Matcher
+from titan_core.scheduling.core.restoration import SavedRun, rebuild, restore_workers
+from titan_core.scheduling.core.routing import Routing
+from titan_core.scheduling.core.spec_pool import SpecPool
+from titan_core.scheduling.core.stats import stats_json, stats_text
+from titan_core.scheduling.core.views import Views
+from titan_core.scheduling.core.worker_registry import WorkerRegistry
+from titan_sdk.errors import NotFound
+from titan_sdk.messages import JobInfo, JobList, Lease, RunInfo, WorkerInfo
+
+__all__ = ["CoreLimits", "SchedulerCore"]
+
+
+class SchedulerCore:
+    """The engine's decisions. Its parts hold the state; this wires them and hands each event to the one concerned."""
+
+    def __init__(self, limits: CoreLimits) -> None:
+        self._limits = limits
+        self._pool = SpecPool()
+        self._book = JobBook(limits.finished_jobs_in_memory, limits.idempotency_keys)
+        self._registry = WorkerRegistry(limits.dead_workers, limits.histories, limits.history_per_worker)
+        self._matcher = Matcher(self._book.jobs, self._registry.workers, limits.idle_lanes)
+        self._delays = DelayHeap()
+        self._changes = Changes()
+        self._lifecycle = JobLifecycle(self._book, self._matcher, self._delays, self._changes, limits)
+        self._acceptance = Acceptance(self._book, self._pool, limits)
+        self._routing = Routing(self._book, self._registry.workers)
+        self._fleet = Fleet(self._registry, self._matcher, self._lifecycle, self._changes, limits.refusal_hold_s)
+        self._reports = AttemptReports(self._registry, self._lifecycle, self._fleet, self._changes)
+        self._views = Views(self._book, self._registry)
+        self._alarm: float | None = None
+        self._handlers: dict[type[Event], Callable[[Any, Instant], None]] = {
+            RunSubmitted: self._submit,
+            CancelRequested: self._cancel,
+            StopRequested: self._stop,
+            TimePassed: self._pass_time,
+            WorkerRegistered: self._fleet.registered,
+            LinkBroken: self._fleet.link_broken,
+            WorkerSilent: self._fleet.silent,
+            DrainRequested: self._fleet.drain_requested,
+            WorkerLeft: self._fleet.left,
+            AttemptStarted: self._reports.started,
+            AttemptEnded: self._reports.ended,
+            DispatchRefused: self._reports.refused,
+        }
+
+    # --- the write side ---
+
+    def handle(self, event: Event, now: Instant) -> list[Command]:
+        """What is to be done about an event: first the records, then the effects (see commands).
+
+        Raises:
+            RemoteError: the event is refused (each event says how); nothing has changed.
+        """
+        self._handlers[type(event)](event, now)
+        return self._finish(now)
+
+    def restore(self, runs: Iterable[SavedRun], sequences: tuple[int, int, int], now: Instant) -> list[Command]:
+        """Take up what a store holds; once, before the first event.
+
+        ``sequences``: the highest run seq, job seq and lease epoch ever used. Running jobs keep their leases; their
+        workers are ``away`` with an empty boot id until they register or are reported silent.
+        """
+        book = self._book
+        book.run_seq, book.job_seq, self._lifecycle.epoch = sequences
+        for saved in sorted(runs, key=lambda saved: saved.run.seq):
+            book.add(rebuild(saved, self._pool, now.wall, self._limits.executions_per_job))
+        restore_workers(book.jobs.values(), self._registry)
+        for job in book.jobs.values():
+            self._lifecycle.resume(job, now)
+        return self._finish(now)
+
+    def _finish(self, now: Instant) -> list[Command]:
+        """Dispatch what the event made possible, see to the alarm, and collect the commands."""
+        self._matcher.match(self._routing.preferred, lambda job, worker: self._lifecycle.lease(job, worker, now))
+        moments = [moment for moment in (self._delays.next_due(), self._registry.next_release()) if moment is not None]
+        if moments and (self._alarm is None or min(moments) < self._alarm):
+            self._alarm = min(moments)
+            self._changes.effect(SetAlarm(self._alarm))
+        return self._changes.take(now.wall)
+
+    def _submit(self, event: RunSubmitted, now: Instant) -> None:
+        earlier = self._acceptance.earlier(event)
+        if earlier is not None:
+            self._changes.effect(Answer(earlier))
+            return
+        self._acceptance.check(event)
+        run = self._acceptance.build(event, now.wall)
+        self._changes.effect(Answer(accepted(run)))
+        self._lifecycle.accept(run, now)
+
+    def _cancel(self, event: CancelRequested, now: Instant) -> None:
+        self._end_jobs(event.id, event.reason, now, stop=False)
+
+    def _stop(self, event: StopRequested, now: Instant) -> None:
+        self._end_jobs(event.id, "stopped on request", now, stop=True)
+
+    def _end_jobs(self, name: str, reason: str, now: Instant, *, stop: bool) -> None:
+        jobs = self._book.find_jobs(name)
+        if not jobs:
+            raise NotFound(f"no job or run {name}")
+        self._changes.effect(Answer([job.key for job in jobs if not job.state.final]))
+        self._lifecycle.cancel(jobs, reason, now, stop=stop)
+
+    def _pass_time(self, event: TimePassed, now: Instant) -> None:
+        if self._alarm is not None and self._alarm <= now.monotonic:
+            self._alarm = None
+        self._lifecycle.delays_over(now)
+        self._fleet.holds_over(now)
+
+    # --- the read side ---
+
+    def job_info(self, name: str) -> JobInfo:
+        """A job with its executions, by key or id. Raises NotFound; it may have left memory then."""
+        return self._views.job(name)
+
+    def run_info(self, name: str) -> RunInfo:
+        """A run, by its id or by a job of it. Raises NotFound; it may have left memory then."""
+        return self._views.run(name)
+
+    def run_version(self, run_id: str) -> int | None:
+        """The version that run_info would show, without the cost of it; None when the run is not in memory."""
+        run = self._book.runs.get(run_id)
+        return run.version if run else None
+
+    def list_jobs(self, states: Collection[str] = (), limit: int = 100) -> JobList:
+        """The newest jobs in these states, or in any."""
+        return self._views.jobs(states, limit)
+
+    def workers(self) -> list[WorkerInfo]:
+        return self._views.workers()
+
+    def stats_json(self) -> dict[str, Any]:
+        return stats_json(self._book, self._registry)
+
+    def stats_text(self) -> str:
+        return stats_text(self._book, self._registry)
+
+    def find_key(self, name: str) -> str | None:
+        """The key of the job of that name; None when there is none in memory."""
+        job = self._book.find_job(name)
+        return job.key if job else None
+
+    def current_lease(self, key: str) -> Lease | None:
+        """The lease of a RUNNING job; None for any other."""
+        job = self._book.jobs.get(key)
+        return job.lease() if job is not None and job.state is JobState.RUNNING else None
+
+    def check_invariants(self) -> None:
+        """For tests: raise AssertionError unless everything that must hold between events does."""
+        invariants.check(self._book, self._registry, self._matcher, self._delays)

@@ -1,0 +1,146 @@
+"""Views: the read side. What is so, as the structs that travel to clients; nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from titan_core.model.job import Job
+from titan_core.model.requirement import Need, describe_need
+from titan_core.model.run import Run
+from titan_core.model.states import JobState
+from titan_core.model.task_execution import TaskExecution
+from titan_core.model.worker import Worker
+from titan_core.scheduling.core.job_book import JobBook
+from titan_core.scheduling.core.worker_registry import WorkerRegistry
+from titan_sdk.errors import NotFound
+from titan_sdk.messages import ExecutionInfo, JobInfo, JobList, RunInfo, WorkerInfo
+
+
+class Views:
+    """Answers the questions of people and handles."""
+
+    def __init__(self, book: JobBook, registry: WorkerRegistry) -> None:
+        self._book = book
+        self._registry = registry
+
+    def job(self, name: str) -> JobInfo:
+        """The job of that name with its executions.
+
+        Raises:
+            NotFound: no such job in memory.
+        """
+        job = self._book.find_job(name)
+        if job is None:
+            raise NotFound(f"no job {name}")
+        info = job_info(job, self._explain(job, {}))
+        info.executions = [_execution_info(execution) for execution in job.executions or ()]
+        return info
+
+    def run(self, name: str) -> RunInfo:
+        """The run of that id, or of the job of that name. Its jobs come without their executions.
+
+        Raises:
+            NotFound: no such run in memory.
+        """
+        run = self._book.find_run(name)
+        if run is None:
+            raise NotFound(f"no run or job {name}")
+        answered: dict[Need, bool] = {}
+        return run_info(run, [job_info(job, self._explain(job, answered)) for job in run.jobs])
+
+    def jobs(self, states: Collection[str], limit: int) -> JobList:
+        """The newest ``limit`` jobs in these states (none: in any), without executions; ``total`` counts them all."""
+        counts = self._book.counts
+        wanted = {state for state in JobState if not states or state.value in states}
+        total = sum(counts[state] for state in wanted)
+        found: list[JobInfo] = []
+        answered: dict[Need, bool] = {}
+        for job in reversed(self._book.jobs.values()):
+            if len(found) >= min(limit, total):
+                break
+            if job.state in wanted:
+                found.append(job_info(job, self._explain(job, answered)))
+        return JobList(jobs=found, total=total)
+
+    def workers(self) -> list[WorkerInfo]:
+        """Every worker, in order of registration."""
+        return [worker_info(worker) for worker in self._registry.workers.values()]
+
+    def _explain(self, job: Job, answered: dict[Need, bool]) -> str:
+        """Why the job is where it is. ``answered`` saves asking all workers about the same need again."""
+        if job.state is JobState.WAITING:
+            return f"waits for {job.blockers} of its {len(job.spec.parents)} parents"
+        if job.state is JobState.PENDING:
+            possible = answered.get(job.need)
+            if possible is None:
+                possible = answered[job.need] = self._registry.can_serve(job.need)
+            if not possible:
+                return f"no worker with {describe_need(job.need)}"
+        return job.reason
+
+
+def job_info(job: Job, reason: str) -> JobInfo:
+    """The job without its executions."""
+    spec = job.spec
+    return JobInfo(
+        key=job.key,
+        id=spec.id,
+        run_id=job.run.run_id,
+        file=spec.file,
+        state=job.state.value,
+        kind=spec.kind,
+        reason=reason,
+        exit_code=job.exit_code,
+        ready=job.ready,
+        attempt=job.attempt,
+        retries_left=max(spec.retries - job.failures, 0),
+        worker=job.executions[-1].worker_name if job.executions else "",
+        priority=spec.priority,
+        requirement=spec.requirement,
+        parents=spec.parents,
+        submitted_at=job.run.row.submitted_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        due_at=job.due_at,
+        log_bytes=job.log_size,
+    )
+
+
+def run_info(run: Run, jobs: list[JobInfo]) -> RunInfo:
+    return RunInfo(
+        run_id=run.run_id,
+        name=run.row.name,
+        version=run.version,
+        finished=run.finished,
+        submitted_at=run.row.submitted_at,
+        parent=run.row.parent,
+        jobs=jobs,
+    )
+
+
+def worker_info(worker: Worker) -> WorkerInfo:
+    """The worker without what heartbeats tell (load of the machine, last sign of life)."""
+    return WorkerInfo(
+        worker_id=worker.worker_id,
+        host=worker.host,
+        port=worker.port,
+        state=worker.state,
+        capabilities=tuple(sorted(worker.capabilities)),
+        slots=worker.slots,
+        busy=len(worker.leases),
+        permanent=worker.permanent,
+        classic=worker.classic,
+        jobs=tuple(worker.leases),
+    )
+
+
+def _execution_info(execution: TaskExecution) -> ExecutionInfo:
+    return ExecutionInfo(
+        attempt=execution.attempt,
+        worker=execution.worker_name,
+        started_at=execution.started_at,
+        ended_at=execution.ended_at,
+        outcome=execution.outcome,
+        exit_code=execution.exit_code,
+        reason=execution.reason,
+    )
