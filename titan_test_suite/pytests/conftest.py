@@ -1,4 +1,7 @@
-"""Fixtures for all suites: clusters of real programs, and the check that a test leaves nothing behind."""
+"""Fixtures for all suites: clusters of real programs, and the check that a test leaves nothing behind.
+
+HYPOTHESIS_PROFILE chooses how hard the property tests try: ``ci`` (the default, always the same examples) or ``long``.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,15 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from titan_test_suite.pytests.cluster import Cluster
+
+settings.register_profile(
+    "ci", derandomize=True, max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("long", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 _FAILED = pytest.StashKey[bool]()
 _LEFTOVER_S = 5.0
