@@ -33,7 +33,7 @@ class Views:
         if job is None:
             raise NotFound(f"no job {name}")
         info = job_info(job, self._explain(job, {}))
-        info.executions = [_execution_info(execution) for execution in job.executions or ()]
+        info.executions = [execution_info(execution) for execution in job.executions or ()]
         return info
 
     def run(self, name: str) -> RunInfo:
@@ -134,7 +134,7 @@ def worker_info(worker: Worker) -> WorkerInfo:
     )
 
 
-def _execution_info(execution: TaskExecution) -> ExecutionInfo:
+def execution_info(execution: TaskExecution) -> ExecutionInfo:
     return ExecutionInfo(
         attempt=execution.attempt,
         worker=execution.worker_name,
