@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from titan_core.model.job import ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import Record
 from titan_sdk.errors import TitanError
 from titan_sdk.messages import JobSpec
@@ -65,12 +65,31 @@ class Store(Protocol):
         """
         ...
 
+    def maintain(self) -> None:
+        """Housekeeping that must not run beside ``apply``: its thread calls this after each, when nobody waits for it.
+
+        Raises:
+            StoreError: as ``apply`` does.
+        """
+        ...
+
+    def free_bytes(self) -> int:
+        """Bytes that the place where the store lies still takes. Any thread. Raises StoreError."""
+        ...
+
     def load(self, finished: int) -> Iterator[StoredRun]:
-        """Every unfinished run and the ``finished`` most recently accepted finished ones, in order of acceptance."""
+        """Every unfinished run, and of the finished ones the most recently accepted, about ``finished`` jobs of them.
+
+        In order of acceptance. Raises StoreDamaged.
+        """
         ...
 
     def last_sequence(self) -> tuple[int, int, int]:
         """The highest run seq, job seq and lease epoch ever written; 0 when none."""
+        ...
+
+    def find_submission(self, idempotency_key: str) -> RunRow | None:
+        """The run that was accepted with that key, however long ago; None when there is none."""
         ...
 
     def find_run(self, name: str) -> StoredRun | None:

@@ -1,0 +1,67 @@
+"""Many records made few: what one transaction has to write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from titan_core.model.rows import ExecutionRow, JobRow, RunRow
+from titan_core.scheduling.core.commands import (
+    InsertJob,
+    InsertRun,
+    KvAddMember,
+    KvPut,
+    Record,
+    SaveExecution,
+    UpdateJob,
+)
+from titan_sdk.messages import JobSpec
+
+
+class Batch:
+    """The records of one transaction, by kind, each row in its last state.
+
+    Writing kind by kind gives the same database as writing record by record: kinds touch different rows (but for
+    InsertJob and UpdateJob, joined here), order is kept within a kind, and a row carries all of what it describes, so
+    of several for the same job, attempt or key only the last one counts.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.runs: list[RunRow] = []
+        self.inserts: dict[int, tuple[JobSpec, JobRow]] = {}
+        self.updates: dict[int, JobRow] = {}
+        self.executions: dict[tuple[str, int], ExecutionRow] = {}
+        self.values: dict[str, bytes] = {}
+        self.members: list[tuple[int, str, str]] = []
+        """With the index of their record: each has a result of its own."""
+        self.run_seq = self.job_seq = self.epoch = 0
+        """The highest in this batch."""
+        for index, record in enumerate(records):
+            self._add(index, record)
+
+    def _add(self, index: int, record: Record) -> None:
+        if type(record) is UpdateJob:
+            self._update_job(record.row)
+        elif type(record) is SaveExecution:
+            self.executions[record.row.key, record.row.attempt] = record.row
+            self.epoch = max(self.epoch, record.row.epoch)
+        elif type(record) is InsertJob:
+            self.inserts[record.row.seq] = record.spec, record.row
+            self.job_seq = max(self.job_seq, record.row.seq)
+            self.epoch = max(self.epoch, record.row.epoch)
+        elif type(record) is InsertRun:
+            self.runs.append(record.run)
+            self.run_seq = max(self.run_seq, record.run.seq)
+        elif type(record) is KvPut:
+            self.values[record.key] = record.value
+        elif type(record) is KvAddMember:
+            self.members.append((index, record.key, record.member))
+        else:
+            raise TypeError(f"{record!r} is not a record")
+
+    def _update_job(self, row: JobRow) -> None:
+        inserted = self.inserts.get(row.seq)
+        if inserted is None:
+            self.updates[row.seq] = row
+        else:
+            self.inserts[row.seq] = inserted[0], row
+        self.epoch = max(self.epoch, row.epoch)

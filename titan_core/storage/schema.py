@@ -1,0 +1,112 @@
+"""The tables of the journal, and how an older database becomes a newer one.
+
+``VERSIONS[n]`` holds the statements that lead from version n to version n+1; version 0 is an empty file, so making a
+new database and migrating an old one are the same thing. Published entries are never edited; new
+ones are added at the end.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+APPLICATION_ID: Final = 0x5449544E
+"""``TITN``, kept in the header of the file: it tells our database from anybody else's."""
+
+VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        # One row. The sequences are the highest ever written, so that they survive whatever is pruned later. `clean` is
+        # 0 while a master is at work: then the write-ahead log is part of the database, and its absence a loss.
+        """CREATE TABLE titan (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            master_id TEXT NOT NULL,
+            term INTEGER NOT NULL,
+            clean INTEGER NOT NULL,
+            run_seq INTEGER NOT NULL,
+            job_seq INTEGER NOT NULL,
+            epoch INTEGER NOT NULL
+        )""",
+        """CREATE TABLE runs (
+            seq INTEGER PRIMARY KEY,
+            run_id TEXT NOT NULL UNIQUE,
+            name TEXT NOT NULL,
+            submitted_at INTEGER NOT NULL,
+            idempotency_key TEXT NOT NULL,
+            parent TEXT NOT NULL,
+            digest TEXT NOT NULL
+        )""",
+        "CREATE INDEX runs_by_idempotency_key ON runs (idempotency_key) WHERE idempotency_key <> ''",
+        """CREATE TABLE jobs (
+            seq INTEGER PRIMARY KEY,
+            run_seq INTEGER NOT NULL REFERENCES runs (seq),
+            job_id TEXT NOT NULL,
+            state TEXT NOT NULL,
+            attempt INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            failures INTEGER NOT NULL,
+            losses INTEGER NOT NULL,
+            worker_id TEXT NOT NULL,
+            ready INTEGER NOT NULL,
+            ending TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            exit_code INTEGER,
+            submitted_at INTEGER NOT NULL,
+            due_at INTEGER NOT NULL,
+            started_at INTEGER NOT NULL,
+            ended_at INTEGER NOT NULL,
+            log_size INTEGER NOT NULL
+        )""",
+        "CREATE INDEX jobs_by_run ON jobs (run_seq)",
+        "CREATE INDEX jobs_by_id ON jobs (job_id)",
+        # Restarting asks for unfinished runs only: this index holds just those, however long the history grows.
+        """CREATE INDEX jobs_open ON jobs (run_seq) WHERE state IN ('WAITING', 'DELAYED', 'PENDING', 'RUNNING')""",
+        # A spec is written once and a job many times: apart, an update never rewrites the (possibly large) spec.
+        "CREATE TABLE specs (job_seq INTEGER PRIMARY KEY REFERENCES jobs (seq), body BLOB NOT NULL)",
+        """CREATE TABLE executions (
+            key TEXT NOT NULL,
+            attempt INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            worker_id TEXT NOT NULL,
+            worker_name TEXT NOT NULL,
+            started_at INTEGER NOT NULL,
+            ended_at INTEGER NOT NULL,
+            outcome TEXT NOT NULL,
+            exit_code INTEGER,
+            reason TEXT NOT NULL,
+            PRIMARY KEY (key, attempt)
+        ) WITHOUT ROWID""",
+        "CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB NOT NULL)",
+        """CREATE TABLE kv_members (
+            seq INTEGER PRIMARY KEY,
+            key TEXT NOT NULL,
+            member TEXT NOT NULL,
+            UNIQUE (key, member)
+        )""",
+    ),
+)
+
+SCHEMA_VERSION: Final = len(VERSIONS)
+
+OPEN_STATES: Final = "('WAITING', 'DELAYED', 'PENDING', 'RUNNING')"
+"""As the partial index ``jobs_open`` spells it: SQLite uses the index only for a condition that reads the same."""
+
+
+def migrate(db: sqlite3.Connection, versions: tuple[tuple[str, ...], ...] = VERSIONS) -> int:
+    """Bring the database to the newest version in one transaction; all of it or nothing. Returns the version it had.
+
+    The connection is in autocommit mode. Raises sqlite3.Error.
+    """
+    had: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if had < len(versions):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for statements in versions[had:]:
+                for statement in statements:
+                    db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {len(versions)}")
+            db.execute("COMMIT")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+    return had

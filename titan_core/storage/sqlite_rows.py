@@ -1,0 +1,105 @@
+"""Records to SQL and back: one statement for each kind of record, and the rows behind them.
+
+The columns stand here in the order of the statements; nothing else knows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from titan_core.model.rows import ExecutionRow, JobRow, RunRow
+from titan_core.model.states import JobState
+from titan_sdk.messages import JobSpec, decode_message, encode_message
+
+Parameters = tuple[Any, ...]
+
+INSERT_RUN: Final = """INSERT INTO runs (
+    seq, run_id, name, submitted_at, idempotency_key, parent, digest
+) VALUES (?,?,?,?,?,?,?)"""
+
+INSERT_JOB: Final = """INSERT INTO jobs (
+    state, attempt, epoch, failures, losses, worker_id, ready, ending, reason, exit_code, submitted_at, due_at,
+    started_at, ended_at, log_size, seq, job_id, run_seq
+) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,(SELECT seq FROM runs WHERE run_id = ?))"""
+
+UPDATE_JOB: Final = """UPDATE jobs SET
+    state = ?, attempt = ?, epoch = ?, failures = ?, losses = ?, worker_id = ?, ready = ?, ending = ?, reason = ?,
+    exit_code = ?, submitted_at = ?, due_at = ?, started_at = ?, ended_at = ?, log_size = ?
+WHERE seq = ?"""
+
+INSERT_SPEC: Final = "INSERT INTO specs (job_seq, body) VALUES (?,?)"
+
+SAVE_EXECUTION: Final = """INSERT OR REPLACE INTO executions (
+    key, attempt, epoch, worker_id, worker_name, started_at, ended_at, outcome, exit_code, reason
+) VALUES (?,?,?,?,?,?,?,?,?,?)"""
+
+PUT_KV: Final = "INSERT OR REPLACE INTO kv (key, value) VALUES (?,?)"
+ADD_MEMBER: Final = "INSERT OR IGNORE INTO kv_members (key, member) VALUES (?,?)"
+
+SELECT_RUNS: Final = "SELECT run_id, seq, name, submitted_at, idempotency_key, parent, digest FROM runs"
+
+SELECT_JOBS: Final = """SELECT
+    j.run_seq, r.run_id, j.job_id, j.seq, j.state, j.attempt, j.epoch, j.failures, j.losses, j.worker_id, j.ready,
+    j.ending, j.reason, j.exit_code, j.submitted_at, j.due_at, j.started_at, j.ended_at, j.log_size, s.body
+FROM runs r JOIN jobs j ON j.run_seq = r.seq LEFT JOIN specs s ON s.job_seq = j.seq"""
+
+SELECT_EXECUTIONS: Final = """SELECT
+    j.run_seq, e.key, e.attempt, e.epoch, e.worker_id, e.worker_name, e.started_at, e.ended_at, e.outcome,
+    e.exit_code, e.reason
+FROM runs r JOIN jobs j ON j.run_seq = r.seq CROSS JOIN executions e ON e.key = r.run_id || '/' || j.job_id"""
+
+_STATES: Final = {state.value: state for state in JobState}
+
+
+def update_parameters(row: JobRow) -> Parameters:
+    # `_value_` and int(): sqlite3 binds exact str and int at once, and searches its adapters for subclasses first.
+    return (
+        row.state._value_, row.attempt, row.epoch, row.failures, row.losses, row.worker_id, int(row.ready), row.ending,
+        row.reason, row.exit_code, row.submitted_at, row.due_at, row.started_at, row.ended_at, row.log_size, row.seq,
+    )  # fmt: skip
+
+
+def insert_parameters(row: JobRow) -> Parameters:
+    return (*update_parameters(row), row.job_id, row.run_id)
+
+
+def spec_parameters(spec: JobSpec, row: JobRow) -> Parameters:
+    return row.seq, encode_message(spec)
+
+
+def run_parameters(run: RunRow) -> Parameters:
+    return run.seq, run.run_id, run.name, run.submitted_at, run.idempotency_key, run.parent, run.digest
+
+
+def job_from_row(row: Sequence[Any]) -> tuple[JobSpec, JobRow]:
+    """A row of SELECT_JOBS. Raises BadMessage, KeyError (no such state) or TypeError (no spec) for a damaged one."""
+    run_id, job_id = row[1:3]
+    spec = decode_message(row[-1], JobSpec)
+    state = _STATES[row[4]]
+    fields = (f"{run_id}/{job_id}", run_id, job_id, row[3], state, *row[5:10], bool(row[10]), *row[11:-1])
+    return spec, JobRow._make(fields)
+
+
+def execution_from_row(row: Sequence[Any]) -> ExecutionRow:
+    """A row of SELECT_EXECUTIONS."""
+    return ExecutionRow._make(row[1:])
+
+
+def run_from_row(row: Sequence[Any]) -> RunRow:
+    """A row of SELECT_RUNS."""
+    return RunRow._make(row)
+
+
+def storable(rows: Iterable[Parameters]) -> list[Parameters]:
+    """The rows with what SQLite cannot hold made holdable: integers beyond 64 bits clamped, lone surrogates replaced.
+
+    Such values come from outside (a worker's clock, a log's size); a nonsensical one must not cost a whole commit.
+    """
+    return [tuple(_storable(value) for value in row) for row in rows]
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, int):
+        return max(-(1 << 63), min(value, (1 << 63) - 1))
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
