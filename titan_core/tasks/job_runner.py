@@ -1,0 +1,239 @@
+"""The worker's slots, and the attempts in them from dispatch to end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from titan_core.filesys.content_store import ContentStore
+from titan_core.filesys.workspace_manager import Sandbox, WorkspaceManager
+from titan_core.tasks.attempt import Attempt, AttemptOwner, EndRequest, Phase
+from titan_core.tasks.content_fetcher import ContentFetcher
+from titan_core.tasks.launch import Exited, LaunchEvent, LaunchRequest, Output, Started
+from titan_core.tasks.launcher import Launcher
+from titan_sdk.errors import Saturated, TitanError, Unavailable
+from titan_sdk.messages import JobReport, JobSpec, Lease, Outcome
+
+log = logging.getLogger(__name__)
+
+PREPARE_THREADS: Final = 4
+"""Sandboxes that take long (projects to unpack, large files) are made on this many threads."""
+QUICK_BYTES: Final = 1024 * 1024
+"""A script up to this size is put in place at once, by the thread that took the job."""
+
+MakeRequest = Callable[[Lease, JobSpec, Sandbox], LaunchRequest]
+"""How an attempt is run; raises TitanError when it cannot be."""
+
+
+class JobRunner:
+    """Takes attempts into slots, prepares, starts and ends them, and tells their owners. Any thread may call.
+
+    The lock guards the slots and each attempt's phase; it is never held while another part is called.
+
+    Args:
+        slots: attempts at once.
+        launcher: runs the processes; its events go to ``on_launch_event``.
+        fetcher: brings contents that ``contents`` lacks.
+        make_request: turns an attempt and its sandbox into what the launcher is asked.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        *,
+        launcher: Launcher,
+        workspace: WorkspaceManager,
+        contents: ContentStore,
+        fetcher: ContentFetcher,
+        make_request: MakeRequest,
+    ) -> None:
+        self.slots = slots
+        self._launcher = launcher
+        self._workspace = workspace
+        self._contents = contents
+        self._fetcher = fetcher
+        self._make_request = make_request
+        self._changed = threading.Condition()
+        self._free = list(range(slots - 1, -1, -1))
+        self._attempts: dict[Lease, Attempt] = {}
+        self._draining = ""
+        self._pool = ThreadPoolExecutor(PREPARE_THREADS, "prepare")
+
+    @property
+    def busy(self) -> int:
+        """Slots in use."""
+        return self.slots - len(self._free)
+
+    def take(self, lease: Lease, spec: JobSpec, owner: AttemptOwner) -> None:
+        """Run an attempt; its owner hears how it goes. One that is here already is not started twice.
+
+        Raises:
+            Saturated: no slot is free.
+            Unavailable: the worker is draining.
+        """
+        with self._changed:
+            if lease in self._attempts:
+                return
+            if self._draining:
+                raise Unavailable(self._draining)
+            if not self._free:
+                raise Saturated(f"all {self.slots} slots are busy")
+            attempt = self._attempts[lease] = Attempt(lease, spec, self._free.pop(), owner)
+        if spec.sha256 and not self._contents.has(spec.sha256):
+            self._fetcher.fetch(spec.sha256, lambda failure: self._fetched(attempt, failure))
+        elif spec.archive or spec.size > QUICK_BYTES:
+            self._pool.submit(self._prepare, attempt)
+        else:
+            self._prepare(attempt)
+
+    def end(self, lease: Lease, outcome: Outcome, reason: str, grace_s: float) -> bool:
+        """Have an attempt's processes ended, TERM first, KILL after ``grace_s``; False when it is not here.
+
+        Its owner hears of the end with ``outcome``, unless it ends by itself at this moment. May be repeated with less
+        grace.
+        """
+        with self._changed:
+            attempt = self._attempts.get(lease)
+            if attempt is None:
+                return False
+            wanted = attempt.end_request
+            if wanted is None or outcome == "cancelled":
+                wanted = attempt.end_request = EndRequest(outcome, reason, grace_s)
+            phase = attempt.phase
+        if phase is Phase.RUNNING:
+            self._launcher.end(attempt.slot, reason, grace_s)
+        elif phase is Phase.PREPARING:
+            self._end_unlaunched(attempt, wanted.outcome, wanted.reason)
+        return True
+
+    def drain(self, reason: str) -> None:
+        """Take nothing more."""
+        with self._changed:
+            self._draining = reason
+
+    def attempts(self) -> list[Attempt]:
+        """What holds a slot at the moment."""
+        with self._changed:
+            return list(self._attempts.values())
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until no slot is in use."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._attempts, timeout_s)
+
+    def release(self, attempt: Attempt) -> None:
+        """The owner needs the folder of an attempt that is over no more."""
+        if attempt.sandbox is not None:
+            self._workspace.release(attempt.sandbox.job_dir)
+
+    def stop(self) -> None:
+        """Prepare nothing more. The launcher is stopped by its owner."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # --- before the launch ----------------------------------------------------------------------------------------
+
+    def _fetched(self, attempt: Attempt, failure: Exception | None) -> None:
+        if failure is None:
+            self._prepare(attempt)
+        else:
+            self._end_unlaunched(attempt, "failed", f"its content cannot be had: {failure}")
+
+    def _prepare(self, attempt: Attempt) -> None:
+        """Make the sandbox and launch, unless the attempt was ended meanwhile."""
+        spec = attempt.spec
+        sandbox: Sandbox | None = None
+        try:
+            content = self._contents.path(spec.sha256) if spec.sha256 else None
+            sandbox = self._workspace.prepare(attempt.lease, spec, content)
+            request = self._make_request(attempt.lease, spec, sandbox)
+        except Exception as error:
+            if not isinstance(error, (TitanError, OSError)):
+                log.exception("preparing %s failed", attempt.lease.job)
+            if sandbox is not None:
+                self._workspace.release(sandbox.job_dir)
+            self._end_unlaunched(attempt, "failed", f"it cannot be started: {error}")
+            return
+        with self._changed:
+            given_up = attempt.phase is Phase.OVER
+            if not given_up:
+                attempt.phase = Phase.HANDED_OVER
+                attempt.sandbox = sandbox
+        if given_up:
+            self._workspace.release(sandbox.job_dir)
+            return
+        self._launcher.run(attempt.slot, request)
+        with self._changed:
+            wanted = None
+            if attempt.phase is Phase.HANDED_OVER:
+                attempt.phase = Phase.RUNNING
+                wanted = attempt.end_request
+        if wanted is not None:
+            self._launcher.end(attempt.slot, wanted.reason, wanted.grace_s)
+
+    def _end_unlaunched(self, attempt: Attempt, outcome: Outcome, reason: str) -> None:
+        now = int(time.time() * 1000)
+        self._over(attempt, JobReport(lease=attempt.lease, outcome=outcome, reason=reason, ended_at=now))
+
+    # --- what the launcher tells ----------------------------------------------------------------------------------
+
+    def on_launch_event(self, event: LaunchEvent) -> None:
+        """For the launcher's thread."""
+        attempt = self._attempts.get(event.lease)
+        if attempt is None:
+            log.error("the launcher speaks of %s, which is not here", event.lease)
+        elif isinstance(event, Output):
+            attempt.owner.grew(attempt, event.size)
+        elif isinstance(event, Started):
+            attempt.owner.started(attempt, event.pid, event.started_at)
+        else:
+            self._over(attempt, report_of(event, attempt.end_request))
+
+    def _over(self, attempt: Attempt, report: JobReport) -> None:
+        with self._changed:
+            if attempt.phase is Phase.OVER:
+                return
+            attempt.phase = Phase.OVER
+            del self._attempts[attempt.lease]
+            self._free.append(attempt.slot)
+            self._changed.notify_all()
+        attempt.owner.ended(attempt, report)
+
+
+def report_of(event: Exited, wanted: EndRequest | None) -> JobReport:
+    """What is reported of an attempt that was launched."""
+    outcome: Outcome = "failed"
+    reason = event.reason
+    if event.cause == "exit":
+        outcome = "completed" if event.exit_code == 0 else "failed"
+        reason = reason or _exit_reason(event.exit_code)
+    elif event.cause == "ended" and wanted is not None:
+        outcome, reason = wanted.outcome, wanted.reason
+    elif event.cause == "timeout":
+        outcome = "timed_out"
+    return JobReport(
+        lease=event.lease,
+        outcome=outcome,
+        exit_code=event.exit_code,
+        reason=reason,
+        started_at=event.started_at,
+        ended_at=event.ended_at,
+        log_size=event.log_size,
+        log_offset=event.log_tail_offset,
+        log_tail=event.log_tail,
+    )
+
+
+def _exit_reason(exit_code: int | None) -> str:
+    if not exit_code:
+        return ""
+    if exit_code > 0:
+        return f"exit code {exit_code}"
+    try:
+        return f"ended by {signal.Signals(-exit_code).name}"
+    except ValueError:
+        return f"ended by signal {-exit_code}"
