@@ -1,4 +1,4 @@
-"""Imports go one way: ALLOWED says what each package may import of ours, and every import in every module is checked."""
+"""Imports go one way: ALLOWED says what each package may import of ours, every import of every module is checked."""
 
 from __future__ import annotations
 
