@@ -296,6 +296,9 @@ class _ArgumentParser(argparse.ArgumentParser):
         raise ConfigError(f"command line: {message}")
 
 
+_SECTIONS: Final[dict[type, str]] = {MasterSettings: "master", WorkerSettings: "worker"}
+
+
 def _load(
     kind: type[S],
     program: str,
@@ -309,8 +312,7 @@ def _load(
     home = _path(options.get("home") or environ.get("TITAN_HOME") or str(_default_home()))
     named = options.pop("config", None) or environ.get("TITAN_CONFIG")
     config = _path(named) if named else home / CONFIG_NAME
-    section = "master" if kind is MasterSettings else "worker"
-    in_file = _read_file(config, section) if named or config.exists() else {}
+    in_file = _read_file(config, _SECTIONS[kind]) if named or config.exists() else {}
 
     values: dict[str, Any] = {}
     for setting in described:
