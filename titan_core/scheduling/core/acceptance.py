@@ -32,12 +32,12 @@ class Acceptance:
         Raises:
             Conflict: the key was used for other jobs.
         """
-        known = self._book.keys.find(event.idempotency_key) if event.idempotency_key else None
-        if known is None:
+        run = self._book.submitted_as(event.idempotency_key)
+        if run is None:
             return None
-        if known.digest != digest_of(event.jobs):
-            raise Conflict(f"idempotency key {event.idempotency_key!r} was used for other jobs, in run {known.run_id}")
-        return Accepted(run_id=known.run_id, jobs=_keys(known.run_id, event.jobs), repeated=True)
+        if run.row.digest != digest_of(event.jobs):
+            raise Conflict(f"idempotency key {event.idempotency_key!r} was used for other jobs, in run {run.run_id}")
+        return Accepted(run_id=run.run_id, jobs=[job.key for job in run.jobs], repeated=True)
 
     def check(self, event: RunSubmitted) -> None:
         """Whether the run can be accepted.
@@ -100,7 +100,3 @@ def _initial_state(spec: JobSpec) -> JobState:
     if spec.parents:
         return JobState.WAITING
     return JobState.DELAYED if spec.delay_ms else JobState.PENDING
-
-
-def _keys(run_id: str, jobs: Iterable[JobSpec]) -> list[str]:
-    return [f"{run_id}/{spec.id}" for spec in jobs]

@@ -9,7 +9,6 @@ from typing import Final
 from titan_core.model.job import Job
 from titan_core.model.run import Run
 from titan_core.model.states import JobState
-from titan_core.scheduling.core.idempotency import IdempotencyKeys
 
 CLASSIC_PREFIX: Final = "DAG-"
 """Put before the ids of jobs of a classic DAG; people leave it away."""
@@ -21,14 +20,14 @@ class JobBook:
     A bare job id means its latest run. As an id that is still active is refused, that is the active job if any is.
     """
 
-    def __init__(self, finished_jobs: int, idempotency_keys: int) -> None:
+    def __init__(self, finished_jobs: int) -> None:
         self.runs: dict[str, Run] = {}
         self.jobs: dict[str, Job] = {}
-        self.keys = IdempotencyKeys(idempotency_keys)
         self.counts: dict[JobState, int] = dict.fromkeys(JobState, 0)
         self.run_seq = 0
         self.job_seq = 0
         self._latest: dict[str, Job] = {}
+        self._by_idempotency_key: dict[str, Run] = {}
         self._finished: deque[Run] = deque()
         self._finished_jobs = 0
         self._finished_jobs_bound = finished_jobs
@@ -36,7 +35,8 @@ class JobBook:
     def add(self, run: Run) -> None:
         """A run with all its jobs, new or restored."""
         self.runs[run.run_id] = run
-        self.keys.remember(run)
+        if run.row.idempotency_key:
+            self._by_idempotency_key[run.row.idempotency_key] = run
         unfinished = 0
         for job in run.jobs:
             self.jobs[job.key] = job
@@ -63,6 +63,10 @@ class JobBook:
     def latest(self, job_id: str) -> Job | None:
         """The job of exactly that id in its latest run."""
         return self._latest.get(job_id)
+
+    def submitted_as(self, idempotency_key: str) -> Run | None:
+        """The run made under that key, if it is in memory; for the others the store has to be asked."""
+        return self._by_idempotency_key.get(idempotency_key)
 
     def find_job(self, name: str) -> Job | None:
         """The job of that key, or of that id with or without the classic prefix."""
@@ -104,7 +108,9 @@ class JobBook:
     def _evict(self, run: Run) -> None:
         self._finished_jobs -= len(run.jobs)
         del self.runs[run.run_id]
-        self.keys.run_left_memory(run)
+        key = run.row.idempotency_key
+        if self._by_idempotency_key.get(key) is run:
+            del self._by_idempotency_key[key]
         for job in run.jobs:
             del self.jobs[job.key]
             self.counts[job.state] -= 1

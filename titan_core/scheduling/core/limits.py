@@ -21,7 +21,6 @@ class CoreLimits:
         histories: workers whose history is kept, the ones that are gone included.
         dead_workers: dead workers that are still listed.
         idle_lanes: needs that nothing is queued for are forgotten beyond so many.
-        idempotency_keys: keys whose runs have left memory and that are still known.
     """
 
     losses_to_quarantine: int = 5
@@ -35,7 +34,6 @@ class CoreLimits:
     histories: int = 1_000
     dead_workers: int = 100
     idle_lanes: int = 64
-    idempotency_keys: int = 10_000
 
     def backoff(self, failures: int) -> float:
         """Seconds to wait after the given number of failed attempts (1 or more)."""

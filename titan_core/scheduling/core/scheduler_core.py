@@ -55,7 +55,7 @@ class SchedulerCore:
     def __init__(self, limits: CoreLimits) -> None:
         self._limits = limits
         self._pool = SpecPool()
-        self._book = JobBook(limits.finished_jobs_in_memory, limits.idempotency_keys)
+        self._book = JobBook(limits.finished_jobs_in_memory)
         self._registry = WorkerRegistry(limits.dead_workers, limits.histories, limits.history_per_worker)
         self._matcher = Matcher(self._book.jobs, self._registry.workers, limits.idle_lanes)
         self._delays = DelayHeap()

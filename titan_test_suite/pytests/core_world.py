@@ -1,0 +1,408 @@
+"""A world around a SchedulerCore for its tests: a clock, a journal, and a checker of all that was ever emitted.
+
+The checker knows only events, commands and what is promised; it shares no state with the core, so that it sees what the
+core's own invariants cannot: what must never have happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from titan_core.model.requirement import need_of, offer_of
+from titan_core.model.rows import ExecutionRow, JobRow, RunRow
+from titan_core.model.states import INITIAL, TRANSITIONS, JobState
+from titan_core.scheduling.core.commands import (
+    Answer,
+    Command,
+    DispatchJob,
+    EndAttempt,
+    InsertJob,
+    InsertRun,
+    RunChanged,
+    SaveExecution,
+    SetAlarm,
+    UpdateJob,
+)
+from titan_core.scheduling.core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    CancelRequested,
+    DispatchRefused,
+    DrainRequested,
+    Event,
+    Instant,
+    LinkBroken,
+    RunSubmitted,
+    StopRequested,
+    TimePassed,
+    WorkerLeft,
+    WorkerRegistered,
+    WorkerSilent,
+)
+from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
+from titan_sdk.errors import TitanError
+from titan_sdk.messages import Accepted, JobSpec, Lease, Outcome
+
+WALL_START = 1_800_000_000_000
+RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution)
+_NEXT_STATES = {(origin, state) for (origin, _), state in TRANSITIONS.items()}
+
+
+@dataclass
+class SavedRun:
+    run: RunRow
+    jobs: list[tuple[JobSpec, JobRow]]
+    executions: list[ExecutionRow]
+
+
+@dataclass
+class Journal:
+    """What a store would hold."""
+
+    runs: dict[str, RunRow] = field(default_factory=dict)
+    specs: dict[str, JobSpec] = field(default_factory=dict)
+    jobs: dict[str, JobRow] = field(default_factory=dict)
+    executions: dict[tuple[str, int], ExecutionRow] = field(default_factory=dict)
+
+    def apply(self, command: Command) -> None:
+        if isinstance(command, InsertRun):
+            assert command.run.run_id not in self.runs
+            self.runs[command.run.run_id] = command.run
+        elif isinstance(command, InsertJob):
+            assert command.row.key not in self.jobs
+            self.specs[command.row.key] = command.spec
+            self.jobs[command.row.key] = command.row
+        elif isinstance(command, UpdateJob):
+            assert command.row != self.jobs[command.row.key], f"nothing changed: {command.row}"
+            self.jobs[command.row.key] = command.row
+        elif isinstance(command, SaveExecution):
+            self.executions[command.row.key, command.row.attempt] = command.row
+
+    def saved_runs(self) -> list[SavedRun]:
+        return [
+            SavedRun(
+                run,
+                [(self.specs[key], row) for key, row in self.jobs.items() if row.run_id == run_id],
+                [row for row in self.executions.values() if self.jobs[row.key].run_id == run_id],
+            )
+            for run_id, run in self.runs.items()
+        ]
+
+    def sequences(self) -> tuple[int, int, int]:
+        return (
+            max((run.seq for run in self.runs.values()), default=0),
+            max((row.seq for row in self.jobs.values()), default=0),
+            max((row.epoch for row in self.executions.values()), default=0),
+        )
+
+    def in_state(self, *states: JobState) -> list[JobRow]:
+        return [row for row in self.jobs.values() if row.state in states]
+
+
+@dataclass
+class KnownWorker:
+    """What the events told of a worker."""
+
+    boot_id: str
+    link: int
+    offer: frozenset[str]
+    slots: int
+    reachable: bool = True
+    draining: bool = False
+
+
+class History:
+    """Watches the stream of events and commands and fails when something happens that never may."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._workers: dict[str, KnownWorker] = {}
+        self._highest_epoch = 0
+        self._ready_once: set[str] = set()
+
+    def event(self, event: Event, answer: Any) -> None:
+        """An event that was not refused, and its answer. Its dispatches are yet to come."""
+        if isinstance(event, WorkerRegistered):
+            before = self._workers.get(event.worker_id)
+            offer = offer_of(event.capabilities, event.classic)
+            same_process = before is not None and before.boot_id == event.boot_id
+            if before is not None and same_process and event.classic:
+                offer |= before.offer
+            draining = before is not None and same_process and before.draining
+            self._workers[event.worker_id] = KnownWorker(event.boot_id, event.link, offer, event.slots, True, draining)
+        elif isinstance(event, LinkBroken):
+            worker = self._workers.get(event.worker_id)
+            if worker is not None and worker.link == event.link:
+                worker.reachable = False
+        elif isinstance(event, (WorkerSilent, WorkerLeft)):
+            worker = self._workers.get(event.worker_id)
+            if worker is not None and worker.boot_id == event.boot_id:
+                del self._workers[event.worker_id]
+        elif isinstance(event, DrainRequested):
+            self._workers[answer].draining = True
+
+    def restarted(self) -> None:
+        """A new master knows nobody."""
+        self._workers.clear()
+
+    def row(self, row: JobRow, before: JobRow | None) -> None:
+        """A job's row is about to be written."""
+        if before is None:
+            assert row.state in INITIAL or row.attempt == 1, f"accepted into {row}"
+            return
+        assert not before.state.final, f"revived, or ended twice: {before} -> {row}"
+        assert row.attempt in (before.attempt, before.attempt + 1), f"{before} -> {row}"
+        assert row.epoch >= before.epoch and row.failures >= before.failures and row.losses >= before.losses
+        assert row.failures + row.losses <= before.failures + before.losses + 1
+        if row.attempt == before.attempt and row.state is not before.state:
+            steps = {state for origin, state in _NEXT_STATES if origin is before.state}
+            # Within one event a failed delay may also be over: two moves, one row.
+            steps |= {state for origin, state in _NEXT_STATES if origin in steps and origin is not JobState.RUNNING}
+            assert row.state in steps, f"{before} -> {row}"
+        if row.ready:
+            self._ready_once.add(row.key)
+
+    def dispatch(self, command: DispatchJob) -> None:
+        """A dispatch; the records of its event are in the journal already."""
+        lease, journal = command.lease, self._journal
+        row = journal.jobs[lease.job]
+        assert lease.epoch > self._highest_epoch, f"epoch used again: {lease}"
+        self._highest_epoch = lease.epoch
+        assert (row.state, row.attempt, row.epoch) == (JobState.RUNNING, lease.attempt, lease.epoch)
+        assert row.worker_id == command.worker_id
+        assert command.spec == journal.specs[lease.job]
+        assert not journal.executions[lease.job, lease.attempt].outcome
+        if lease.attempt > 1:
+            assert journal.executions[lease.job, lease.attempt - 1].outcome, f"two attempts at once: {lease}"
+        for parent in command.spec.parents:
+            parent_key = f"{row.run_id}/{parent}"
+            completed = journal.jobs[parent_key].state is JobState.COMPLETED
+            assert completed or parent_key in self._ready_once, f"{lease} before its parent {parent}"
+        self._check_worker(command)
+
+    def _check_worker(self, command: DispatchJob) -> None:
+        worker = self._workers[command.worker_id]
+        assert worker.reachable and not worker.draining, f"{command.lease} on {worker}"
+        assert need_of(command.spec) <= worker.offer, f"{command.lease} on {worker}"
+        if command.spec.kind != "worker":
+            assert set(command.spec.requirement) <= worker.offer
+        assert self.slots_held(command.worker_id) <= worker.slots, f"{command.lease}: {command.worker_id} is full"
+
+    def slots_held(self, worker_id: str) -> int:
+        return sum(row.worker_id == worker_id for row in self._journal.in_state(JobState.RUNNING))
+
+    def after(self, dispatched: list[DispatchJob]) -> None:
+        """An event has been handled. Nobody was overtaken by a job that ranks behind it."""
+        pending = self._journal.in_state(JobState.PENDING)
+        for command in dispatched:
+            offer = self._workers[command.worker_id].offer
+            mine = self._rank(command.lease.job)
+            for row in pending:
+                if need_of(self._journal.specs[row.key]) <= offer:
+                    assert mine < self._rank(row.key), f"{command.lease} overtook {row.key}"
+        ranks: dict[frozenset[str], tuple[int, int]] = {}
+        for command in dispatched:
+            need, rank = need_of(command.spec), self._rank(command.lease.job)
+            assert ranks.get(need, rank) <= rank, f"{command.lease} was dispatched out of turn"
+            ranks[need] = rank
+        open_executions = sorted(row.key for row in self._journal.executions.values() if not row.outcome)
+        running = sorted(row.key for row in self._journal.in_state(JobState.RUNNING))
+        assert open_executions == running, "an open execution for each running job, and no other"
+
+    def _rank(self, key: str) -> tuple[int, int]:
+        return (-self._journal.specs[key].priority, self._journal.jobs[key].seq)
+
+
+class World:
+    """A core with its clock and journal. Every event goes through ``do``, which checks everything."""
+
+    def __init__(self, limits: CoreLimits | None = None) -> None:
+        self.limits = limits or CoreLimits()
+        self.core = SchedulerCore(self.limits)
+        self.journal = Journal()
+        self.history = History(self.journal)
+        self.now = Instant(100.0, WALL_START)
+        self.alarm: float | None = None
+        self.commands: list[Command] = []
+        """Of the last event."""
+        self._runs = 0
+        self._links = 0
+
+    # --- driving ---
+
+    def do(self, event: Event) -> Any:
+        """Hand in an event; the answer's value, None when there is none. Raises what the core refuses it with."""
+        before = self.core.stats_json()
+        try:
+            commands = self.core.handle(event, self.now)
+        except TitanError:
+            self.core.check_invariants()
+            assert self.core.stats_json() == before, "refused, and yet something changed"
+            raise
+        answers = [command.value for command in commands if isinstance(command, Answer)]
+        assert len(answers) <= 1
+        answer = answers[0] if answers else None
+        self.history.event(event, answer)
+        self._take(commands)
+        return answer
+
+    def _take(self, commands: list[Command]) -> None:
+        self.commands = commands
+        kinds = [isinstance(command, RECORDS) for command in commands]
+        assert kinds == sorted(kinds, reverse=True), "records come before effects"
+        updated = [command.row.key for command in commands if isinstance(command, (InsertJob, UpdateJob))]
+        assert len(updated) == len(set(updated)), "one row for each job"
+        for command in commands:
+            if isinstance(command, (InsertJob, UpdateJob)):
+                self.history.row(command.row, self.journal.jobs.get(command.row.key))
+            self.journal.apply(command)
+            if isinstance(command, SetAlarm):
+                self.alarm = command.at
+        for dispatch in self.dispatched():
+            self.history.dispatch(dispatch)
+        self.history.after(self.dispatched())
+        changed = [command.run_id for command in commands if isinstance(command, RunChanged)]
+        assert len(changed) == len(set(changed))
+        assert {key.partition("/")[0] for key in updated} <= set(changed)
+        self.core.check_invariants()
+        self._check_alarm()
+
+    def _check_alarm(self) -> None:
+        for row in self.journal.in_state(JobState.DELAYED):
+            assert self.alarm is not None, f"nobody will wake {row.key}"
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time go by, with TimePassed at the moments the core asked for, as the ClockWatcher posts it."""
+        end = self.now.monotonic + seconds
+        while self.alarm is not None and self.alarm <= end:
+            self._advance_to(max(self.alarm, self.now.monotonic))
+            self.alarm = None
+            self.do(TimePassed())
+        self._advance_to(end)
+
+    def _advance_to(self, monotonic: float) -> None:
+        passed_ms = round((monotonic - self.now.monotonic) * 1000)
+        self.now = Instant(monotonic, self.now.wall + passed_ms)
+
+    def restart(self, wall_jump_ms: int = 0) -> None:
+        """The master was killed and is started again: a new core from the journal alone, on a new monotonic clock."""
+        self.core = SchedulerCore(self.limits)
+        self.now = Instant(7.0, self.now.wall + wall_jump_ms)
+        self.alarm = None
+        self.history.restarted()
+        self._take(self.core.restore(self.journal.saved_runs(), self.journal.sequences(), self.now))
+
+    # --- shorthands ---
+
+    def submit(self, *jobs: JobSpec, parent: str = "", key: str = "", run_id: str = "") -> str:
+        """The run id of a new run."""
+        self._runs += 1
+        event = RunSubmitted(run_id or f"run{self._runs}", "test", jobs, idempotency_key=key, parent=parent)
+        answer = self.do(event)
+        assert isinstance(answer, Accepted)
+        return answer.run_id
+
+    def register(
+        self,
+        worker_id: str,
+        *capabilities: str,
+        slots: int = 4,
+        boot: str = "boot1",
+        holding: tuple[Lease, ...] | None = (),
+        classic: bool = False,
+        permanent: bool = False,
+        port: int = 8080,
+    ) -> tuple[Lease, ...]:
+        """Register over a new link; the stale leases."""
+        self._links += 1
+        event = WorkerRegistered(
+            worker_id,
+            boot,
+            self._links,
+            "10.0.0.1",
+            port,
+            frozenset(capabilities or ("GENERAL",)),
+            slots,
+            permanent,
+            classic,
+            None if classic else holding,
+        )
+        stale = self.do(event)
+        assert isinstance(stale, tuple)
+        return stale
+
+    @property
+    def link(self) -> int:
+        """The link made last."""
+        return self._links
+
+    def dispatched(self) -> list[DispatchJob]:
+        """By the last event."""
+        return [command for command in self.commands if isinstance(command, DispatchJob)]
+
+    def dispatched_ids(self) -> list[str]:
+        return [command.spec.id for command in self.dispatched()]
+
+    def ends_asked(self) -> list[EndAttempt]:
+        """By the last event."""
+        return [command for command in self.commands if isinstance(command, EndAttempt)]
+
+    def lease(self, name: str) -> Lease:
+        """The current lease of a running job."""
+        key = self.core.find_key(name)
+        assert key is not None
+        lease = self.core.current_lease(key)
+        assert lease is not None, f"{name} is not running"
+        return lease
+
+    def worker_of(self, name: str) -> str:
+        return self.journal.jobs[self.lease(name).job].worker_id
+
+    def end(self, name: str, outcome: Outcome = "completed", exit_code: int | None = None, reason: str = "") -> bool:
+        """Its worker reports the end of a running job; whether that was stale."""
+        lease = self.lease(name)
+        code = {"completed": 0, "failed": 1}.get(outcome) if exit_code is None else exit_code
+        stale = self.do(AttemptEnded(self.worker_of(name), lease, outcome, code, reason))
+        assert isinstance(stale, bool)
+        return stale
+
+    def ready(self, name: str) -> None:
+        """A running service's worker reports that its dependents may start."""
+        assert self.do(AttemptStarted(self.worker_of(name), self.lease(name), self.now.wall, ready=True)) is False
+
+    def refuse(self, name: str) -> None:
+        self.do(DispatchRefused(self.worker_of(name), self.lease(name), "saturated"))
+
+    def cancel(self, name: str) -> list[str]:
+        answer = self.do(CancelRequested(name))
+        assert isinstance(answer, list)
+        return answer
+
+    def stop(self, name: str) -> list[str]:
+        answer = self.do(StopRequested(name))
+        assert isinstance(answer, list)
+        return answer
+
+    def silence(self, worker_id: str, boot: str = "boot1") -> None:
+        self.do(WorkerSilent(worker_id, boot, "no sign of life for 30 s"))
+
+    def drain(self, port: int = 8080) -> str:
+        answer = self.do(DrainRequested("10.0.0.1", port))
+        assert isinstance(answer, str)
+        return answer
+
+    def state(self, name: str) -> str:
+        return self.core.job_info(name).state
+
+    def states(self, *names: str) -> list[str]:
+        return [self.state(name) for name in names]
+
+
+def job(job_id: str, *parents: str, **fields: Any) -> JobSpec:
+    """A job of that id and parents."""
+    return JobSpec(id=job_id, file=fields.pop("file", "script.py"), parents=parents, **fields)
+
+
+def service(job_id: str, *parents: str, **fields: Any) -> JobSpec:
+    return job(job_id, *parents, kind="service", **fields)
