@@ -9,6 +9,7 @@
     ├── ConfigError               a setting that cannot be used; the text names it and where it was given
     ├── InvalidName               a job id, file name, capability or port outside its rules
     ├── PipelineError             a pipeline file with problems, all of them listed
+    ├── LaunchFailed              a job's file cannot be run on this worker
     ├── TransportError            the bytes did not get through
     │   ├── ConnectFailed         nobody answered at that address
     │   ├── ConnectionLost        the connection broke while something was in flight
@@ -106,6 +107,10 @@ class PipelineError(TitanError):
         self.source = source
         head = f"{source}: " if source else ""
         super().__init__(head + "; ".join(str(p) for p in self.problems))
+
+
+class LaunchFailed(TitanError):
+    """A job's file cannot be run on this worker; the text says why, for whoever submitted it."""
 
 
 class TransportError(TitanError):
