@@ -1,0 +1,1 @@
+"""The operator's command line: a registry of commands, and the shell around it."""

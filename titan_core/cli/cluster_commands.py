@@ -1,0 +1,43 @@
+"""Commands about the cluster as a whole."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from titan_core.cli.command import argument, command
+from titan_core.cli.render import workers_table
+from titan_core.cli.session import Session
+from titan_sdk.messages import GetStats, GetStatsJson, KillWorker, ListWorkers
+from titan_sdk.names import check_port
+
+
+@command("stats", "Show the cluster's health: workers, their load, and the queues.")
+def stats(session: Session, _: argparse.Namespace) -> None:
+    if session.as_json:
+        session.show(session.call(GetStatsJson()).data)
+    else:
+        session.show(None, session.call(GetStats()).text)
+
+
+@command("json", "Show the statistics as JSON.")
+def stats_as_json(session: Session, _: argparse.Namespace) -> None:
+    data = session.call(GetStatsJson()).data
+    session.show(data, json.dumps(data, indent=2, ensure_ascii=False))
+
+
+@command("workers", "List the workers with their load, capabilities and jobs.")
+def workers(session: Session, _: argparse.Namespace) -> None:
+    found = session.call(ListWorkers()).workers
+    session.show(found, workers_table(found) if found else "No worker has registered.")
+
+
+@command(
+    "shutdown",
+    "Decommission a worker: it takes no new jobs, finishes or hands back what it runs, and ends.",
+    argument("host"),
+    argument("port", type=int),
+)
+def shutdown(session: Session, given: argparse.Namespace) -> None:
+    answer = session.call(KillWorker(host=given.host, port=check_port(given.port)))
+    session.show(answer, answer.text or f"{given.host}:{given.port} is decommissioned")

@@ -1,0 +1,148 @@
+"""Commands about jobs and services."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+from titan_core.cli.command import argument, command
+from titan_core.cli.render import clean, job_details, jobs_table
+from titan_core.cli.session import Session
+from titan_sdk.messages import (
+    DEFAULT_PRIORITY,
+    GENERAL,
+    Accepted,
+    CancelJob,
+    Deploy,
+    GetJob,
+    ListJobs,
+    RunFile,
+    Stop,
+)
+from titan_sdk.names import check_capability, check_port
+from titan_sdk.protocol import Opcode
+
+
+def _requirement(text: str) -> tuple[str, ...]:
+    return tuple(check_capability(word) for word in text.split(","))
+
+
+def _show_accepted(session: Session, accepted: Accepted) -> None:
+    keys = [f"{accepted.run_id}/{job}" for job in accepted.jobs]
+    session.show(accepted, *(f"accepted: {key}" for key in keys))
+
+
+@command(
+    "run",
+    "Run a file of perm_files now, once.",
+    argument("--requirement", default=GENERAL, metavar="CAPABILITY", help="what the worker must be able to do"),
+    argument("--priority", type=int, default=DEFAULT_PRIORITY, metavar="N", help="higher goes first"),
+    argument("--id", default="", metavar="ID", help="the job's id; made up when it is not given"),
+    argument("file", help="name of the file in perm_files"),
+    argument("args", nargs=argparse.REMAINDER, help="handed to the file as they are"),
+    completes="file",
+)
+def run(session: Session, given: argparse.Namespace) -> None:
+    request = RunFile(
+        file=given.file,
+        args=tuple(given.args),
+        requirement=_requirement(given.requirement),
+        priority=given.priority,
+        job_id=given.id,
+    )
+    _show_accepted(session, session.call(request))
+
+
+@command(
+    "deploy",
+    "Keep a file of perm_files running as a service; Worker.jar or TitanWorker.py starts another worker.",
+    argument("file", help="name of the file in perm_files, or Worker.jar"),
+    argument("port", nargs="?", type=int, default=0, help="the service's or worker's port; 0 for none"),
+    argument("capability", nargs="?", default=GENERAL, help="where it may run; of a new worker: what it can do"),
+    completes="file",
+)
+def deploy(session: Session, given: argparse.Namespace) -> None:
+    port = check_port(given.port, zero=True)
+    request = Deploy(file=given.file, port=port, requirement=_requirement(given.capability))
+    _show_accepted(session, session.call(request))
+
+
+@command("stop", "Stop a service or a job, its whole process tree.", argument("id"), completes="job")
+def stop(session: Session, given: argparse.Namespace) -> None:
+    answer = session.call(Stop(id=given.id))
+    session.show(answer, clean(answer.text) or f"stopping {given.id}")
+
+
+@command("cancel", "Cancel a job, or every job of a run.", argument("id"), completes="job")
+def cancel(session: Session, given: argparse.Namespace) -> None:
+    answer = session.call(CancelJob(id=given.id))
+    session.show(answer, clean(answer.text) or f"cancelled {given.id}")
+
+
+@command(
+    "submit",
+    "Submit a job in the original's words: a capability, and what to do, as in GENERAL RUN_PAYLOAD|file|args|base64.",
+    argument("skill"),
+    argument("data"),
+    raw=True,
+)
+def submit(session: Session, given: argparse.Namespace) -> None:
+    text = session.classic(Opcode.SUBMIT_JOB, f"{given.skill}|{given.data}|1|0")
+    session.show({"answer": text}, clean(text))
+
+
+@command(
+    "dag",
+    "Submit a DAG in the original's words: ID|SKILL|...|PRIORITY|DELAY|[PARENTS] for each job, joined by semicolons.",
+    argument("raw_dag"),
+    raw=True,
+)
+def dag(session: Session, given: argparse.Namespace) -> None:
+    text = session.classic(Opcode.SUBMIT_DAG, given.raw_dag)
+    session.show({"answer": text}, clean(text))
+
+
+@command(
+    "jobs",
+    "List jobs, the newest first.",
+    argument("state", nargs="*", help="only jobs in these states, like RUNNING or DEAD"),
+    argument("-n", type=int, default=30, metavar="N", help="at most so many (default 30)"),
+)
+def jobs(session: Session, given: argparse.Namespace) -> None:
+    states = tuple(state.upper() for state in given.state)
+    found = session.call(ListJobs(states=states, limit=given.n))
+    if not found.jobs:
+        session.show(found, "No such job." if states else "No job yet.")
+        return
+    more = [f"{found.total - len(found.jobs)} more"] if found.total > len(found.jobs) else []
+    session.show(found, jobs_table(found.jobs, _now_ms()), *more)
+
+
+@command("job", "Show everything that is known of a job.", argument("id"), completes="job")
+def job(session: Session, given: argparse.Namespace) -> None:
+    found = session.call(GetJob(id=given.id))
+    session.show(found, *job_details(found, _now_ms()))
+
+
+@command(
+    "logs",
+    "Print a job's log, byte for byte.",
+    argument("id"),
+    argument("-f", dest="follow", action="store_true", help="go on until the job has ended"),
+    completes="job",
+)
+def logs(session: Session, given: argparse.Namespace) -> None:
+    handle = session.client.job(given.id)
+    for piece in handle.logs(follow=True) if given.follow else [handle.logs()]:
+        data = piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogateescape")
+        if session.as_json:
+            sys.stdout.write(json.dumps({"job": given.id, "text": data.decode("utf-8", "replace")}) + "\n")
+        else:
+            sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

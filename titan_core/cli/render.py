@@ -1,0 +1,144 @@
+"""How jobs and workers look to a person."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from titan_sdk.messages import JobInfo, WorkerInfo
+
+STATE_STYLES = {
+    "RUNNING": "cyan",
+    "COMPLETED": "green",
+    "DEAD": "red",
+    "CANCELLED": "yellow",
+    "alive": "green",
+    "away": "yellow",
+    "draining": "yellow",
+    "dead": "red",
+}
+
+
+def clean(text: str) -> str:
+    """Text from a job or a peer, with nothing in it that a terminal would obey."""
+    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
+
+
+def state_text(state: str) -> Text:
+    return Text(state, style=STATE_STYLES.get(state, ""))
+
+
+def duration(start_ms: int, end_ms: int) -> str:
+    """Time between two moments in epoch ms, as ``12ms``, ``3.4s``, ``5m07s`` or ``2h03m``; empty before the start."""
+    if not start_ms:
+        return ""
+    ms = max(0, end_ms - start_ms)
+    if ms < 1000:
+        return f"{ms}ms"
+    seconds = ms / 1000
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def moment(ms: int) -> str:
+    """An epoch ms as local date and time; empty for 0."""
+    return datetime.datetime.fromtimestamp(ms / 1000).strftime("%Y-%m-%d %H:%M:%S") if ms else ""
+
+
+def how_it_ended(exit_code: int | None, reason: str) -> str:
+    code = "" if exit_code is None else f"exit {exit_code}"
+    return clean("; ".join(filter(None, (code, reason))))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Sequence[str] = ()) -> Table:
+    """A plain table; ``right`` names the columns of numbers."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def jobs_table(jobs: Iterable[JobInfo], now_ms: int) -> Table:
+    rows = (
+        (
+            clean(job.key),
+            state_text(job.state + (" (ready)" if job.ready and job.state == "RUNNING" else "")),
+            clean(job.file),
+            clean(job.worker),
+            str(job.attempt or ""),
+            moment(job.submitted_at),
+            duration(job.started_at, job.ended_at or now_ms),
+            how_it_ended(job.exit_code, job.reason),
+        )
+        for job in jobs
+    )
+    return table(("job", "state", "file", "worker", "try", "submitted", "time", "end"), rows, right=("try", "time"))
+
+
+def job_details(job: JobInfo, now_ms: int) -> list[Table]:
+    """What is known of a job, and a table of its attempts."""
+    facts: dict[str, str | Text] = {
+        "job": job.key,
+        "state": state_text(job.state + (" (ready)" if job.ready else "")),
+        "file": job.file,
+        "kind": job.kind,
+        "worker": job.worker,
+        "requires": ", ".join(job.requirement),
+        "priority": str(job.priority),
+        "parents": ", ".join(job.parents),
+        "submitted": moment(job.submitted_at),
+        "due": moment(job.due_at),
+        "started": moment(job.started_at),
+        "ended": moment(job.ended_at),
+        "time": duration(job.started_at, job.ended_at or now_ms),
+        "exit code": "" if job.exit_code is None else str(job.exit_code),
+        "reason": job.reason,
+        "log": f"{job.log_bytes} bytes",
+        "retries left": str(job.retries_left),
+    }
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    grid.add_column(style="bold")
+    grid.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value:
+            grid.add_row(name, clean(value) if isinstance(value, str) else value)
+    if not job.executions:
+        return [grid]
+    attempts = (
+        (
+            str(each.attempt),
+            clean(each.worker),
+            moment(each.started_at),
+            duration(each.started_at, each.ended_at or now_ms),
+            each.outcome or "running",
+            how_it_ended(each.exit_code, each.reason),
+        )
+        for each in job.executions
+    )
+    return [grid, table(("try", "worker", "started", "time", "outcome", "end"), attempts, right=("try", "time"))]
+
+
+def workers_table(workers: Iterable[WorkerInfo]) -> Table:
+    rows = (
+        (
+            clean(f"{worker.host}:{worker.port}"),
+            state_text(worker.state),
+            f"{worker.busy}/{worker.slots}",
+            ",".join(worker.capabilities),
+            "permanent" if worker.permanent else "",
+            "classic" if worker.classic else f"{worker.cpu_percent:.0f}%",
+            "" if worker.classic else f"{worker.memory_percent:.0f}%",
+            f"{worker.last_seen_s:.1f}s ago",
+            clean(", ".join(worker.jobs)),
+        )
+        for worker in workers
+    )
+    columns = ("worker", "state", "load", "capabilities", "", "cpu", "memory", "seen", "jobs")
+    return table(columns, rows, right=("load", "cpu", "memory"))
