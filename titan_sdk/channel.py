@@ -12,49 +12,26 @@ import logging
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final, cast
 
 from titan_sdk.errors import (
+    BadMessage,
     BadRequest,
     ConnectionLost,
     DeadlineExceeded,
-    FrameTooLarge,
-    InvalidName,
-    PipelineError,
-    Problem,
     ProtocolError,
-    RemoteError,
-    SubmissionRefused,
     TitanError,
-    TransportError,
-    remote_error,
 )
 from titan_sdk.frame_writer import MAX_QUEUED, FrameWriter, set_timeout_option
-from titan_sdk.messages import (
-    ErrorReply,
-    M,
-    Message,
-    Ok,
-    Request,
-    decode_message,
-    encode_message,
-    problem_items,
-)
+from titan_sdk.in_flight import Answer, InFlight, Waiting
+from titan_sdk.messages import M, Message, Ok, Request, encode_message
 from titan_sdk.protocol import MAX_PAYLOAD, ONE_WAY, REPLIES, STRUCTURED, Frame, FrameDecoder, Opcode, encode_frame
+from titan_sdk.refusals import read_answer, refusal_payload
 
 log = logging.getLogger(__name__)
 
-MAX_IN_FLIGHT: Final = 256
-"""Requests that wait for an answer at once; the correlation id is one byte."""
-MAX_WAITING: Final = 65_536
-"""Requests that may wait for a free correlation id."""
-MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of the payloads of those."""
-MAX_ABANDONED: Final = 128
-"""Requests given up unanswered whose ids stay taken: so many mean that the peer does not answer any more."""
 FRAME_DEADLINE_S: Final = 30.0
 """Seconds of silence in the middle of a frame after which the peer is given up."""
 MIN_BYTES_PER_S: Final = 1024
@@ -63,22 +40,6 @@ LINGER_S: Final = 1.0
 """Seconds a refused peer has to take our last words before the connection is closed."""
 _RECEIVE_BYTES: Final = 64 * 1024
 _LINGER_BYTES: Final = 16 * 1024 * 1024
-
-Answer = Message | TitanError
-
-
-class _Waiting:
-    """One request on its way: queued, in flight, or abandoned."""
-
-    __slots__ = ("abandoned", "correlation", "kind", "on_answer", "opcode", "payload")
-
-    def __init__(self, opcode: int, payload: bytes, kind: type[Message], on_answer: Callable[[Answer], None]) -> None:
-        self.opcode = opcode
-        self.payload = payload
-        self.kind = kind
-        self.on_answer = on_answer
-        self.correlation = -1
-        self.abandoned = False
 
 
 class Channel:
@@ -115,12 +76,7 @@ class Channel:
         self._frame_deadline_s = frame_deadline_s
         self._decoder = decoder if decoder is not None else FrameDecoder()
         self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)
-        self._free = deque(range(MAX_IN_FLIGHT))
-        self._in_flight: dict[int, _Waiting] = {}
-        self._queue: deque[_Waiting] = deque()
-        self._queue_bytes = 0
-        self._abandoned = 0
+        self._in_flight = InFlight(name)
         self._unanswered: set[int] = set()
         self._serving = False
         self._reader = 0
@@ -154,10 +110,13 @@ class Channel:
             answers.append(answer)
             done.release()
 
-        waiting = _Waiting(message.OPCODE, encode_message(message), message.ANSWER, on_answer)
+        waiting = Waiting(message, on_answer)
+        waiting.payload = encode_message(message)
         self._submit(waiting, deadline)
         if not done.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            if self._give_up(waiting):
+            if self._in_flight.give_up(waiting):
+                if self._in_flight.deserted:
+                    self.close("the peer does not answer")
                 raise DeadlineExceeded(f"{self.name}: no answer to {type(message).__name__} within {timeout:g} s")
             done.acquire()  # it arrived this very moment
         answer = answers[0]
@@ -172,8 +131,9 @@ class Channel:
         request cannot be sent; it must not block. When MAX_WAITING requests wait already it gets a TransportError.
         """
         callback = cast("Callable[[Answer], None]", on_answer)
-        waiting = _Waiting(message.OPCODE, encode_message(message), message.ANSWER, callback)
+        waiting = Waiting(message, callback)
         try:
+            waiting.payload = encode_message(message)
             self._submit(waiting, None)
         except TitanError as error:
             self._deliver(waiting, error)
@@ -187,68 +147,19 @@ class Channel:
         """
         self._writer.send(encode_frame(Frame(message.OPCODE, encode_message(message), STRUCTURED | ONE_WAY)))
 
-    def _submit(self, waiting: _Waiting, deadline: float | None) -> None:
-        """Send, or queue for want of a correlation id; with a deadline, wait for room in the queue.
+    def _submit(self, waiting: Waiting, deadline: float | None) -> None:
+        """Send, or queue for want of a correlation id; raises what InFlight.admit does, and was not sent then."""
+        if self._in_flight.admit(waiting, deadline):
+            self._transmit(waiting)
 
-        Raises:
-            ConnectionLost, DeadlineExceeded, FrameTooLarge, or TransportError (full, no deadline): it was not sent.
-        """
-        size = len(waiting.payload)
-        if size > MAX_PAYLOAD:
-            raise FrameTooLarge(size, MAX_PAYLOAD)
-        with self._lock:
-            while True:
-                if self.closed:
-                    raise ConnectionLost(f"{self.name}: {self.close_reason}")
-                if self._free and not self._queue:
-                    self._assign(waiting, self._free.popleft())
-                    break
-                if len(self._queue) < MAX_WAITING and self._queue_bytes + size <= MAX_WAITING_BYTES:
-                    self._queue.append(waiting)
-                    self._queue_bytes += size
-                    return
-                if deadline is None:
-                    raise TransportError(f"{self.name}: {len(self._queue)} requests wait already")
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._room.wait(left):
-                    raise DeadlineExceeded(f"{self.name}: {len(self._queue)} requests wait before this one")
-        self._transmit(waiting)
-
-    def _assign(self, waiting: _Waiting, correlation: int) -> None:
-        waiting.correlation = correlation
-        self._in_flight[correlation] = waiting
-
-    def _transmit(self, waiting: _Waiting) -> None:
+    def _transmit(self, waiting: Waiting) -> None:
         """Send a request that is in flight. A broken connection closes the channel, which fails it like all others."""
         frame = Frame(waiting.opcode, waiting.payload, STRUCTURED, waiting.correlation)
         waiting.payload = b""
         with suppress(ConnectionLost):
             self._writer.send(encode_frame(frame))
 
-    def _give_up(self, waiting: _Waiting) -> bool:
-        """Stop waiting for an answer. False: it is being delivered at this moment."""
-        with self._lock:
-            if waiting.correlation < 0:
-                if waiting not in self._queue:
-                    return False
-                self._queue.remove(waiting)
-                self._left_queue(waiting)
-                return True
-            if self._in_flight.get(waiting.correlation) is not waiting:
-                return False
-            # The id stays taken: a late answer must not be mistaken for another request's.
-            waiting.abandoned = True
-            self._abandoned += 1
-            too_many = self._abandoned > MAX_ABANDONED
-        if too_many:
-            self.close(f"the peer left {MAX_ABANDONED} requests unanswered")
-        return True
-
-    def _left_queue(self, waiting: _Waiting) -> None:
-        self._queue_bytes -= len(waiting.payload)
-        self._room.notify()
-
-    def _deliver(self, waiting: _Waiting, answer: Answer) -> None:
+    def _deliver(self, waiting: Waiting, answer: Answer) -> None:
         try:
             waiting.on_answer(answer)
         except Exception:
@@ -258,8 +169,12 @@ class Channel:
     # --- answering ------------------------------------------------------------------------------------------------
 
     def reply(self, frame: Frame, message: Message) -> None:
-        """Answer a request of the peer; never blocks and never raises for a connection that is gone."""
-        payload = encode_message(message)
+        """Answer a request of the peer; never blocks, and raises nothing when the connection is gone."""
+        try:
+            payload = encode_message(message)
+        except BadMessage as error:
+            self.reply_error(frame, error)
+            return
         if len(payload) > MAX_PAYLOAD:
             self.reply_error(frame, BadRequest(f"the answer would be {len(payload)} bytes; ask for less at once"))
             return
@@ -267,12 +182,7 @@ class Channel:
 
     def reply_error(self, frame: Frame, error: Exception) -> None:
         """Answer a request with an error; RemoteErrors keep their type on the other side."""
-        refusal = _as_remote_error(error)
-        reply = ErrorReply(code=refusal.code, message=refusal.message, problems=problem_items(refusal.problems))
-        payload = encode_message(reply)
-        if len(payload) > MAX_PAYLOAD:
-            payload = encode_message(ErrorReply(code=refusal.code, message=refusal.message[:1000]))
-        self._answer(frame, Opcode.ERROR, payload)
+        self._answer(frame, Opcode.ERROR, refusal_payload(error))
 
     def _answer(self, frame: Frame, opcode: Opcode, payload: bytes) -> None:
         if frame.one_way:
@@ -338,18 +248,16 @@ class Channel:
                 return
             self.closed = True
             self.close_reason = reason or "the connection was closed"
-            waiting = [w for w in self._in_flight.values() if not w.abandoned]
-            waiting.extend(self._queue)
-            self._in_flight.clear()
-            self._queue.clear()
             self._unanswered.clear()
-            self._room.notify_all()
             serving = self._serving
         self._writer.close(flush_s, both=True)
-        for each in waiting:
+        for each in self._in_flight.end(self.close_reason):
             self._deliver(each, ConnectionLost(f"{self.name}: {self.close_reason}"))
         if self._on_closed is not None:
-            self._on_closed(self, self.close_reason)
+            try:
+                self._on_closed(self, self.close_reason)
+            except Exception:
+                log.exception("%s: what follows the end of the connection failed", self.name)
         if not serving:
             self._writer.release()
 
@@ -424,26 +332,13 @@ class Channel:
     def _answered(self, frame: Frame) -> None:
         if not frame.structured:
             # Sent before it gives up by a peer that could not make sense of our bytes.
-            raise ProtocolError(f"refused by the peer: {frame.payload[:500].decode('utf-8', 'replace')}")
-        following: _Waiting | None = None
-        with self._lock:
-            waiting = self._in_flight.pop(frame.spare, None)
-            if waiting is None:
-                if self.closed:
-                    return
-                raise ProtocolError(f"an answer to nothing, correlation id {frame.spare}")
-            if waiting.abandoned:
-                self._abandoned -= 1
-            if self._queue:
-                following = self._queue.popleft()
-                self._left_queue(following)
-                self._assign(following, frame.spare)
-            else:
-                self._free.append(frame.spare)
+            self.close(f"the peer refused: {frame.payload[:500].decode('utf-8', 'replace')}")
+            return
+        waiting, following = self._in_flight.answered(frame.spare)
         if following is not None:
             self._transmit(following)
-        if not waiting.abandoned:
-            self._deliver(waiting, _decode_answer(frame, waiting.kind))
+        if waiting is not None:
+            self._deliver(waiting, read_answer(frame, waiting.kind))
 
 
 def linger(sock: socket.socket, deadline_s: float = LINGER_S) -> None:
@@ -461,30 +356,6 @@ def linger(sock: socket.socket, deadline_s: float = LINGER_S) -> None:
             if not size:
                 return
             taken += size
-
-
-def _decode_answer(frame: Frame, kind: type[Message]) -> Answer:
-    try:
-        if frame.opcode != Opcode.ERROR:
-            return decode_message(frame.payload, kind)
-        refusal = decode_message(frame.payload, ErrorReply)
-    except ProtocolError as error:
-        return error
-    problems = [Problem(where=p.where, text=p.text, line=p.line) for p in refusal.problems]
-    return remote_error(refusal.code, refusal.message, problems)
-
-
-def _as_remote_error(error: Exception) -> RemoteError:
-    """What a peer is told of an exception: its kind where the wire knows it, and no insides of ours."""
-    if isinstance(error, RemoteError):
-        return error
-    if isinstance(error, PipelineError):
-        return SubmissionRefused(str(error), error.problems)
-    if isinstance(error, (InvalidName, ProtocolError)):
-        return BadRequest(str(error))
-    if isinstance(error, TitanError):
-        return RemoteError(str(error))
-    return RemoteError(f"internal error: {type(error).__name__}")
 
 
 def _peer_name(sock: socket.socket) -> str:

@@ -616,8 +616,15 @@ _DECODERS: dict[type[Message], msgspec.msgpack.Decoder[Any]] = {}
 
 
 def encode_message(message: Message) -> bytes:
-    """The MessagePack payload of a message."""
-    return _ENCODER.encode(message)
+    """The MessagePack payload of a message.
+
+    Raises:
+        BadMessage: it holds what MessagePack cannot say: a half surrogate in a text, an integer beyond 64 bits.
+    """
+    try:
+        return _ENCODER.encode(message)
+    except (UnicodeEncodeError, OverflowError, msgspec.MsgspecError) as error:
+        raise BadMessage(f"a {type(message).__name__} that cannot be sent: {error}") from None
 
 
 def decode_message(payload: bytes, kind: type[M]) -> M:

@@ -149,6 +149,8 @@ class FrameDecoder:
             self._fail(BadVersion(version))
         if flags & ~KNOWN_FLAGS:
             self._fail(UnknownFlags(flags & ~KNOWN_FLAGS))
+        if flags == ONE_WAY:  # classic frames have no flags at all
+            self._fail(UnknownFlags(flags))
         if length > self._max_payload:
             self._fail(FrameTooLarge(length, self._max_payload))
         body = self._start + HEADER.size

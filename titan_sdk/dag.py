@@ -1,0 +1,147 @@
+"""What makes a set of jobs a run that can be accepted: checked whole, every problem named, nothing queued before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Final
+
+from titan_sdk.errors import InvalidName, Problem
+from titan_sdk.messages import JobSpec
+from titan_sdk.names import (
+    check_capability,
+    check_file_name,
+    check_job_id,
+    check_port,
+    check_relative_path,
+    check_sha256,
+)
+
+MAX_DELAY_MS: Final = 10 * 366 * 24 * 3600 * 1000
+"""Ten years; a longer delay is a slip of the unit."""
+MAX_PRIORITY: Final = 2**63 - 1
+"""What the wire and the stores hold in an integer, of either sign."""
+MAX_RETRIES: Final = 10_000
+"""With the backoff between them, more would take weeks: a slip."""
+_SHOWN: Final = 8
+"""Ids of a cycle that its problem spells out."""
+
+
+def validate_dag(jobs: Sequence[JobSpec], *, lines: Sequence[int] = (), known: Collection[str] = ()) -> list[Problem]:
+    """Everything that is wrong with the jobs of one run, in their order; an empty list when they can be accepted.
+
+    Linear in jobs and edges, and without recursion, so that neither ten thousand jobs nor a chain of them matters.
+
+    Args:
+        lines: for each job the line it was read from, for the problems.
+        known: ids that count as jobs although they are not among these (those whose own line could not be read).
+    """
+    numbers = list(lines) or [0] * len(jobs)
+    problems: list[Problem] = []
+    if not jobs:
+        problems.append(Problem("", "there are no jobs"))
+    first: dict[str, int] = {}
+    for index, job in enumerate(jobs):
+        problems.extend(Problem(job.id, text, numbers[index]) for text in job_problems(job))
+        if job.id in first:
+            earlier = numbers[first[job.id]]
+            place = f", first in line {earlier}" if earlier else ""
+            problems.append(Problem(job.id, f"the id is used twice{place}", numbers[index]))
+        else:
+            first[job.id] = index
+    for index, job in enumerate(jobs):
+        for parent in dict.fromkeys(job.parents):
+            if parent == job.id:
+                problems.append(Problem(job.id, "it waits for itself", numbers[index]))
+            elif parent not in first and parent not in known:
+                problems.append(Problem(job.id, f"its parent {parent!r} is not a job of this run", numbers[index]))
+    for cycle in _cycles(jobs, first):
+        shown = [jobs[index].id for index in cycle]
+        more = f" ... ({len(shown)} jobs)" if len(shown) > _SHOWN else ""
+        path = " waits for ".join([*shown[:_SHOWN], *([] if more else [shown[0]])])
+        problems.append(Problem(shown[0], f"a cycle: {path}{more}", numbers[cycle[0]]))
+    return problems
+
+
+def job_problems(job: JobSpec) -> Iterator[str]:
+    """What is wrong with one job by itself, as texts."""
+    checks: list[tuple[Callable[..., Any], Any]] = [(check_job_id, job.id)]
+    if job.archive:
+        checks += [(check_file_name, job.archive), (check_relative_path, job.file)]
+    else:
+        checks.append((check_file_name, job.file))
+    if job.sha256 or job.kind != "worker":
+        checks.append((_check_digest, job.sha256))
+    checks += [(check_capability, name) for name in job.requirement]
+    checks += [
+        (_check_port, job),
+        (_check_numbers, job),
+        (_check_strings, job),
+    ]
+    for check, value in checks:
+        try:
+            check(value)
+        except InvalidName as error:
+            yield str(error)
+
+
+def _check_digest(digest: str) -> None:
+    if digest:  # empty until the content is known; the master refuses a submission without it
+        check_sha256(digest)
+
+
+def _check_port(job: JobSpec) -> None:
+    check_port(job.port, zero=job.kind != "worker")
+
+
+def _check_numbers(job: JobSpec) -> None:
+    if not 0 <= job.delay_ms <= MAX_DELAY_MS:
+        raise InvalidName(f"a delay of {job.delay_ms} ms is out of range; 0 to {MAX_DELAY_MS} is wanted")
+    if abs(job.priority) > MAX_PRIORITY:
+        raise InvalidName(f"priority {job.priority} is out of range; -{MAX_PRIORITY} to {MAX_PRIORITY} is wanted")
+    if not 0 <= job.retries <= MAX_RETRIES:
+        raise InvalidName(f"{job.retries} retries are out of range; 0 to {MAX_RETRIES} is wanted")
+    if job.timeout_s is not None and not (job.timeout_s > 0 and math.isfinite(job.timeout_s)):
+        raise InvalidName(f"a timeout of {job.timeout_s} s is not above 0")
+
+
+def _check_strings(job: JobSpec) -> None:
+    for value in (*job.args, *job.env.values(), job.python):
+        if "\0" in value:
+            raise InvalidName(f"{value[:40]!r} holds a NUL, which no argument or variable can")
+    for name in job.env:
+        if not name or "=" in name or "\0" in name:
+            raise InvalidName(f"{name!r} cannot name a variable of the environment")
+
+
+def _cycles(jobs: Sequence[JobSpec], index_of: dict[str, int]) -> Iterator[list[int]]:
+    """Cycles among the jobs, each as indexes where every one waits for the next; jobs waiting for themselves left out.
+
+    Kahn's algorithm takes away whatever can be ordered. Each job that remains waits for one that remains, so following
+    such parents must come back to where it was.
+    """
+    parents: list[list[int]] = []
+    children: list[list[int]] = [[] for _ in jobs]
+    for index, job in enumerate(jobs):
+        mine = [index_of[p] for p in dict.fromkeys(job.parents) if p in index_of and index_of[p] != index]
+        # A job under an id used twice is no parent of anything: the first of that id is.
+        parents.append(mine)
+        for parent in mine:
+            children[parent].append(index)
+    missing = [len(mine) for mine in parents]
+    ordered = [index for index, count in enumerate(missing) if not count]
+    for index in ordered:  # grows while it is walked
+        for child in children[index]:
+            missing[child] -= 1
+            if not missing[child]:
+                ordered.append(child)
+    seen: dict[int, int] = {}  # job -> number of the walk that came by
+    for start in range(len(jobs)):
+        path: list[int] = []
+        here = start
+        while missing[here] and here not in seen:
+            seen[here] = start
+            path.append(here)
+            here = next(parent for parent in parents[here] if missing[parent])
+        if missing[here] and path and seen[here] == start:
+            yield path[path.index(here) :]
