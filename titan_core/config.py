@@ -186,6 +186,9 @@ class WorkerSettings:
     permanent: Annotated[
         bool, Says(_boolean, "never decommission this worker, neither for being idle nor on request")
     ] = False
+    classic: Annotated[bool, Says(_boolean, "work for an original master, which drives this worker over its port")] = (
+        False
+    )
     slots: Annotated[int, Says(_integer(1, MAX_SLOTS), "jobs that run at once")] = 4
     workspace: Annotated[Path, Says(_path, "folder that jobs run in")] = Path("titan_workspace")
     host: Annotated[str, Says(_text, _BIND, "TITAN_WORKER_HOST")] = "127.0.0.1"
