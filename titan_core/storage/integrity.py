@@ -42,9 +42,10 @@ def examine(path: Path) -> None:
     wal = path.with_name(path.name + "-wal")
     try:
         _examine_header(path)
-        has_wal = wal.exists()  # Before SQLite makes an empty one.
+        has_wal = wal.exists()
         salts = _examine_wal_header(wal) if has_wal else None
-        uri = f"{path.absolute().as_uri()}?mode=ro"
+        # Without a log the file alone is the database; `immutable` keeps SQLite from making an empty log beside it.
+        uri = f"{path.absolute().as_uri()}?mode=ro{'' if has_wal else '&immutable=1'}"
         with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
             _examine_pages(db, path)
             _examine_state(db, path, has_wal)

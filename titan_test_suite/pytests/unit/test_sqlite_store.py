@@ -1,0 +1,387 @@
+"""SqliteStore: what goes in comes out, and what is not whole is refused and left alone."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from titan_core.model.rows import ExecutionRow, JobRow
+from titan_core.model.states import JobState
+from titan_core.scheduling.core.commands import (
+    InsertJob,
+    InsertRun,
+    KvAddMember,
+    KvPut,
+    Record,
+    SaveExecution,
+    UpdateJob,
+)
+from titan_core.storage import read_connections, sqlite_store
+from titan_core.storage.schema import APPLICATION_ID, SCHEMA_VERSION, VERSIONS, migrate
+from titan_core.storage.sqlite_store import SqliteStore
+from titan_core.storage.store import StoredRun, StoreError, StoreFull
+from titan_sdk.messages import JobSpec
+from titan_test_suite.pytests.store_records import crash_image, job_row, refusal, run_row, submission
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "data")
+    store.open()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    """A directory with a database of some size, closed in order."""
+    store = SqliteStore(tmp_path / "whole")
+    store.open()
+    for run in range(1, 200):
+        store.apply(submission(run, 10 * run, "a", "b", "c"))
+    store.close()
+    return tmp_path / "whole"
+
+
+# --- what goes in comes out -------------------------------------------------------------------------------------------
+
+FULL_SPEC = JobSpec(
+    id="train",
+    file="sub/tr äin.py",
+    sha256="a" * 64,
+    size=12,
+    archive="p.zip",
+    kind="service",
+    args=("a|b;c", "\n", ""),
+    env={"K": "V=1"},
+    requirement=("GPU", "BIG"),
+    priority=-7,
+    delay_ms=1500,
+    parents=("a", "b"),
+    affinity=True,
+    retries=0,
+    timeout_s=1.5,
+    port=8080,
+    python="/usr/bin/python3",
+    fresh=True,
+)
+FULL_ROW = JobRow(
+    "run-1/train", "run-1", "train", 3, JobState.RUNNING, 4, 99, 2, 1, "w-1", True, "stop", "reason\n'x'", -9,
+    11, 12, 13, 14, 15,
+)  # fmt: skip
+
+
+def test_every_field_comes_back(store: SqliteStore) -> None:
+    executions = [
+        ExecutionRow("run-1/train", 1, 98, "w-1", "host:8080", 11, 12, "failed", 3, "because"),
+        ExecutionRow("run-1/train", 2, 99, "w-2", "host:8081", 13),
+    ]
+    store.apply([InsertRun(run_row(1, "key")), InsertJob(FULL_SPEC, FULL_ROW), *map(SaveExecution, executions)])
+
+    assert list(store.load(0)) == [StoredRun(run_row(1, "key"), [(FULL_SPEC, FULL_ROW)], executions)]
+    assert type(next(store.load(0)).jobs[0][1].ready) is bool
+
+
+def test_the_last_state_of_a_row_counts(store: SqliteStore) -> None:
+    first = job_row(1, 1, "a")
+    running = first._replace(state=JobState.RUNNING, attempt=1, epoch=7)
+    store.apply([InsertRun(run_row(1)), InsertJob(JobSpec(id="a", file="a.py"), first), UpdateJob(running)])
+    assert next(store.load(0)).jobs[0][1] == running
+
+    attempt = ExecutionRow("run-1/a", 1, 7, "w", "w", 1)
+    store.apply([UpdateJob(first), SaveExecution(attempt), UpdateJob(running._replace(attempt=2))])
+    store.apply([SaveExecution(attempt), SaveExecution(attempt._replace(outcome="failed"))])
+    stored = next(store.load(0))
+    assert stored.jobs[0][1] == running._replace(attempt=2)
+    assert stored.executions == [attempt._replace(outcome="failed")]
+
+
+def test_one_batch_gives_the_same_as_many(tmp_path: Path) -> None:
+    """However records are cut into commits, the same is stored and the same results come back."""
+    dice = random.Random(7)
+    records: list[Record] = []
+    rows: list[JobRow] = []
+    for run in range(1, 8):
+        records += submission(run, 10 * run, "a", "b")
+        rows += [job_row(10 * run, run, "a"), job_row(10 * run + 1, run, "b")]
+        for _ in range(12):
+            index = dice.randrange(len(rows))
+            row = rows[index] = rows[index]._replace(attempt=dice.randrange(5), state=dice.choice(list(JobState)))
+            records.append(UpdateJob(row))
+            records.append(SaveExecution(ExecutionRow(row.key, row.attempt, dice.randrange(99), "w", "n", 1)))
+            records.append(KvAddMember("set", str(dice.randrange(20))))
+            records.append(KvPut(str(dice.randrange(5)), dice.randbytes(3)))
+    outcomes = []
+    for size in (1, 7, len(records)):
+        store = SqliteStore(tmp_path / str(size))
+        store.open()
+        results = [r for start in range(0, len(records), size) for r in store.apply(records[start : start + size])]
+        keys = [store.kv_get(str(n)) for n in range(5)]
+        outcomes.append((results, list(store.load(100)), keys, store.kv_members("set"), store.last_sequence()))
+        store.close()
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert True in outcomes[0][0] and False in outcomes[0][0]
+
+
+def test_key_value(store: SqliteStore) -> None:
+    assert store.kv_get("k") is None
+    assert store.kv_members("k") == []
+    assert store.apply([KvPut("k", b"1"), KvPut("k", b"\x00\xff|")]) == [None, None]
+    assert store.kv_get("k") == b"\x00\xff|"
+    add = [KvAddMember("k", "z"), KvAddMember("k", "a"), KvAddMember("k", "z"), KvAddMember("l", "z")]
+    assert store.apply(add) == [True, True, False, True]
+    assert store.apply([KvAddMember("k", "a"), KvPut("k", b"2"), KvAddMember("k", "b")]) == [False, None, True]
+    assert store.kv_members("k") == ["z", "a", "b"]
+
+
+def test_values_beyond_sqlite_do_not_cost_the_commit(store: SqliteStore) -> None:
+    """A worker's nonsensical clock or a lone surrogate in a reason is bent, and everything else is kept as it is."""
+    row = job_row(1, 1, "a")._replace(started_at=1 << 70, log_size=-(1 << 70), reason="bad \udc80 text")
+    results = store.apply([*submission(1, 1, "a"), UpdateJob(row), KvAddMember("k", "m"), KvPut("v", b"x")])
+    assert results == [None, None, None, True, None]
+    stored = next(store.load(0)).jobs[0][1]
+    assert stored == row._replace(started_at=(1 << 63) - 1, log_size=-(1 << 63), reason="bad ? text")
+    assert store.kv_get("v") == b"x"
+
+
+def test_a_refused_transaction_leaves_nothing(store: SqliteStore) -> None:
+    with pytest.raises(StoreError, match="stored"):
+        store.apply([*submission(1, 1, "a"), KvPut("k", b"v"), UpdateJob(job_row(77, 1, "unknown"))])
+    assert list(store.load(10)) == []
+    assert store.kv_get("k") is None
+    assert store.last_sequence() == (0, 0, 0)
+    store.apply(submission(1, 1, "a"))
+    assert len(list(store.load(10))) == 1
+
+
+def test_load_gives_unfinished_runs_and_recent_finished_ones(store: SqliteStore) -> None:
+    for run in range(1, 8):
+        store.apply(submission(run, 10 * run, "a", "b", state=JobState.COMPLETED))
+    store.apply([UpdateJob(job_row(20, 2, "a", JobState.WAITING)), UpdateJob(job_row(51, 5, "b", JobState.RUNNING))])
+
+    def loaded(finished: int) -> list[int]:
+        return [stored.run.seq for stored in store.load(finished)]
+
+    assert loaded(0) == [2, 5]
+    assert loaded(1) == [2, 5]  # a run of two jobs is not loaded by halves
+    assert loaded(4) == [2, 5, 6, 7]
+    assert loaded(1000) == [1, 2, 3, 4, 5, 6, 7]
+    assert all(len(stored.jobs) == 2 for stored in store.load(1000))
+
+
+def test_load_in_several_queries_keeps_everything_together(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "RUNS_PER_QUERY", 2)
+    for run in range(1, 8):
+        row = job_row(10 * run + 1, run, "b", JobState.RUNNING)._replace(attempt=1)
+        execution = ExecutionRow(row.key, 1, run, "w", "w", 1)
+        store.apply([*submission(run, 10 * run, "a", "b"), UpdateJob(row), SaveExecution(execution)])
+    runs = list(store.load(0))
+    assert [stored.run.seq for stored in runs] == [1, 2, 3, 4, 5, 6, 7]
+    for stored in runs:
+        assert [job.key for _, job in stored.jobs] == [f"{stored.run.run_id}/a", f"{stored.run.run_id}/b"]
+        assert [execution.key for execution in stored.executions] == [f"{stored.run.run_id}/b"]
+
+
+def test_finding_runs(store: SqliteStore) -> None:
+    for run in (1, 2):
+        store.apply(submission(run, 10 * run, "a", f"only-{run}"))
+    store.apply([InsertRun(run_row(3, "once"))])
+
+    def found(name: str) -> str | None:
+        stored = store.find_run(name)
+        return stored.run.run_id if stored else None
+
+    assert found("run-1") == "run-1"
+    assert found("run-1/a") == "run-1"
+    assert found("a") == "run-2"
+    assert found("only-1") == "run-1"
+    assert found("run-1/only-2") is None
+    assert found("nobody") is None
+    assert found("") is None
+    assert store.find_submission("once") == run_row(3, "once")
+    assert store.find_submission("twice") is None
+    assert store.find_submission("") is None
+
+
+def test_history_does_not_slow_down_lookups(store: SqliteStore) -> None:
+    """Whatever is asked while the master works uses an index: no query walks through all jobs ever run."""
+    statements: list[str] = []
+    with store._readers.borrow() as db:
+        db.set_trace_callback(statements.append)
+    store.apply(submission(1, 1, "a"))
+    store.find_run("run-1")
+    store.find_run("run-1/a")
+    store.find_run("a")
+    store.find_submission("key")
+    store.kv_get("k")
+    store.kv_members("k")
+    assert len(statements) > 8
+    with store._readers.borrow() as db:
+        db.set_trace_callback(None)
+        for statement in statements:
+            plan = [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + statement)]
+            assert not [step for step in plan if step.startswith("SCAN")], (statement, plan)
+        plan = [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + sqlite_store.SELECT_OPEN)]
+        assert "INDEX jobs_open" in plan[0]
+
+
+def test_many_readers_beside_the_writer(store: SqliteStore) -> None:
+    """More threads than connections read while commits go on; each sees every commit that returned before it asked."""
+    committed = 0
+    errors: list[object] = []
+
+    def read() -> None:
+        while committed < 200 and not errors:
+            at_least = committed
+            value = store.kv_get("n")
+            if int(value or b"0") < at_least:
+                errors.append((value, at_least))
+
+    threads = [threading.Thread(target=read) for _ in range(2 * read_connections.MAX_READERS)]
+    for thread in threads:
+        thread.start()
+    for n in range(1, 201):
+        store.apply([KvPut("n", str(n).encode())])
+        committed = n
+    for thread in threads:
+        thread.join(30)
+    assert not errors
+    assert len(store._readers._idle) <= read_connections.MAX_READERS
+
+
+# --- restarts ---------------------------------------------------------------------------------------------------------
+
+
+def test_reopening_goes_on(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    store.open()
+    master_id = store.master_id
+    assert store.term == 1
+    row = job_row(7, 3, "a")._replace(epoch=41)
+    store.apply([*submission(3, 7, "a"), UpdateJob(row)])
+    store.apply([UpdateJob(row._replace(epoch=12)), SaveExecution(ExecutionRow(row.key, 1, 40, "w", "w", 1))])
+    assert store.last_sequence() == (3, 7, 41)
+    store.close()
+    store.close()
+
+    again = SqliteStore(tmp_path)
+    again.open()
+    assert (again.master_id, again.term) == (master_id, 2)
+    assert again.last_sequence() == (3, 7, 41)
+    assert next(again.load(0)).jobs[0][1].epoch == 12
+    again.close()
+
+
+def test_a_closed_store_says_so(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    store.open()
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.kv_get("k")
+    with pytest.raises(StoreError, match="not open"):
+        store.apply([KvPut("k", b"v")])
+
+
+def test_an_unclean_end_loses_nothing(store: SqliteStore, tmp_path: Path) -> None:
+    store.apply(submission(1, 1, "a", "b"))
+    image = crash_image(store, tmp_path / "image")
+    again = SqliteStore(image)
+    again.open()
+    assert [stored.run.run_id for stored in again.load(0)] == ["run-1"]
+    assert again.term == store.term + 1
+    again.close()
+
+
+def test_the_log_is_worked_into_the_database(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write-ahead log stays small however much is committed, and what was committed stays."""
+    monkeypatch.setattr(sqlite_store, "CHECKPOINT_COMMITS", 10)
+    wal = store.path.with_name("titan.db-wal")
+    sizes = []
+    for n in range(300):
+        store.apply([KvPut(f"key {n}", bytes(1000))])
+        store.maintain()
+        sizes.append(wal.stat().st_size)
+    assert max(sizes[:100]) * 2 > max(sizes)
+    assert max(sizes) < 300 * 1000
+    assert all(store.kv_get(f"key {n}") == bytes(1000) for n in range(300))
+
+
+def test_two_masters_cannot_share_a_directory(store: SqliteStore, tmp_path: Path) -> None:
+    text = refusal(tmp_path / "data", StoreError)
+    assert "in use by another master" in text
+    program = """
+import pathlib, sys
+from titan_core.storage.sqlite_store import SqliteStore
+SqliteStore(pathlib.Path(sys.argv[1])).open()
+"""
+    other = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[3],
+    )
+    assert other.returncode != 0
+    assert "in use by another master" in other.stderr
+    store.apply([KvPut("k", b"still mine")])
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot make the data directory"):
+        SqliteStore(tmp_path / "file" / "data").open()
+
+
+def test_half_a_creation_is_begun_anew(tmp_path: Path) -> None:
+    for name in ("titan.db.new", "titan.db.new-wal", "titan.db.new-journal"):
+        (tmp_path / name).write_bytes(b"left by a crash")
+    store = SqliteStore(tmp_path)
+    store.open()
+    assert store.term == 1
+    store.close()
+    assert not list(tmp_path.glob("*.new*"))
+
+
+# --- a full disk ------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_refuses_the_transaction_and_nothing_else(store: SqliteStore) -> None:
+    store.apply([KvPut("k", b"before")])
+    db = store._writer()
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(StoreFull):
+        store.apply([KvPut("k", b"after"), *submission(1, 1, "a"), KvPut("big", bytes(100_000))])
+    assert store.kv_get("k") == b"before"
+    assert list(store.load(0)) == []
+    db.execute("PRAGMA max_page_count = 1000000")
+    store.apply([KvPut("k", b"after"), *submission(1, 1, "a")])
+    assert store.kv_get("k") == b"after"
+    assert store.free_bytes() > 0
+
+
+# --- versions ---------------------------------------------------------------------------------------------------------
+
+
+def test_migration_is_all_or_nothing(whole: Path) -> None:
+    db = sqlite3.connect(whole / "titan.db", isolation_level=None)
+    good = ("ALTER TABLE runs ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'",)
+    with pytest.raises(sqlite3.Error):
+        migrate(db, (*VERSIONS, good, ("CREATE TABLE runs (twice)",)))
+    assert db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
+    with pytest.raises(sqlite3.Error):
+        db.execute("SELECT colour FROM runs")
+
+    assert migrate(db, (*VERSIONS, good)) == SCHEMA_VERSION
+    assert db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION + 1
+    assert db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    assert db.execute("SELECT count(*), min(colour) FROM runs").fetchone() == (199, "blue")
+    assert migrate(db, (*VERSIONS, good)) == SCHEMA_VERSION + 1
+    db.close()
