@@ -28,15 +28,6 @@ def submission(run: int, first_seq: int, *ids: str, state: JobState = JobState.P
     return [InsertRun(run_row(run)), *jobs]
 
 
-def submission(run: int, first_seq: int, *ids: str, state: JobState = JobState.PENDING) -> list[Record]:
-    jobs = [InsertJob(JobSpec(id=i, file="a.py"), job_row(first_seq + n, run, i, state)) for n, i in enumerate(ids)]
-    return [InsertRun(run_row(run)), *jobs]
-
-
-def ended(row: JobRow) -> UpdateJob:
-    return UpdateJob(row._replace(state=JobState.COMPLETED, exit_code=0, ended_at=5000))
-
-
 def crash_image(store: SqliteStore, target: Path) -> Path:
     """A data directory as a crash at this moment would leave it."""
     target.mkdir()
