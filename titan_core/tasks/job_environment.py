@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from titan_core.filesys.workspace_manager import Sandbox
 from titan_sdk.messages import JobSpec, Lease
 
-OWN_SETTINGS = ("TITAN_WORKER_PORT", "TITAN_WORKER_HOST", "TITAN_CAPABILITIES", "TITAN_PERMANENT")
-"""Settings that make a worker this one; a worker that a job starts must not take them over."""
+_OF_ONE_WORKER: Final = ("TITAN_WORKER_PORT", "TITAN_WORKER_HOST", "TITAN_CAPABILITIES", "TITAN_PERMANENT")
+"""Settings that make a worker the one it is; a worker that is started as a job must not take them over."""
 
 
 class JobEnvironment:
@@ -18,16 +19,28 @@ class JobEnvironment:
     Args:
         base: the worker's own environment.
         shared: the folder where jobs find each other's files.
-        master_host, master_port: where a job reaches the master, to submit jobs of its own.
+        master_host, master_port, home, token: with which the SDK in a job reaches the master; no token: it is in home.
     """
 
-    def __init__(self, base: Mapping[str, str], shared: Path, master_host: str, master_port: int) -> None:
-        self._base = {name: value for name, value in base.items() if name not in OWN_SETTINGS}
+    def __init__(
+        self,
+        base: Mapping[str, str],
+        *,
+        shared: Path,
+        master_host: str,
+        master_port: int,
+        home: Path,
+        token: str | None,
+    ) -> None:
+        self._base = {name: value for name, value in base.items() if name not in _OF_ONE_WORKER}
         self._base |= {
             "TITAN_SHARED_DIR": str(shared),
             "TITAN_HOST": master_host,
             "TITAN_PORT": str(master_port),
+            "TITAN_HOME": str(home),
         }
+        if token is not None:
+            self._base["TITAN_TOKEN"] = token
 
     def of(self, lease: Lease, spec: JobSpec, sandbox: Sandbox) -> dict[str, str]:
         """The whole environment of an attempt; what the job asked for goes before what the worker has."""

@@ -121,10 +121,16 @@ class JobRunner:
         with self._changed:
             return list(self._attempts.values())
 
-    def wait_idle(self, timeout_s: float) -> bool:
-        """Wait until no slot is in use."""
+    def wait_idle(self, timeout_s: float, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until no slot is in use, or ``unless`` says so, which is asked again at every ``wake``."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._attempts, timeout_s)
+            self._changed.wait_for(lambda: not self._attempts or unless(), timeout_s)
+            return not self._attempts
+
+    def wake(self) -> None:
+        """Let waiters look again."""
+        with self._changed:
+            self._changed.notify_all()
 
     def release(self, attempt: Attempt) -> None:
         """The owner needs the folder of an attempt that is over no more."""

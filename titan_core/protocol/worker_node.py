@@ -1,0 +1,259 @@
+"""A worker: its parts, wired together, started, drained and stopped in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from titan_core.config import WorkerSettings
+from titan_core.filesys.content_store import ContentStore
+from titan_core.filesys.workspace_manager import WorkspaceManager
+from titan_core.protocol.classic_jobs import ClassicJobs
+from titan_core.protocol.classic_master import ClassicMaster, ClassicRegistration
+from titan_core.protocol.master_link import MasterLink
+from titan_core.protocol.rpc_worker_server import ClassicCommands, RpcWorkerServer
+from titan_core.protocol.trust import PeerTrust
+from titan_core.protocol.worker_state import WorkerState
+from titan_core.tasks.alarms import Alarms
+from titan_core.tasks.attempt import Attempt, Phase
+from titan_core.tasks.attempt_reporter import AttemptReporter
+from titan_core.tasks.content_fetcher import ContentFetcher
+from titan_core.tasks.job_environment import JobEnvironment
+from titan_core.tasks.job_launch import JobLaunch
+from titan_core.tasks.job_runner import JobRunner
+from titan_core.tasks.launch import LaunchEvent
+from titan_core.tasks.launcher import Launcher
+from titan_core.tasks.result_spool import ResultSpool
+from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
+from titan_sdk.errors import ConfigError, NotFound
+from titan_sdk.messages import JobSpec, Lease, Register, Registered
+from titan_sdk.settings import read_token
+
+log = logging.getLogger(__name__)
+
+REPORT_S: Final = 10.0
+"""For the master to answer for the last results of a worker that leaves; what it does not answer for stays spooled."""
+SETTLE_S: Final = 5.0
+"""Beyond a job's grace, for its last processes to be gone."""
+HURRIED_GRACE_S: Final = 1.0
+GOODBYE_S: Final = 5.0
+JOIN_S: Final = 5.0
+
+
+class WorkerNode:
+    """Everything of one worker process. ``open``, ``start``, ``drain``, ``stop``, in this order and once each.
+
+    Args:
+        program: the file that starts a worker, for jobs that ask for another one.
+        on_leave: called when the master wants the worker to end. on_refused: called when it never takes it.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        program: Path,
+        on_leave: Callable[[str], None],
+        on_refused: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._program = program
+        self._on_leave = on_leave
+        self._on_refused = on_refused
+        self._hurried = threading.Event()
+        self._leaving = False
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Take the port and the state folder, and put the parts together. Nothing runs yet.
+
+        Raises:
+            ConfigError: the port is taken, or a folder cannot be used.
+        """
+        settings = self._settings
+        trust = PeerTrust(insecure=settings.insecure)
+        try:
+            self._server = RpcWorkerServer((settings.host, settings.port), trust=trust)
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from None
+        trust.announce()
+        self.port = self._server.port
+        self._state = WorkerState(settings.workspace / f"worker-{self.port}")
+        self._state.open()
+        try:
+            self._workspace = WorkspaceManager(settings.workspace)
+            self._workspace.open()
+            contents = ContentStore(self._state.contents, durable=False)
+            contents.open()
+            spool = ResultSpool(self._state.spool)
+            spooled = spool.open()
+            self._wire(contents, spool)
+        except OSError as error:
+            raise ConfigError(f"the workspace {settings.workspace} cannot be used: {error}") from None
+        self._reporter.recover(spooled)
+
+    def _wire(self, contents: ContentStore, spool: ResultSpool) -> None:
+        settings = self._settings
+        self._alarms = Alarms("alarms")
+        self._link = MasterLink(settings.master_host, settings.master_port, token=self._token, owner=self)
+        self._launcher = Launcher(settings.slots, on_event=self._on_launch_event, preload=settings.preload)
+        environment = JobEnvironment(
+            os.environ,
+            shared=self._workspace.shared,
+            master_host=settings.master_host,
+            master_port=settings.master_port,
+            home=settings.home,
+            token=settings.token,
+        )
+        scripts = ScriptExecutorHandler(preload=settings.preload)
+        launch = JobLaunch(environment, scripts, self._worker_command, grace_s=settings.grace_seconds)
+        self._fetcher = ContentFetcher(contents, self._link)
+        self._runner = JobRunner(
+            settings.slots,
+            launcher=self._launcher,
+            workspace=self._workspace,
+            contents=contents,
+            fetcher=self._fetcher,
+            make_request=launch.request,
+        )
+        self._reporter = AttemptReporter(self._link, self._runner, spool, self._alarms, grace_s=settings.grace_seconds)
+        self._classic_master = ClassicMaster(settings.master_host, settings.master_port)
+        self._classic_jobs = ClassicJobs(
+            self._runner, self._classic_master, self._alarms, grace_s=settings.grace_seconds
+        )
+        self._commands = ClassicCommands(
+            self._classic_jobs, contents, self._state.folder / "staged", on_kill=self._on_leave
+        )
+        self._registration = ClassicRegistration(
+            self._classic_master, self.port, settings.capabilities, settings.permanent
+        )
+
+    def start(self) -> None:
+        """Run the launcher, serve classic masters, and register with the master."""
+        self._alarms.start()
+        self._launcher.start()
+        self._server.serve_with(self._commands)
+        if self._settings.classic:
+            self._registration.start()
+        else:
+            self._link.start()
+
+    def hurry(self) -> None:
+        """While draining: wait for nothing more, and end what runs with little grace."""
+        self._hurried.set()
+        self._runner.wake()
+
+    def drain(self, reason: str) -> None:
+        """Take nothing new, let jobs finish for a while, hand back the rest, and tell the master goodbye. Blocks."""
+        self._leaving = True
+        log.info("leaving: %s", reason)
+        self._runner.drain(f"the worker leaves: {reason}")
+        for attempt in self._runner.attempts():
+            # A service does not finish; the sooner it is given back, the sooner it runs elsewhere.
+            if attempt.spec.kind != "run" or attempt.phase is Phase.PREPARING:
+                self._hand_back(attempt, self._grace(attempt.spec))
+        self._wait_idle(self._settings.drain_seconds)
+        rest = self._runner.attempts()
+        for attempt in rest:
+            self._hand_back(attempt, HURRIED_GRACE_S if self._hurried.is_set() else self._settings.grace_seconds)
+        if rest:
+            self._runner.wait_idle(self._settings.grace_seconds + SETTLE_S)
+        if self._settings.classic:
+            self._classic_jobs.stop(REPORT_S)
+        elif self._link.connected:
+            if self._reporter.wait_reported(REPORT_S):
+                self._link.deregister(reason, GOODBYE_S)
+            else:
+                log.warning("the master has not answered for every result; they are kept for the next start")
+
+    def stop(self) -> None:
+        """End every thread and process of this worker."""
+        # What brings work first, then what does it, then what reports it.
+        self._server.stop_accepting(JOIN_S)
+        self._registration.stop()
+        self._link.stop()
+        self._fetcher.stop()
+        self._runner.stop()
+        self._launcher.stop(self._settings.grace_seconds + SETTLE_S)
+        self._alarms.stop()
+        self._classic_master.stop()
+        end = time.monotonic() + JOIN_S
+        self._server.close_connections(max(0.1, end - time.monotonic()))
+        for thread in (self._registration, self._link, self._alarms):
+            thread.join(max(0.1, end - time.monotonic()))
+        self._state.close()
+
+    def _wait_idle(self, timeout_s: float) -> bool:
+        return self._runner.wait_idle(timeout_s, unless=self._hurried.is_set)
+
+    def _hand_back(self, attempt: Attempt, grace_s: float) -> None:
+        self._runner.end(attempt.lease, "handed_back", "its worker left", grace_s)
+
+    def _grace(self, spec: JobSpec) -> float:
+        """A worker that is a job drains too, and needs the time for it."""
+        if spec.kind == "worker":
+            return self._settings.drain_seconds + self._settings.grace_seconds + SETTLE_S
+        return self._settings.grace_seconds
+
+    # --- what the link asks ---------------------------------------------------------------------------------------
+
+    def registration(self) -> Register:
+        settings = self._settings
+        return Register(
+            worker_id=self._state.worker_id,
+            boot_id=self._state.boot_id,
+            port=self.port,
+            capabilities=settings.capabilities,
+            slots=settings.slots,
+            permanent=settings.permanent,
+            holding=self._reporter.holding(),
+        )
+
+    def registered(self, answer: Registered) -> None:
+        self._reporter.connected(answer.stale)
+
+    def disconnected(self) -> None:
+        self._reporter.disconnected()
+
+    def refused(self, reason: str) -> None:
+        self._on_refused(reason)
+
+    def dispatch(self, lease: Lease, spec: JobSpec) -> None:
+        self._reporter.dispatch(lease, spec)
+
+    def cancel(self, lease: Lease, reason: str, grace_s: float) -> None:
+        if not self._runner.end(lease, "cancelled", reason, grace_s):
+            raise NotFound(f"attempt {lease.attempt} of {lease.job} does not run here")
+
+    def decommission(self, reason: str) -> None:
+        self._on_leave(reason)
+
+    # --- parts ----------------------------------------------------------------------------------------------------
+
+    def _on_launch_event(self, event: LaunchEvent) -> None:
+        self._runner.on_launch_event(event)
+
+    def _token(self) -> str:
+        return self._settings.token if self._settings.token is not None else read_token(self._settings.home)
+
+    def _worker_command(self, spec: JobSpec) -> tuple[str, ...]:
+        """What starts the worker that a job of kind ``worker`` asks for: this one's like, but for port and skills."""
+        settings = self._settings
+        address = (settings.master_host, str(settings.master_port))
+        return (
+            *(sys.executable, "-u", str(self._program)),
+            *(str(spec.port), *address, ",".join(spec.requirement), "false"),
+            *("--workspace", str(settings.workspace), "--home", str(settings.home), "--host", settings.host),
+            *("--slots", str(settings.slots), "--log-level", settings.log_level),
+            *("--grace-seconds", str(settings.grace_seconds), "--drain-seconds", str(settings.drain_seconds)),
+            *(("--insecure",) if settings.insecure else ()),
+            *(("--classic",) if settings.classic else ()),
+            *spec.args,
+        )

@@ -1,0 +1,62 @@
+"""From a job and its sandbox to what the launcher is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from titan_core.filesys.workspace_manager import Sandbox
+from titan_core.tasks.job_environment import JobEnvironment
+from titan_core.tasks.launch import LaunchRequest
+from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
+from titan_sdk.messages import JobSpec, Lease
+
+WorkerCommand = Callable[[JobSpec], tuple[str, ...]]
+"""The command that starts the worker which a job of kind ``worker`` asks for."""
+
+
+class JobLaunch:
+    """Makes LaunchRequests of every kind of job.
+
+    Args:
+        grace_s: between TERM and KILL when the launcher ends an attempt of its own accord (timeout, the worker's end).
+    """
+
+    def __init__(
+        self,
+        environment: JobEnvironment,
+        scripts: ScriptExecutorHandler,
+        worker_command: WorkerCommand,
+        *,
+        grace_s: float,
+    ) -> None:
+        self._environment = environment
+        self._scripts = scripts
+        self._worker_command = worker_command
+        self._grace_s = grace_s
+
+    def request(self, lease: Lease, spec: JobSpec, sandbox: Sandbox) -> LaunchRequest:
+        """What runs this attempt.
+
+        Raises:
+            LaunchFailed: nothing here can run its file.
+        """
+        env = self._environment.of(lease, spec, sandbox)
+        if spec.kind != "worker":
+            return self._scripts.launch_request(
+                lease,
+                spec,
+                script=sandbox.script,
+                cwd=sandbox.cwd,
+                log=sandbox.log,
+                env=env,
+                grace_s=self._grace_s,
+            )
+        return LaunchRequest(
+            lease=lease,
+            argv=self._worker_command(spec),
+            cwd=str(sandbox.cwd),
+            env=env,
+            log_path=str(sandbox.log),
+            timeout_s=spec.timeout_s,
+            grace_s=self._grace_s,
+        )
