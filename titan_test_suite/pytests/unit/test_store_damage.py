@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,23 +15,35 @@ from titan_core.storage.store import StoreDamaged, StoreError
 from titan_test_suite.pytests.store_records import crash_image, refusal, submission
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "data")
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two directories: ``whole`` was closed in order, ``crashed`` has 29 commits in its log."""
+    root = tmp_path_factory.mktemp("originals")
+    store = SqliteStore(root / "whole")
     store.open()
-    yield store
+    store.apply([record for run in range(1, 200) for record in submission(run, 10 * run, "a", "b", "c")])
     store.close()
+    store = SqliteStore(root / "alive")
+    store.open()
+    for run in range(1, 30):
+        store.apply(submission(run, run, "a"))
+    crash_image(store, root / "crashed")
+    store.close()
+    return root
 
 
 @pytest.fixture
-def whole(tmp_path: Path) -> Path:
-    """A directory with a database of some size, closed in order."""
-    store = SqliteStore(tmp_path / "whole")
-    store.open()
-    for run in range(1, 200):
-        store.apply(submission(run, 10 * run, "a", "b", "c"))
-    store.close()
-    return tmp_path / "whole"
+def whole(originals: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(originals / "whole", tmp_path / "whole"))
+
+
+@pytest.fixture
+def crashed(originals: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(originals / "crashed", tmp_path / "crashed"))
+
+
+WAL_HEADER = 32
+WAL_FRAME = 24 + 4096
 
 
 def patch(path: Path, offset: int, data: bytes) -> None:
@@ -86,67 +99,60 @@ def test_damage_that_shows_only_when_read(whole: Path) -> None:
     store.close()
 
 
-def test_a_database_without_its_log_is_refused(store: SqliteStore, tmp_path: Path) -> None:
-    store.apply(submission(1, 1, "a"))
-    image = crash_image(store, tmp_path / "image")
-    (image / "titan.db-wal").unlink()
-    assert "titan.db-wal" in refusal(image)
-    (image / "titan.db-wal").touch()  # what the text names as the way to do without
-    again = SqliteStore(image)
-    again.open()
-    again.close()
+def test_a_database_without_its_log_is_refused(crashed: Path) -> None:
+    (crashed / "titan.db-wal").unlink()
+    assert "titan.db-wal" in refusal(crashed)
+    (crashed / "titan.db-wal").touch()  # what the text names as the way to do without
+    store = SqliteStore(crashed)
+    store.open()
+    store.close()
 
 
-def test_a_log_without_its_database_is_refused(store: SqliteStore, tmp_path: Path) -> None:
-    store.apply(submission(1, 1, "a"))
-    image = crash_image(store, tmp_path / "image")
-    (image / "titan.db").unlink()
-    assert "belongs to" in refusal(image)
+def test_a_log_without_its_database_is_refused(crashed: Path) -> None:
+    (crashed / "titan.db").unlink()
+    assert "belongs to" in refusal(crashed)
 
 
 @pytest.mark.parametrize("offset", [0, 9, 17, 30])
-def test_a_log_with_a_damaged_header_is_refused(store: SqliteStore, tmp_path: Path, offset: int) -> None:
-    store.apply(submission(1, 1, "a"))
-    image = crash_image(store, tmp_path / "image")
-    patch(image / "titan.db-wal", offset, b"\xa5\x5a")
-    assert "titan.db-wal" in refusal(image)
+def test_a_log_with_a_damaged_header_is_refused(crashed: Path, offset: int) -> None:
+    patch(crashed / "titan.db-wal", offset, b"\xa5\x5a")
+    assert "titan.db-wal" in refusal(crashed)
 
 
 @pytest.mark.parametrize("frame", [0, 1, 20])
 @pytest.mark.parametrize("offset", [0, 10, 16, 24, 4000])
-def test_a_log_damaged_in_the_middle_is_refused(store: SqliteStore, tmp_path: Path, frame: int, offset: int) -> None:
+def test_a_log_damaged_in_the_middle_is_refused(crashed: Path, frame: int, offset: int) -> None:
     """SQLite would take what follows for the end of a crash and forget those commits."""
-    for run in range(1, 30):
-        store.apply(submission(run, run, "a"))
-    image = crash_image(store, tmp_path / "image")
-    patch(image / "titan.db-wal", 32 + frame * (4096 + 24) + offset, b"\xa5\x5a\xa5\x5a")
-    assert "commits that were acknowledged follow" in refusal(image)
+    patch(crashed / "titan.db-wal", WAL_HEADER + frame * WAL_FRAME + offset, b"\xa5\x5a\xa5\x5a")
+    assert "commits that were acknowledged follow" in refusal(crashed)
 
 
-@pytest.mark.parametrize("cut", [1, 4000, 4096 + 24, 2 * (4096 + 24) + 5])
-def test_an_unfinished_commit_at_the_end_of_the_log_is_dropped(store: SqliteStore, tmp_path: Path, cut: int) -> None:
+@pytest.mark.parametrize("cut", [1, 4000, WAL_FRAME, 2 * WAL_FRAME + 5])
+def test_an_unfinished_commit_at_the_end_of_the_log_is_dropped(crashed: Path, cut: int) -> None:
     """What a crash in the middle of a commit leaves is no damage: nobody was told of that commit."""
-    for run in range(1, 30):
-        store.apply(submission(run, run, "a"))
-    image = crash_image(store, tmp_path / "image")
-    wal = image / "titan.db-wal"
+    wal = crashed / "titan.db-wal"
     wal.write_bytes(wal.read_bytes()[:-cut])
-    again = SqliteStore(image)
-    again.open()
-    assert [stored.run.seq for stored in again.load(0)] == list(range(1, 29))
-    again.apply(submission(29, 29, "a"))
-    again.close()
+    assert runs_after_restart(crashed) == list(range(1, 29))
 
 
-def test_a_torn_commit_at_the_end_of_the_log_is_dropped(store: SqliteStore, tmp_path: Path) -> None:
-    """The last commit's pages may reach the disk in any order: its commit frame may be there and another one not."""
-    for run in range(1, 30):
-        store.apply(submission(run, run, "a"))
-    before = store.path.with_name("titan.db-wal").stat().st_size
-    store.apply(submission(30, 30, "a", "b", "c"))
-    image = crash_image(store, tmp_path / "image")
-    patch(image / "titan.db-wal", before + 4000, b"\xa5" * 100)
+def test_a_torn_commit_at_the_end_of_the_log_is_dropped(crashed: Path) -> None:
+    """The pages of the last commit reach the disk in any order: its end may be there and its beginning not."""
+    wal = crashed / "titan.db-wal"
+    size = wal.stat().st_size
+    patch(wal, size - WAL_FRAME * 2 + 4000, b"\xa5" * 100)
+    assert runs_after_restart(crashed) == list(range(1, 29))
+
+
+def runs_after_restart(folder: Path) -> list[int]:
+    """The runs that are there; and it can be gone on from there, twice."""
+    store = SqliteStore(folder)
+    store.open()
+    runs = [stored.run.seq for stored in store.load(0)]
+    store.apply(submission(99, 99, "a"))
+    image = crash_image(store, folder.with_name("again"))
+    store.close()
     again = SqliteStore(image)
     again.open()
-    assert [stored.run.seq for stored in again.load(0)] == list(range(1, 30))
+    assert [stored.run.seq for stored in again.load(0)] == [*runs, 99]
     again.close()
+    return runs
