@@ -289,6 +289,8 @@ def format_submission(job: ClassicJob) -> str:
     if job.parents or job.affinity:
         raise BadMessage("a job submitted alone has neither parents nor affinity")
     head = f"{check_job_id(job.id)}|" if job.id else ""
+    if job.id in WELL_KNOWN_SKILLS:  # alone it would be read as the skill
+        head += f"{GENERAL}|"
     return f"{head}{_format_body(job.body)}|{job.priority}|{job.delay_ms}"
 
 

@@ -92,8 +92,11 @@ def nothing_left() -> Iterator[None]:
         return [thread for thread in threading.enumerate() if thread not in threads]
 
     def descriptors_left() -> dict[int, str]:
-        gc.collect()
-        return {fd: target for fd, target in _descriptors().items() if descriptors.get(fd) != target}
+        found = {fd: target for fd, target in _descriptors().items() if descriptors.get(fd) != target}
+        if found:  # collecting takes tens of milliseconds, too much after each of thousands of small tests
+            gc.collect()
+            found = {fd: target for fd, target in _descriptors().items() if descriptors.get(fd) != target}
+        return found
 
     end = time.monotonic() + _LEFTOVER_S
     while (threads_left() or descriptors_left()) and time.monotonic() < end:
