@@ -1,0 +1,1 @@
+"""The opcodes the master serves, each with its structured and its classic side over the same service."""

@@ -1,0 +1,138 @@
+"""Submissions: what becomes a run, whoever sends it and however."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import uuid
+import zipfile
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Final
+
+from msgspec.structs import replace
+
+from titan_core.filesys.content_store import ContentStore
+from titan_core.protocol.services import Done
+from titan_core.protocol.services.files import FileService
+from titan_core.scheduling.core.events import RunSubmitted
+from titan_core.scheduling.scheduler import Scheduler
+from titan_sdk.classic_jobs import DEFAULT_WORKER_PORT, WORKER_FILES
+from titan_sdk.dag import validate_dag
+from titan_sdk.errors import InvalidName, NotFound, Problem, SubmissionRefused
+from titan_sdk.messages import Accepted, Deploy, JobSpec, RunFile, SubmitRun
+
+_MAX_KEY_BYTES: Final = 256
+_MAX_NAME_BYTES: Final = 256
+_NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+class SubmissionService:
+    """Checks what the core cannot see (contents and archives), and hands the run to it."""
+
+    def __init__(self, scheduler: Scheduler, contents: ContentStore, files: FileService) -> None:
+        self._scheduler = scheduler
+        self._contents = contents
+        self._files = files
+
+    def submit(self, request: SubmitRun, done: Done[Accepted]) -> None:
+        """Accepted whole, durably, or refused whole with every problem."""
+        problems = _check_request(request)
+        jobs, missing = self._with_contents(request.jobs)
+        problems += missing
+        if problems:  # then those that the core would find belong to the answer too
+            problems += validate_dag(request.jobs)
+            raise SubmissionRefused("refused: " + "; ".join(map(str, problems[:3])), problems)
+        self._post(jobs, request.name, done, request.idempotency_key, request.parent)
+
+    def run_file(self, request: RunFile, done: Done[Accepted]) -> None:
+        """Run a file of perm_files; the id is made up when none is given."""
+        stored = self._files.content_of(request.file)
+        spec = JobSpec(
+            id=request.job_id or f"TSK-{uuid.uuid4()}",
+            file=request.file,
+            sha256=stored.sha256,
+            size=stored.size,
+            args=request.args,
+            requirement=request.requirement,
+            priority=request.priority,
+        )
+        self._post([spec], request.file, done)
+
+    def deploy(self, request: Deploy, done: Done[Accepted]) -> None:
+        """Start a file of perm_files as a service, or another worker when it is one of WORKER_FILES."""
+        job_id = f"SVC-{_NOT_IN_ID.sub('_', PurePosixPath(request.file).stem[:40])}-{secrets.token_hex(4)}"
+        if request.file in WORKER_FILES:
+            # Its requirement names what the new worker offers.
+            spec = JobSpec(
+                id=job_id,
+                file=request.file,
+                kind="worker",
+                args=request.args,
+                requirement=request.requirement,
+                port=request.port or DEFAULT_WORKER_PORT,
+            )
+        else:
+            stored = self._files.content_of(request.file)
+            spec = JobSpec(
+                id=job_id,
+                file=request.file,
+                sha256=stored.sha256,
+                size=stored.size,
+                kind="service",
+                args=request.args,
+                requirement=request.requirement,
+                port=request.port,
+            )
+        self._post([spec], request.file, done)
+
+    def _post(
+        self, jobs: Sequence[JobSpec], name: str, done: Done[Accepted], idempotency_key: str = "", parent: str = ""
+    ) -> None:
+        event = RunSubmitted(new_run_id(), name, tuple(jobs), idempotency_key, parent)
+        self._scheduler.post(event, done)
+
+    def _with_contents(self, jobs: Sequence[JobSpec]) -> tuple[list[JobSpec], list[Problem]]:
+        """The jobs with the sizes that their contents really have, and what is missing."""
+        checked = []
+        problems = []
+        entries: dict[str, frozenset[str]] = {}
+        for spec in jobs:
+            if spec.kind == "worker" and not spec.sha256:
+                checked.append(spec)
+                continue
+            try:
+                size = self._contents.size(spec.sha256)
+                if spec.archive:
+                    if spec.sha256 not in entries:
+                        entries[spec.sha256] = self._entries(spec.sha256)
+                    if spec.file not in entries[spec.sha256]:
+                        raise NotFound(f"{spec.archive} holds no file {spec.file}")
+            except InvalidName as error:
+                text = str(error) if spec.sha256 else f"no content of {spec.archive or spec.file} was given"
+                problems.append(Problem(spec.id, text))
+            except NotFound as error:
+                problems.append(Problem(spec.id, error.message))
+            except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+                problems.append(Problem(spec.id, f"{spec.archive} cannot be read as a zip: {error}"))
+            else:
+                checked.append(spec if spec.size == size else replace(spec, size=size))
+        return checked, problems
+
+    def _entries(self, sha256: str) -> frozenset[str]:
+        with zipfile.ZipFile(self._contents.path(sha256)) as zipped:
+            return frozenset(zipped.namelist())
+
+
+def new_run_id() -> str:
+    """Short enough to type, and never met before in all likelihood: 60 bits."""
+    return f"run-{secrets.token_hex(8)[:15]}"
+
+
+def _check_request(request: SubmitRun) -> list[Problem]:
+    problems = []
+    if len(request.name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES or not request.name.isprintable():
+        problems.append(Problem("", f"a run's name has at most {_MAX_NAME_BYTES} bytes, all of them printable"))
+    if len(request.idempotency_key.encode("utf-8", "surrogatepass")) > _MAX_KEY_BYTES:
+        problems.append(Problem("", f"an idempotency key has at most {_MAX_KEY_BYTES} bytes"))
+    return problems

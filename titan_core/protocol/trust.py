@@ -1,0 +1,118 @@
+"""Who may speak classic here: the kernel knows whose socket is at the other end of a loopback connection.
+
+Classic has no place for a token. On loopback a classic peer is served when its socket belongs to this user or to root;
+the uid column of ``/proc/net/tcp`` and ``tcp6`` says so. Where there is no ``/proc`` (macOS) loopback is trusted
+as a whole.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import logging
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+log = logging.getLogger(__name__)
+
+_PROC_NET: Final = Path("/proc/net")
+_ROOT: Final = 0
+
+
+class Endpoint(NamedTuple):
+    """One end of a TCP connection. An IPv4 address mapped into IPv6 is written as IPv4."""
+
+    address: str
+    port: int
+
+    @classmethod
+    def of(cls, name: tuple[object, ...]) -> Endpoint:
+        """From what ``getsockname`` and ``getpeername`` return."""
+        address = ipaddress.ip_address(str(name[0]).partition("%")[0])
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return cls(str(mapped or address), int(str(name[1])))
+
+    @property
+    def loopback(self) -> bool:
+        return ipaddress.ip_address(self.address).is_loopback
+
+
+class Owner(enum.Enum):
+    """Whose a peer's socket is."""
+
+    TRUSTED = "this user or root"
+    STRANGER = "another user"
+    GONE = "unknown (closed already)"
+
+
+class PeerTrust:
+    """Decides about classic peers. ``insecure``: the network is trusted, and everybody in it.
+
+    Args:
+        insecure: serve every peer.
+        proc_net: the folder with the kernel's socket tables.
+        uid: the user whose peers are served, besides root.
+    """
+
+    def __init__(self, *, insecure: bool, proc_net: Path = _PROC_NET, uid: int | None = None) -> None:
+        self._insecure = insecure
+        self._proc_net = proc_net
+        self._uid = os.getuid() if uid is None else uid
+
+    def announce(self) -> None:
+        """Say once what is not checked here."""
+        if self._insecure:
+            log.warning(
+                "INSECURE: nothing is encrypted, and classic peers need no token:"
+                " whoever reaches this port can run programs on the workers"
+            )
+        elif not (self._proc_net / "tcp").exists():
+            log.warning("the kernel does not say whose a socket is: every classic peer on loopback is served")
+
+    def owner(self, here: Endpoint, peer: Endpoint) -> Owner:
+        """Whose socket is at the other end of the connection from ``peer`` to ``here``."""
+        if self._insecure:
+            return Owner.TRUSTED
+        if not peer.loopback:
+            return Owner.STRANGER
+        try:
+            rows = self._rows(here, peer)
+        except FileNotFoundError:
+            return Owner.TRUSTED
+        # A socket that its process has closed shows inode 0, and uid 0 on most kernels: that is nobody, not root.
+        owners = {uid for uid, inode in rows if inode}
+        if not owners:
+            return Owner.GONE
+        return Owner.TRUSTED if owners <= {self._uid, _ROOT} else Owner.STRANGER
+
+    def _rows(self, here: Endpoint, peer: Endpoint) -> list[tuple[int, int]]:
+        """(uid, inode) of each row for the peer's own end of the connection: local is its address, remote is ours."""
+        found = _matching(self._proc_net / "tcp", peer, here)
+        try:
+            found += _matching(self._proc_net / "tcp6", peer, here)
+        except FileNotFoundError:  # a kernel without IPv6
+            pass
+        return found
+
+
+def _matching(table: Path, local: Endpoint, remote: Endpoint) -> list[tuple[int, int]]:
+    ports = (f":{local.port:04X}".encode(), f":{remote.port:04X}".encode())
+    rows = []
+    with table.open("rb") as file:
+        for line in file:
+            fields = line.split(None, 10)
+            if len(fields) < 10 or not (fields[1].endswith(ports[0]) and fields[2].endswith(ports[1])):
+                continue
+            if _address(fields[1]) == local.address and _address(fields[2]) == remote.address:
+                rows.append((int(fields[7]), int(fields[9])))
+    return rows
+
+
+def _address(field: bytes) -> str:
+    """The address of ``0100007F:9FBE``: 32-bit words in the byte order of this machine."""
+    text = field.partition(b":")[0].decode()
+    words: Sequence[int] = [int(text[i : i + 8], 16) for i in range(0, len(text), 8)]
+    return Endpoint.of((ipaddress.ip_address(struct.pack(f"={len(words)}I", *words)), 0)).address

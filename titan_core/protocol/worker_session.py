@@ -1,0 +1,201 @@
+"""The worker's half of a structured connection: registration, signs of life, reports, logs."""
+
+from __future__ import annotations
+
+import logging
+
+from titan_core.protocol.handlers.table import HandlerTable
+from titan_core.protocol.services import Done
+from titan_core.protocol.services.cluster import ClusterService
+from titan_core.protocol.services.logs import LogService
+from titan_core.protocol.trust import Endpoint
+from titan_core.protocol.worker_link import StructuredWorkerLink
+from titan_core.scheduling.core.events import AttemptEnded, AttemptStarted, LinkBroken, WorkerLeft, WorkerRegistered
+from titan_core.scheduling.scheduler import Scheduler
+from titan_sdk.channel import Channel
+from titan_sdk.errors import BadRequest, Conflict, Unavailable
+from titan_sdk.messages import (
+    Deregister,
+    Heartbeat,
+    JobReport,
+    JobStarted,
+    Lease,
+    LogPiece,
+    LogState,
+    Ok,
+    Register,
+    Registered,
+    Verdict,
+)
+from titan_sdk.names import check_capability, check_job_id, check_port
+
+log = logging.getLogger(__name__)
+_MAX_SLOTS = 1024
+
+
+class WorkerSession:
+    """One worker on one connection. Its handlers run on the connection's reading thread.
+
+    Args:
+        lease_s, heartbeat_s: told to the worker when it registers.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        peer: Endpoint,
+        *,
+        scheduler: Scheduler,
+        cluster: ClusterService,
+        logs: LogService,
+        lease_s: float,
+        heartbeat_s: float,
+    ) -> None:
+        self._channel = channel
+        self._peer = peer
+        self._scheduler = scheduler
+        self._cluster = cluster
+        self._logs = logs
+        self._lease_s = lease_s
+        self._heartbeat_s = heartbeat_s
+        self._link: StructuredWorkerLink | None = None
+        self._boot_id = ""
+        self.handlers = HandlerTable()
+        self.handlers.answer_later(Register, self._register)
+        self.handlers.answer(Heartbeat, self._heartbeat)
+        self.handlers.answer_later(JobStarted, self._started)
+        self.handlers.answer_later(JobReport, self._report)
+        self.handlers.answer(LogPiece, self._log)
+        self.handlers.answer_later(Deregister, self._deregister)
+
+    def sign_of_life(self) -> None:
+        """A frame came in, whatever it is."""
+        if self._link is not None:
+            self._scheduler.sign_of_life(self._link.worker_id)
+
+    def ended(self, reason: str) -> None:
+        """The connection is gone."""
+        if self._link is not None:
+            self._scheduler.detach(self._link.worker_id, self._link.link_id)
+            self._scheduler.post(LinkBroken(self._link.worker_id, self._link.link_id, reason))
+            self._cluster.forget(self._link.worker_id)
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def _register(self, request: Register, done: Done[Registered]) -> None:
+        if self._link is not None:
+            raise Conflict("this connection has registered a worker already")
+        _check(request)
+        link = StructuredWorkerLink(request.worker_id, self._channel, self._scheduler)
+        self._link = link
+        self._boot_id = request.boot_id
+
+        def registered(stale: tuple[Lease, ...] | Exception) -> None:
+            if isinstance(stale, Exception):
+                done(stale)
+                return
+            log.info("worker %s at %s:%d is registered", request.worker_id, host, request.port)
+            done(
+                Registered(
+                    worker_id=request.worker_id,
+                    lease_s=self._lease_s,
+                    heartbeat_s=self._heartbeat_s,
+                    stale=list(stale),
+                )
+            )
+
+        host = request.host or self._peer.address
+        self._scheduler.attach(request.worker_id, link)
+        self._scheduler.post(
+            WorkerRegistered(
+                worker_id=request.worker_id,
+                boot_id=request.boot_id,
+                link=link.link_id,
+                host=host,
+                port=request.port,
+                capabilities=frozenset(request.capabilities),
+                slots=request.slots,
+                permanent=request.permanent,
+                holding=tuple(request.holding),
+            ),
+            registered,
+        )
+
+    def _heartbeat(self, request: Heartbeat) -> Ok:
+        self._cluster.heartbeat(self._worker_id(), request.cpu_percent, request.memory_percent)
+        return Ok()
+
+    def _started(self, request: JobStarted, done: Done[Verdict]) -> None:
+        event = AttemptStarted(self._worker_id(), request.lease, request.started_at, request.ready)
+        self._scheduler.post(event, _verdict(done))
+
+    def _report(self, request: JobReport, done: Done[Verdict]) -> None:
+        """The end of the log first: who sees the job ended finds its log complete."""
+        worker_id = self._worker_id()
+        lease = request.lease
+        if request.log_tail and self._current(lease):
+            received = self._keep(lease, request.log_offset, request.log_tail)
+            if received < request.log_offset + len(request.log_tail):
+                log.warning("the log of %s attempt %d lacks what follows byte %d", lease.job, lease.attempt, received)
+        event = AttemptEnded(
+            worker_id=worker_id,
+            lease=lease,
+            outcome=request.outcome,
+            exit_code=request.exit_code,
+            reason=request.reason,
+            started_at=request.started_at,
+            ended_at=request.ended_at,
+            log_size=request.log_size,
+        )
+        self._scheduler.post(event, _verdict(done))
+
+    def _log(self, request: LogPiece) -> LogState:
+        self._worker_id()
+        if not self._current(request.lease):
+            return LogState(received=0, stale=True)
+        return LogState(received=self._keep(request.lease, request.offset, request.data))
+
+    def _deregister(self, request: Deregister, done: Done[Ok]) -> None:
+        def left(answer: object) -> None:
+            done(answer if isinstance(answer, Exception) else Ok())
+
+        reason = request.reason or "the worker left"
+        self._scheduler.post(WorkerLeft(self._worker_id(), self._boot_id, reason), left)
+
+    # --- parts ----------------------------------------------------------------------------------------------------
+
+    def _worker_id(self) -> str:
+        if self._link is None:
+            raise BadRequest("register first")
+        return self._link.worker_id
+
+    def _current(self, lease: Lease) -> bool:
+        """Whether the lease is the job's current one; only then its key, from the network, may become a path."""
+        return self._scheduler.read(lambda core: core.current_lease(lease.job)) == lease
+
+    def _keep(self, lease: Lease, offset: int, data: bytes) -> int:
+        if offset < 0:
+            raise BadRequest(f"log offset {offset} is negative")
+        try:
+            return self._logs.append(lease.job, lease.attempt, offset, data)
+        except OSError as error:
+            raise Unavailable(f"the master cannot keep logs now: {error.strerror or error}") from None
+
+
+def _verdict(done: Done[Verdict]) -> Done[bool]:
+    def answered(stale: bool | Exception) -> None:
+        done(stale if isinstance(stale, Exception) else Verdict(stale=stale))
+
+    return answered
+
+
+def _check(request: Register) -> None:
+    check_job_id(request.worker_id, "worker id")
+    check_job_id(request.boot_id, "boot id")
+    check_port(request.port)
+    for capability in request.capabilities:
+        check_capability(capability)
+    if not 1 <= request.slots <= _MAX_SLOTS:
+        raise BadRequest(f"{request.slots} slots are not from 1 to {_MAX_SLOTS}")
+    if request.host and (len(request.host) > 255 or not request.host.isprintable()):
+        raise BadRequest("the host is no name or address")
