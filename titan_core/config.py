@@ -164,6 +164,9 @@ class MasterSettings:
     max_connections: Annotated[
         int, Says(_integer(8, 100_000), "most connections served at once; each has a thread of its own")
     ] = 1024
+    frame_seconds: Annotated[
+        float, Says(_seconds, "how long a peer may take for a frame, or be silent before its first one")
+    ] = 30.0
     finished_jobs_in_memory: Annotated[
         int, Says(_integer(0, 10_000_000), "finished jobs kept in memory; older ones are read from the journal")
     ] = 10_000
