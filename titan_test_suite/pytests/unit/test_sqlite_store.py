@@ -341,6 +341,16 @@ def test_half_a_creation_is_begun_anew(tmp_path: Path) -> None:
 # --- a full disk ------------------------------------------------------------------------------------------------------
 
 
+def test_the_settings_that_durability_rests_on(store: SqliteStore) -> None:
+    settings = {
+        name: store._writer().execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "wal_autocheckpoint")
+    }
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0}
+    with store._readers.borrow() as db, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        db.execute("DELETE FROM kv")
+
+
 def test_a_full_disk_refuses_the_transaction_and_nothing_else(store: SqliteStore) -> None:
     store.apply([KvPut("k", b"before")])
     db = store._writer()
