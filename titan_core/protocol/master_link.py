@@ -14,7 +14,7 @@ import psutil
 
 from titan_core.tasks.alarms import EXIT_FAILED
 from titan_sdk.connection import Channel, open_channel
-from titan_sdk.errors import BadRequest, ConfigError, ConnectionLost, RemoteError, TitanError, Unauthorized
+from titan_sdk.errors import BadRequest, ConfigError, ConnectionLost, RemoteError, TitanError, Unauthorized, Unavailable
 from titan_sdk.messages import (
     TO_WORKER,
     CancelAttempt,
@@ -33,7 +33,6 @@ from titan_sdk.messages import (
     Register,
     Registered,
     Request,
-    Welcome,
     decode_message,
 )
 from titan_sdk.protocol import Frame
@@ -173,9 +172,8 @@ class MasterLink:
 
     def _connect_and_stay(self) -> bool:
         """Dial, register, and stay until the connection ends; False when it did not come to a registration."""
-        closed = threading.Event()
         try:
-            channel = self._dial(closed)
+            channel, closed = self._dial()
         except TitanError as error:
             self._not_connected(error)
             return False
@@ -196,22 +194,24 @@ class MasterLink:
             log.warning("the connection to the master at %s broke: %s", self._address, channel.close_reason)
         return True
 
-    def _dial(self, closed: threading.Event) -> Channel:
+    def _dial(self) -> tuple[Channel, threading.Event]:
+        """A channel on which hello was said, and what is set when it ends."""
         token = self._token()
         try:
-            channel, _ = self._open(token, closed)
+            channel, closed = self._open(token)
         except Unauthorized:
             if token or not (token := self._token()):
                 raise
-            channel, _ = self._open(token, closed)  # the master made its token at this very moment
+            channel, closed = self._open(token)  # the master made its token at this very moment
         with self._changed:
             self._latest = channel
         if self._stopping.is_set():
             channel.close("the worker stops")
-        return channel
+        return channel, closed
 
-    def _open(self, token: str, closed: threading.Event) -> tuple[Channel, Welcome]:
-        return open_channel(
+    def _open(self, token: str) -> tuple[Channel, threading.Event]:
+        closed = threading.Event()
+        channel, _ = open_channel(
             self._host,
             self._port,
             token=token,
@@ -220,10 +220,11 @@ class MasterLink:
             on_request=self._on_request,
             on_closed=lambda channel, reason: closed.set(),
         )
+        return channel, closed
 
     def _not_connected(self, error: TitanError) -> None:
         """Say once why there is no connection; a refusal before the first registration is the end."""
-        refused = isinstance(error, (RemoteError, ConfigError))
+        refused = isinstance(error, (RemoteError, ConfigError)) and not isinstance(error, Unavailable)
         if self._stopping.is_set():
             return
         if refused and not self._was_registered:
