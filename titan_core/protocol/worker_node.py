@@ -81,8 +81,9 @@ class WorkerNode:
         trust = PeerTrust(insecure=settings.insecure)
         try:
             self._server = RpcWorkerServer((settings.host, settings.port), trust=trust)
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from None
+        except (OSError, OverflowError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
         trust.announce()
         self.port = self._server.port
         self._state = WorkerState(settings.workspace / f"worker-{self.port}")

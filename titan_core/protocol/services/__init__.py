@@ -11,5 +11,5 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-Done = Callable[["T | Exception"], None]
+Done = Callable[[T | Exception], None]
 """Takes the answer, or why there is none. Must not block, and must not raise."""

@@ -1,0 +1,175 @@
+"""A master: its parts, wired together, started and stopped in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import resource
+import socket
+import time
+from typing import Any, Final
+
+from titan_core import __version__
+from titan_core.config import MasterSettings
+from titan_core.filesys.asset_manager import AssetManager
+from titan_core.filesys.content_store import ContentStore
+from titan_core.filesys.log_store import LogStore
+from titan_core.protocol.classic_workers import ClassicWorkers
+from titan_core.protocol.connection_handler import ConnectionHandler
+from titan_core.protocol.handlers.cluster import ClusterHandlers
+from titan_core.protocol.handlers.files import FileHandlers
+from titan_core.protocol.handlers.jobs import JobHandlers
+from titan_core.protocol.handlers.kv import KvHandlers
+from titan_core.protocol.handlers.logs import LogHandlers
+from titan_core.protocol.handlers.submissions import SubmissionHandlers
+from titan_core.protocol.handlers.table import HandlerTable
+from titan_core.protocol.scheduler_server import SchedulerServer, ServerLimits
+from titan_core.protocol.services.cluster import ClusterService
+from titan_core.protocol.services.files import FileService
+from titan_core.protocol.services.jobs import JobService
+from titan_core.protocol.services.kv import KvService
+from titan_core.protocol.services.logs import LogService
+from titan_core.protocol.services.submissions import SubmissionService
+from titan_core.protocol.token_file import obtain_token
+from titan_core.protocol.trust import Endpoint, PeerTrust
+from titan_core.protocol.worker_session import WorkerSession
+from titan_core.scheduling.clock import SystemClock
+from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
+from titan_core.scheduling.scheduler import Scheduler
+from titan_core.storage.sqlite_store import SqliteStore
+from titan_core.storage.store import StoreError
+from titan_sdk.channel import Channel
+from titan_sdk.errors import ConfigError
+from titan_sdk.messages import Welcome
+
+log = logging.getLogger(__name__)
+
+FLUSH_S: Final = 1.0
+"""At the end, for what was answered last to reach its askers."""
+JOIN_S: Final = 5.0
+_OTHER_FILES: Final = 512
+"""Descriptors beside those of connections: the journal, logs and contents being read, classic workers being called."""
+
+
+class MasterNode:
+    """Everything of one master process. ``open``, ``start``, ``stop``, in this order and once each."""
+
+    def __init__(self, settings: MasterSettings) -> None:
+        self._settings = settings
+
+    def open(self) -> None:
+        """Take the port, the token and the data folder, and put the parts together. Nothing runs yet.
+
+        Raises:
+            ConfigError, StoreError: one of them cannot be used; the text is one line.
+        """
+        settings = self._settings
+        _allow_files(settings.max_connections + _OTHER_FILES)
+        limits = ServerLimits(settings.max_connections, settings.frame_seconds)
+        try:
+            self._server = SchedulerServer((settings.host, settings.port), self._serve, limits)
+        except (OSError, OverflowError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._server.stop_accepting, JOIN_S)
+            token = settings.token or obtain_token(settings.home)
+            self._store = SqliteStore(settings.data_dir)
+            self._store.open()
+            undo.callback(self._store.close)
+            self._wire(token, limits)
+            undo.pop_all()
+        self.port = self._server.port
+
+    def _wire(self, token: str, limits: ServerLimits) -> None:
+        settings = self._settings
+        contents = ContentStore(settings.data_dir / "content")
+        assets = AssetManager(settings.perm_files)
+        log_store = LogStore(settings.data_dir / "logs")
+        for folder in (contents, assets, log_store):
+            try:
+                folder.open()
+            except OSError as error:
+                raise ConfigError(f"cannot use the folder {error.filename}: {error.strerror}") from None
+        core = SchedulerCore(CoreLimits(finished_jobs_in_memory=settings.finished_jobs_in_memory))
+        self._scheduler = Scheduler(core, self._store, SystemClock(), settings=settings)
+
+        files = FileService(assets, contents)
+        jobs = JobService(self._scheduler, self._store)
+        self._logs = LogService(self._scheduler, jobs, log_store)
+        self._cluster = ClusterService(self._scheduler)
+        submissions = SubmissionService(self._scheduler, contents, files)
+        self._classic_workers = ClassicWorkers(self._scheduler, contents, self._logs, settings.heartbeat_seconds)
+
+        table = HandlerTable()
+        JobHandlers(jobs).install(table)
+        SubmissionHandlers(submissions, files).install(table)
+        FileHandlers(files).install(table)
+        LogHandlers(self._logs).install(table)
+        ClusterHandlers(self._cluster).install(table)
+        KvHandlers(KvService(self._scheduler, self._store)).install(table)
+        self._classic_workers.install(table)
+
+        self._trust = PeerTrust(insecure=settings.insecure)
+        self._handler = ConnectionHandler(
+            table,
+            trust=self._trust,
+            token=token,
+            welcome=Welcome(master_id=self._store.master_id, term=self._store.term, version=__version__),
+            new_session=self._new_session,
+            limits=limits,
+        )
+
+    def start(self) -> None:
+        """Take up what the journal holds, and serve.
+
+        Raises:
+            StoreError: the journal cannot be read.
+        """
+        self._trust.announce()
+        try:
+            self._scheduler.start()
+        except StoreError:
+            self._server.stop_accepting(JOIN_S)
+            self._store.close()
+            raise
+        self._server.start()
+
+    def stop(self) -> bool:
+        """End in order; False when something did not end in time (the journal is whole all the same)."""
+        end = time.monotonic() + self._settings.drain_seconds
+        # Nobody new first; then the engine, whose last answers still have their connections; then those.
+        self._server.stop_accepting(JOIN_S)
+        self._classic_workers.stop()
+        in_time = self._scheduler.stop(max(JOIN_S, end - time.monotonic()))
+        self._classic_workers.join(JOIN_S)
+        in_time = self._server.close_connections(max(JOIN_S, end - time.monotonic())) and in_time
+        self._store.close()
+        return in_time
+
+    def _serve(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        self._handler(sock, address)
+
+    def _new_session(self, channel: Channel, peer: Endpoint) -> WorkerSession:
+        return WorkerSession(
+            channel,
+            peer,
+            scheduler=self._scheduler,
+            cluster=self._cluster,
+            logs=self._logs,
+            lease_s=self._settings.lease_seconds,
+            heartbeat_s=self._settings.heartbeat_seconds,
+        )
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise the soft limit of open files as far as the hard one lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as error:
+        log.warning("at most %d files can be open at once: %s", soft, error)
