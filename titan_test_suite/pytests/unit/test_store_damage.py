@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from titan_core.storage import integrity
 from titan_core.storage.schema import SCHEMA_VERSION
 from titan_core.storage.sqlite_store import SqliteStore
 from titan_core.storage.store import StoreDamaged, StoreError
@@ -156,3 +157,19 @@ def runs_after_restart(folder: Path) -> list[int]:
     assert [stored.run.seq for stored in again.load(0)] == [*runs, 99]
     again.close()
     return runs
+
+
+def test_a_database_too_big_to_check_at_once_is_checked_as_it_is_read(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(integrity, "FULL_CHECK_BYTES", 4096)
+    with sqlite3.connect(whole / "titan.db") as db:
+        root = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'specs'").fetchone()[0]
+    db.close()
+    patch(whole / "titan.db", (root - 1) * 4096, b"\xff" * 4096)
+    store = SqliteStore(whole)
+    store.open()
+    assert "not now" in caplog.text
+    with pytest.raises(StoreDamaged):
+        list(store.load(0))
+    store.close()
