@@ -110,19 +110,21 @@ class KnownWorker:
     slots: int
     reachable: bool = True
     draining: bool = False
+    held_until: float = 0.0
 
 
 class History:
     """Watches the stream of events and commands and fails when something happens that never may."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, limits: CoreLimits) -> None:
         self._journal = journal
+        self._limits = limits
         self._workers: dict[str, KnownWorker] = {}
         self._highest_epoch = 0
         self._ready_once: set[str] = set()
 
-    def event(self, event: Event, answer: Any) -> None:
-        """An event that was not refused, and its answer. Its dispatches are yet to come."""
+    def event(self, event: Event, answer: Any, now: float) -> None:
+        """An event that was not refused, and its answer. The journal is as it was before."""
         if isinstance(event, WorkerRegistered):
             before = self._workers.get(event.worker_id)
             offer = offer_of(event.capabilities, event.classic)
@@ -141,6 +143,20 @@ class History:
                 del self._workers[event.worker_id]
         elif isinstance(event, DrainRequested):
             self._workers[answer].draining = True
+        elif isinstance(event, (AttemptEnded, DispatchRefused)):
+            self._attempt_over(event, now)
+        elif isinstance(event, TimePassed):
+            for worker in self._workers.values():
+                if worker.held_until <= now:
+                    worker.held_until = 0.0
+
+    def _attempt_over(self, event: AttemptEnded | DispatchRefused, now: float) -> None:
+        row = self._journal.jobs.get(event.lease.job)
+        current = row and (row.state, row.worker_id, row.attempt, row.epoch)
+        if current != (JobState.RUNNING, event.worker_id, event.lease.attempt, event.lease.epoch):
+            return  # stale
+        given_back = isinstance(event, DispatchRefused) or event.outcome == "handed_back"
+        self._workers[event.worker_id].held_until = now + self._limits.refusal_hold_s if given_back else 0.0
 
     def restarted(self) -> None:
         """A new master knows nobody."""
@@ -155,6 +171,7 @@ class History:
         assert row.attempt in (before.attempt, before.attempt + 1), f"{before} -> {row}"
         assert row.epoch >= before.epoch and row.failures >= before.failures and row.losses >= before.losses
         assert row.failures + row.losses <= before.failures + before.losses + 1
+        assert row.ending == before.ending or before.ending != "cancel", f"a cancellation was taken back: {row}"
         if row.attempt == before.attempt and row.state is not before.state:
             steps = {state for origin, state in _NEXT_STATES if origin is before.state}
             # Within one event a failed delay may also be over: two moves, one row.
@@ -183,7 +200,7 @@ class History:
 
     def _check_worker(self, command: DispatchJob) -> None:
         worker = self._workers[command.worker_id]
-        assert worker.reachable and not worker.draining, f"{command.lease} on {worker}"
+        assert worker.reachable and not worker.draining and not worker.held_until, f"{command.lease} on {worker}"
         assert need_of(command.spec) <= worker.offer, f"{command.lease} on {worker}"
         if command.spec.kind != "worker":
             assert set(command.spec.requirement) <= worker.offer
@@ -193,8 +210,13 @@ class History:
         return sum(row.worker_id == worker_id for row in self._journal.in_state(JobState.RUNNING))
 
     def after(self, dispatched: list[DispatchJob]) -> None:
-        """An event has been handled. Nobody was overtaken by a job that ranks behind it."""
+        """An event has been handled. No job was overtaken by one that ranks behind it; none waits in vain."""
         pending = self._journal.in_state(JobState.PENDING)
+        for worker_id, worker in self._workers.items():
+            if worker.reachable and not worker.draining and not worker.held_until:
+                for row in pending:
+                    if need_of(self._journal.specs[row.key]) <= worker.offer:
+                        assert self.slots_held(worker_id) >= worker.slots, f"{worker_id} has room for {row.key}"
         for command in dispatched:
             offer = self._workers[command.worker_id].offer
             mine = self._rank(command.lease.job)
@@ -221,7 +243,7 @@ class World:
         self.limits = limits or CoreLimits()
         self.core = SchedulerCore(self.limits)
         self.journal = Journal()
-        self.history = History(self.journal)
+        self.history = History(self.journal, self.limits)
         self.now = Instant(100.0, WALL_START)
         self.alarm: float | None = None
         self.commands: list[Command] = []
@@ -243,7 +265,7 @@ class World:
         answers = [command.value for command in commands if isinstance(command, Answer)]
         assert len(answers) <= 1
         answer = answers[0] if answers else None
-        self.history.event(event, answer)
+        self.history.event(event, answer, self.now.monotonic)
         self._take(commands)
         return answer
 

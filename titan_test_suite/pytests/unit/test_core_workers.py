@@ -96,6 +96,16 @@ def test_a_preferred_worker_is_not_waited_for(world: World):
     assert world.worker_of("b") == "w2"
 
 
+def test_preference_is_no_substitute_for_capability(world: World):
+    world.register("gpu", "GPU")
+    run = world.submit(job("a", requirement=("GPU",)), job("b", "a", affinity=True))
+    world.submit(job("c"), parent=f"{run}/a")
+    world.end("a")
+    assert world.states("b", "c") == ["PENDING", "PENDING"]
+    world.register("w")
+    assert [world.worker_of(name) for name in "bc"] == ["w", "w"]
+
+
 def test_what_a_job_submits_prefers_the_jobs_own_worker(world: World):
     world.register("w1", slots=3)
     world.register("w2", slots=3)
@@ -123,7 +133,8 @@ def test_a_new_worker_may_be_started_by_any_of_ours_but_no_classic_one(world: Wo
 
 
 @pytest.mark.parametrize(
-    "fields", [{"env": {"A": "1"}}, {"timeout_s": 5}, {"python": "/usr/bin/python3"}, {"args": ("a b",)}, {"args": ("|",)}]
+    "fields",
+    [{"env": {"A": "1"}}, {"timeout_s": 5}, {"python": "/usr/bin/python3"}, {"args": ("a b",)}, {"args": ("|",)}],
 )
 def test_what_classic_cannot_say_goes_to_no_classic_worker(world: World, fields):
     world.register("java", "GENERAL", classic=True)
@@ -225,6 +236,7 @@ def test_the_end_of_an_older_link_means_nothing(world: World):
         CloseLink("w", old, "the worker has a new connection")
     ]
     world.do(LinkBroken("w", old, "closed"))
+    assert world.core.workers()[0].state == "alive"
     world.submit(job("a"))
     assert world.state("a") == "RUNNING"
 

@@ -1,0 +1,396 @@
+"""Random histories of a cluster: whatever happens, in whatever order, the promises of the core hold.
+
+core_world checks the core's state after every event, and the stream of its commands against what may never happen. The
+machine adds a cluster that behaves as badly as a real one: dispatches that never arrive, reports that come twice, late
+or from the dead, workers that break, restart and leave, a master that is killed at any point. At the end the cluster is
+healed, and every job that was accepted must come to its end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from titan_core.model.states import JobState
+from titan_core.scheduling.core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    DispatchRefused,
+    LinkBroken,
+    RunSubmitted,
+    TimePassed,
+    WorkerLeft,
+    WorkerSilent,
+)
+from titan_core.scheduling.core.scheduler_core import CoreLimits
+from titan_sdk.errors import Conflict, NotFound
+from titan_sdk.messages import Accepted, JobSpec, Lease, Outcome
+from titan_test_suite.pytests.core_world import World
+
+CAPABILITIES = ("GENERAL", "GPU", "HIGH_MEM")
+OUTCOMES: tuple[Outcome, ...] = ("completed", "completed", "failed", "cancelled", "timed_out", "handed_back")
+MAX_WORKERS = 4
+FINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
+
+
+@dataclass
+class SimulatedWorker:
+    """A worker as it is, which is not always what the master believes."""
+
+    worker_id: str
+    boots: int = 0
+    link: int = 0
+    connected: bool = False
+    draining: bool = False
+    capabilities: tuple[str, ...] = ("GENERAL",)
+    slots: int = 2
+    arriving: list[Lease] = field(default_factory=list)
+    """Dispatched, and on the way."""
+    running: list[Lease] = field(default_factory=list)
+    unanswered: list[AttemptEnded] = field(default_factory=list)
+    """Ended; the report is kept until it is answered."""
+
+    @property
+    def boot(self) -> str:
+        return f"boot{self.boots}"
+
+    def holding(self) -> tuple[Lease, ...]:
+        return (*self.running, *(report.lease for report in self.unanswered))
+
+
+@st.composite
+def job_specs(draw: st.DrawFn) -> list[JobSpec]:
+    """A DAG of one to six jobs under ids from a small set, so that they clash now and then."""
+    ids = draw(st.lists(st.sampled_from([f"job{number}" for number in range(40)]), min_size=1, max_size=6, unique=True))
+    specs = []
+    for index, job_id in enumerate(ids):
+        parents = draw(st.lists(st.sampled_from(ids[:index]), unique=True, max_size=3)) if index else []
+        specs.append(
+            JobSpec(
+                id=job_id,
+                file="script.py",
+                kind=draw(st.sampled_from(("run", "run", "service", "service", "worker"))),
+                port=8085,
+                parents=tuple(parents),
+                priority=draw(st.sampled_from((-1, 1, 1, 5))),
+                delay_ms=draw(st.sampled_from((0, 0, 0, 500, 3000))),
+                requirement=tuple(draw(st.sets(st.sampled_from(CAPABILITIES), max_size=2))),
+                retries=draw(st.integers(0, 2)),
+                affinity=draw(st.booleans()),
+                env={"A": "1"} if draw(st.integers(0, 9)) == 0 else {},
+            )
+        )
+    return specs
+
+
+class ClusterMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(
+            CoreLimits(losses_to_quarantine=3, idle_lanes=3, dead_workers=1, executions_per_job=4, history_per_worker=3)
+        )
+        self.workers: dict[str, SimulatedWorker] = {}
+        self.said: list[AttemptEnded | AttemptStarted | DispatchRefused] = []
+        """Everything that was ever reported, to be said again."""
+        self.submitted: dict[str, RunSubmitted] = {}
+        """By idempotency key."""
+        self.accepted: set[str] = set()
+
+    # --- what the cluster does by itself ---
+
+    def do(self, event):
+        answer = self.world.do(event)
+        self.deliver()
+        return answer
+
+    def deliver(self) -> None:
+        """Put what was dispatched on its way; what goes to a broken link is lost."""
+        for command in self.world.dispatched():
+            worker = self.workers[command.worker_id]
+            assert worker.connected
+            worker.arriving.append(command.lease)
+
+    def pick(self, data, items, label):
+        return data.draw(st.sampled_from(list(items)), label=label)
+
+    def connected(self) -> list[SimulatedWorker]:
+        return [worker for worker in self.workers.values() if worker.connected]
+
+    # --- clients ---
+
+    @initialize()
+    def first_worker(self) -> None:
+        self._register(self._new_worker(("GENERAL",), 2))
+
+    @rule(specs=job_specs(), key=st.sampled_from(("", "", "k1", "k2")), data=st.data())
+    def submit(self, specs: list[JobSpec], key: str, data) -> None:
+        running = [row.key for row in self.world.journal.in_state(JobState.RUNNING)]
+        parent = self.pick(data, ["", *running], "parent")
+        event = RunSubmitted(f"run{len(self.accepted)}", "test", tuple(specs), key, parent)
+        active = {row.job_id for row in self.world.journal.jobs.values() if row.state not in FINAL}
+        clash = any(spec.id in active for spec in specs)
+        known = self.submitted.get(key)
+        try:
+            answer = self.do(event)
+        except Conflict:
+            assert clash or known is not None
+            return
+        if known is not None:
+            assert answer.repeated and known.jobs == event.jobs
+            return
+        assert not clash and not answer.repeated
+        self.accepted |= set(answer.jobs)
+        if key:
+            self.submitted[key] = event
+
+    @precondition(lambda self: self.submitted)
+    @rule(data=st.data())
+    def submit_again(self, data) -> None:
+        event = self.pick(data, self.submitted.values(), "submission")
+        answer = self.do(event)
+        assert isinstance(answer, Accepted) and answer.repeated
+        assert answer.run_id == event.run_id
+
+    @precondition(lambda self: self.accepted)
+    @rule(stop=st.booleans(), whole_run=st.booleans(), data=st.data())
+    def ask_for_an_end(self, stop: bool, whole_run: bool, data) -> None:
+        name = self.pick(data, sorted(self.accepted), "job")
+        if whole_run:
+            name = name.partition("/")[0]
+        (self.world.stop if stop else self.world.cancel)(name)
+        self.deliver()
+
+    @rule(stop=st.booleans())
+    def ask_for_the_end_of_nobody(self, stop: bool) -> None:
+        try:
+            (self.world.stop if stop else self.world.cancel)("nobody")
+        except NotFound:
+            return
+        raise AssertionError("nobody was found")
+
+    # --- time and the master ---
+
+    @rule(seconds=st.sampled_from((0.1, 1.0, 5.0)))
+    def time_passes(self, seconds: float) -> None:
+        end = self.world.now.monotonic + seconds
+        while self.world.alarm is not None and self.world.alarm <= end:
+            self.world.pass_time(max(self.world.alarm - self.world.now.monotonic, 0))
+            self.deliver()
+        self.world.pass_time(end - self.world.now.monotonic)
+
+    @rule()
+    def the_clock_watcher_is_early(self) -> None:
+        self.do(TimePassed())
+
+    @rule(wall_jump_ms=st.sampled_from((0, 2_000, -3_600_000, 3_600_000)))
+    def the_master_is_killed_and_started_again(self, wall_jump_ms: int) -> None:
+        journal = self.world.journal
+        before = dict(journal.jobs)
+        self.world.restart(wall_jump_ms)
+        assert journal.jobs == before, "a restart alone changes nothing"
+        kept = {info.key: info for info in self.world.core.list_jobs(limit=10_000).jobs}
+        for key, row in before.items():
+            info = kept[key]
+            assert (info.state, info.attempt, info.ready) == (row.state.value, row.attempt, row.ready)
+            assert (info.ended_at, info.due_at, info.exit_code) == (row.ended_at, row.due_at, row.exit_code)
+            lease = self.world.core.current_lease(key)
+            assert (lease is not None) == (row.state is JobState.RUNNING)
+            assert lease is None or (lease.attempt, lease.epoch) == (row.attempt, row.epoch)
+        longest_s = 3.0  # of all delays and backoffs that are used here
+        assert self.world.alarm is None or self.world.alarm <= self.world.now.monotonic + longest_s
+        for worker in self.workers.values():
+            worker.connected = False
+            worker.draining = False
+            worker.arriving.clear()
+
+    # --- workers ---
+
+    def _new_worker(self, capabilities: tuple[str, ...], slots: int) -> SimulatedWorker:
+        worker = SimulatedWorker(f"w{len(self.workers)}", capabilities=capabilities, slots=slots)
+        self.workers[worker.worker_id] = worker
+        return worker
+
+    def _register(self, worker: SimulatedWorker, forgetting: Lease | None = None) -> None:
+        worker.arriving.clear()  # whatever was on the way over the old link
+        holding = tuple(lease for lease in worker.holding() if lease != forgetting)
+        worker.connected = True
+        port = 8000 + int(worker.worker_id[1:])
+        stale = self.world.register(
+            worker.worker_id, *worker.capabilities, slots=worker.slots, boot=worker.boot, holding=holding, port=port
+        )
+        worker.link = self.world.link
+        self.deliver()
+        worker.running = [lease for lease in worker.running if lease not in stale and lease != forgetting]
+        worker.unanswered = [report for report in worker.unanswered if report.lease not in stale]
+
+    @precondition(lambda self: len(self.workers) < MAX_WORKERS)
+    @rule(capabilities=st.sets(st.sampled_from(CAPABILITIES), min_size=1), slots=st.integers(1, 3))
+    def a_worker_joins(self, capabilities: set[str], slots: int) -> None:
+        self._register(self._new_worker(tuple(sorted(capabilities)), slots))
+
+    @rule(data=st.data())
+    def a_worker_registers_again(self, data) -> None:
+        worker = self.pick(data, self.workers.values(), "worker")
+        held = worker.running
+        forgetting = self.pick(data, [None, *held], "forgetting") if held else None
+        self._register(worker, forgetting)
+
+    @rule(spooled=st.booleans(), data=st.data())
+    def a_worker_is_killed_and_started_again(self, spooled: bool, data) -> None:
+        worker = self.pick(data, self.workers.values(), "worker")
+        worker.boots += 1
+        worker.draining = False
+        worker.running.clear()
+        if not spooled:
+            worker.unanswered.clear()
+        self._register(worker)
+
+    @precondition(lambda self: self.connected())
+    @rule(old_link=st.booleans(), data=st.data())
+    def a_link_breaks(self, old_link: bool, data) -> None:
+        worker = self.pick(data, self.connected(), "worker")
+        if old_link:
+            self.do(LinkBroken(worker.worker_id, worker.link - 1, "closed"))
+            return
+        worker.connected = False
+        worker.arriving.clear()
+        self.do(LinkBroken(worker.worker_id, worker.link, "reset by peer"))
+
+    @rule(other_boot=st.booleans(), data=st.data())
+    def a_worker_is_silent(self, other_boot: bool, data) -> None:
+        worker = self.pick(data, self.workers.values(), "worker")
+        known = {info.worker_id: info for info in self.world.core.workers()}.get(worker.worker_id)
+        boot = worker.boot
+        if known is not None and known.slots == 0:
+            boot = ""  # restored, and not seen since
+        if other_boot:
+            self.do(WorkerSilent(worker.worker_id, "another", "silent"))
+            return
+        worker.connected = False
+        worker.arriving.clear()
+        self.do(WorkerSilent(worker.worker_id, boot, "silent"))
+        assert self.world.history.slots_held(worker.worker_id) == 0
+
+    @precondition(lambda self: self.connected())
+    @rule(data=st.data())
+    def a_worker_is_to_drain(self, data) -> None:
+        worker = self.pick(data, self.connected(), "worker")
+        assert self.world.drain(8000 + int(worker.worker_id[1:])) == worker.worker_id
+        worker.draining = True
+
+    @precondition(lambda self: self.connected())
+    @rule(data=st.data())
+    def a_worker_leaves(self, data) -> None:
+        worker = self.pick(data, self.connected(), "worker")
+        worker.connected = False
+        worker.arriving.clear()
+        worker.running.clear()
+        worker.unanswered.clear()
+        self.do(WorkerLeft(worker.worker_id, worker.boot, "SIGTERM"))
+        worker.boots += 1
+        assert self.world.history.slots_held(worker.worker_id) == 0
+
+    # --- attempts ---
+
+    def _tell(self, report: AttemptEnded | AttemptStarted | DispatchRefused):
+        """Report, and check that exactly the holder of the current lease is believed."""
+        self.said.append(report)
+        current = self.world.core.current_lease(report.lease.job) == report.lease
+        row = self.world.journal.jobs[report.lease.job]
+        believed = current and row.worker_id == report.worker_id
+        stale = self.do(report)
+        if not isinstance(report, DispatchRefused):
+            assert stale is not believed
+        after = self.world.journal.jobs[report.lease.job]
+        if not believed:
+            assert after == row, "a stale report changed something"
+        elif not isinstance(report, AttemptStarted):
+            assert (after.attempt, after.state) != (row.attempt, JobState.RUNNING)
+
+    @precondition(lambda self: any(worker.arriving for worker in self.workers.values()))
+    @rule(refused=st.integers(0, 3), ready=st.booleans(), data=st.data())
+    def a_dispatch_arrives(self, refused: int, ready: bool, data) -> None:
+        worker = self.pick(data, [worker for worker in self.workers.values() if worker.arriving], "worker")
+        lease = worker.arriving.pop(0)
+        if refused == 0:
+            self._tell(DispatchRefused(worker.worker_id, lease, "saturated"))
+            return
+        worker.running.append(lease)
+        self._tell(AttemptStarted(worker.worker_id, lease, self.world.now.wall, ready))
+
+    @precondition(lambda self: any(worker.running for worker in self.connected()))
+    @rule(data=st.data())
+    def a_service_is_ready(self, data) -> None:
+        worker = self.pick(data, [worker for worker in self.connected() if worker.running], "worker")
+        lease = self.pick(data, worker.running, "lease")
+        self._tell(AttemptStarted(worker.worker_id, lease, self.world.now.wall, ready=True))
+
+    @precondition(lambda self: any(worker.running for worker in self.workers.values()))
+    @rule(outcome=st.sampled_from(OUTCOMES), answered=st.booleans(), data=st.data())
+    def an_attempt_ends(self, outcome: Outcome, answered: bool, data) -> None:
+        worker = self.pick(data, [worker for worker in self.workers.values() if worker.running], "worker")
+        lease = self.pick(data, worker.running, "lease")
+        worker.running.remove(lease)
+        report = AttemptEnded(worker.worker_id, lease, outcome, 0 if outcome == "completed" else 1, "", 0, 0, 10)
+        if not worker.connected:
+            worker.unanswered.append(report)
+            return
+        self._tell(report)
+        if not answered:
+            worker.unanswered.append(report)
+
+    @precondition(lambda self: any(worker.unanswered for worker in self.connected()))
+    @rule(data=st.data())
+    def a_report_is_sent_again(self, data) -> None:
+        worker = self.pick(data, [worker for worker in self.connected() if worker.unanswered], "worker")
+        self._tell(worker.unanswered.pop(0))
+
+    @precondition(lambda self: self.said)
+    @rule(data=st.data())
+    def something_old_is_said_again(self, data) -> None:
+        report = self.pick(data, self.said, "report")
+        if not self._still_running_there(report.lease):
+            self._tell(report)
+
+    def _still_running_there(self, lease: Lease) -> bool:
+        """Nobody reports the end of an attempt that goes on."""
+        return any(lease in worker.running or lease in worker.arriving for worker in self.workers.values())
+
+    # --- the promises beyond those of core_world ---
+
+    @invariant()
+    def everything_accepted_is_still_known(self) -> None:
+        assert self.accepted == set(self.world.journal.jobs)
+
+    def teardown(self) -> None:
+        """Heal the cluster and let it work: every job that was accepted comes to its one end."""
+        for worker in self.workers.values():
+            worker.boots += 1
+            worker.draining = False
+            worker.running.clear()
+            worker.unanswered.clear()
+            worker.capabilities = CAPABILITIES
+            worker.slots = 4
+            self._register(worker)
+        for _ in range(200):
+            for worker in self.workers.values():
+                worker.running += worker.arriving
+                worker.arriving.clear()
+                for lease in list(worker.running):
+                    worker.running.remove(lease)
+                    self.do(AttemptEnded(worker.worker_id, lease, "completed", 0))
+            if not any(worker.arriving for worker in self.workers.values()):
+                if self.world.alarm is None:
+                    break
+                self.time_passes(5.0)
+        unfinished = [row for row in self.world.journal.jobs.values() if row.state not in FINAL]
+        assert not unfinished, unfinished
+        for worker in self.workers.values():
+            assert self.world.history.slots_held(worker.worker_id) == 0
+
+
+ClusterMachine.TestCase.settings = settings(stateful_step_count=60)
+TestCluster = ClusterMachine.TestCase
