@@ -23,16 +23,19 @@ LAST_LINES = 40
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--report", type=Path, default=RESULT, metavar="DIR", help="folder for the report (default titan_data/demo)"
+    )
     parser.add_argument("--workers", type=int, choices=range(1, 9), default=2, metavar="N", help="1 to 8 (default 2)")
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """0 when every job completed and the cluster stopped cleanly."""
     with tempfile.TemporaryDirectory(prefix="titan-demo-") as name:
-        return _run(Path(name), arguments.workers)
+        return _run(Path(name), arguments.workers, arguments.report.absolute())
 
 
-def _run(folder: Path, workers: int) -> int:
+def _run(folder: Path, workers: int, report: Path) -> int:
     port, *worker_ports = free_ports(1 + workers)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TITAN_")}
     environment |= {"TITAN_HOME": str(folder / "home"), "TITAN_HOST": "127.0.0.1", "TITAN_PORT": str(port)}
@@ -63,7 +66,7 @@ def _run(folder: Path, workers: int) -> int:
     print("Stopping the cluster", flush=True)
     clean = cluster.stop(20.0)
     if code == 0:
-        code = _show(folder / "titan_workspace" / "shared")
+        code = _show(folder / "titan_workspace" / "shared", report)
     if died or not clean or code not in (0, 130):
         if died:
             print(f"{died.name} ended with code {died.code}", file=sys.stderr)
@@ -88,15 +91,14 @@ def _ended(cluster: Cluster) -> Exited | None:
     return None
 
 
-def _show(shared: Path) -> int:
+def _show(shared: Path, report: Path) -> int:
     """Print the ranking, and keep the report where it outlives the demo's folder."""
     rankings = list(shared.glob("*/ranking.txt"))
     if len(rankings) != 1 or not (rankings[0].parent / "report.html").exists():
         print(f"The pipeline completed, but left no report in {shared}", file=sys.stderr)
         return 1
-    shutil.rmtree(RESULT, ignore_errors=True)
-    shutil.copytree(rankings[0].parent, RESULT)
+    shutil.copytree(rankings[0].parent, report, dirs_exist_ok=True)
     print("\nThe most complex functions of this Python's standard library:\n")
     print(rankings[0].read_text(encoding="utf-8"))
-    print(f"The report, with its charts: {RESULT / 'report.html'}")
+    print(f"The report, with its charts: {report / 'report.html'}")
     return 0

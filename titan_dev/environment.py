@@ -24,6 +24,7 @@ REQUIREMENTS = "requirements-dev.txt"
 EDITABLE = ("titan_sdk", ".")
 """Installed from the work tree, in this order, so that jobs and examples find them wherever they run."""
 STAMP = "titan-dev.stamp"
+OS_RELEASE = Path("/etc/os-release")
 KEPT_LINES = 40
 """Of pip's output, shown when it fails."""
 
@@ -184,7 +185,7 @@ def _how_to_get_venv() -> str:
     """The command that brings Python's venv module on this system."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     try:
-        system = Path("/etc/os-release").read_text(encoding="utf-8")
+        system = OS_RELEASE.read_text(encoding="utf-8")
     except OSError:
         system = ""
     if "debian" in system or "ubuntu" in system:
