@@ -72,11 +72,13 @@ def imports(name: str, path: Path) -> Iterator[tuple[str, int]]:
                 above = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*above, *([base] if base else [])])
             for alias in node.names:
-                yield f"{base}.{alias.name}" if base in OURS or is_package(base) else base, node.lineno
+                deeper = f"{base}.{alias.name}"
+                yield deeper if is_module(deeper) else base, node.lineno
 
 
-def is_package(name: str) -> bool:
-    return (ROOT / name.replace(".", "/") / "__init__.py").exists()
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").exists()
 
 
 def inside(name: str, package: str) -> bool:
