@@ -20,6 +20,7 @@ import signal
 import threading
 from collections.abc import Sequence
 
+from titan_core import __version__
 from titan_core.config import load_worker
 from titan_core.protocol.worker_node import WorkerNode
 from titan_sdk.errors import ConfigError
@@ -33,8 +34,12 @@ class Refused(str):
     """A reason to end at once, with exit code 2."""
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run a worker until it is told to end; its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if "--version" in argv:
+        print(f"Titan {__version__}")
+        return 0
     # Signals, the master and the parts of the worker all speak to the main thread through this; a SimpleQueue may be
     # put to from a signal handler.
     events: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -51,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"TitanWorker: {error}", file=sys.stderr)
         return 2
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _: events.put(signal.Signals(received).name))
     node.start()
     print(f"Titan worker ready on {settings.host}:{node.port}", flush=True)
@@ -84,4 +89,4 @@ def _drain(node: WorkerNode, reason: str, events: queue.SimpleQueue[str]) -> Non
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

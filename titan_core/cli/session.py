@@ -85,7 +85,7 @@ class Session:
             raise MasterAway(self._away(error)) from None
         text = frame.payload.decode("utf-8", "replace")
         if frame.opcode == Opcode.ERROR or text.startswith("ERROR"):
-            raise RemoteError(text)
+            raise RemoteError(text.removeprefix("ERROR").lstrip(": "))
         return text
 
     def connected(self) -> bool:

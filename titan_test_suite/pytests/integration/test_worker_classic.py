@@ -215,3 +215,15 @@ def test_kill_worker_ends_it(worker: Program, master: OriginalMaster) -> None:
     opcode, text = master.ask(KILL_WORKER, "now")
     assert (opcode, text[:8]) == (ACK, "SUCCESS:")
     assert worker.wait() == 0
+
+
+def test_our_own_master_drives_it_as_it_drives_an_original(cluster: Cluster) -> None:
+    cluster.start_master()
+    cluster.start_worker("--classic")
+    wait_until(lambda: [worker.classic for worker in cluster.workers()] == [True], 10)
+    key = cluster.run("import sys\nprint('hello from', sys.argv[1])\n", args=("classic",))
+    info = cluster.wait_state(key, deadline=30)
+    assert (info.state, info.exit_code) == ("COMPLETED", 0), info
+    wait_until(lambda: cluster.log(key).rstrip() == b"hello from classic", 10)
+    failing = cluster.wait_state(cluster.run("raise SystemExit(5)", id="fails", retries=0), deadline=30)
+    assert (failing.state, failing.exit_code) == ("DEAD", 5)

@@ -1,0 +1,122 @@
+"""One job in the hands of its supervisor: its process, its output and its log.
+
+One of the launcher's own modules: see zygote.py for what these may import.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from titan_core.tasks.process_tree import TreeEnd
+
+_READ_BYTES = 64 * 1024
+"""What a pipe holds."""
+_READS_AT_ONCE = 16
+"""Of a job that floods its output, before its supervisor looks at other things."""
+_TAIL_BYTES = 32 * 1024
+"""As launch.TAIL_BYTES."""
+_ANNOUNCE_S = 0.002
+"""A job that ends within this time is told of in one message."""
+_OUTPUT_EVERY_S = 0.02
+LEFTOVER_S = 0.5
+"""For what a job left in the background to end by itself: a ``tee`` that has yet to write what it was given, for one."""
+
+
+class Attempt:
+    """The job under way. ``output`` is the reading end of its pipe, -1 once everybody has closed the other one."""
+
+    def __init__(
+        self, serial: int, pid: int, source: bytes | None, log: int, output: int, timeout_s: float | None, grace_s: float
+    ) -> None:
+        self.serial = serial
+        self.pid = pid
+        self.source = source
+        self.output = output
+        self.grace_s = grace_s
+        self.timeout_s = timeout_s
+        self.started_at = epoch_ms()
+        now = time.monotonic()
+        self.timeout_at = None if timeout_s is None else now + timeout_s
+        self.leftover_at: float | None = None
+        """When to end what is left in the background, once the main process has ended."""
+        self.ending: TreeEnd | None = None
+        self.advance_at = 0.0
+        self.status: int | None = None
+        """The main process's wait status, once it has ended."""
+        self.children_left = True
+        self.cause = "exit"
+        self.reason = ""
+        self.announced = False
+        self.size = 0
+        self._log = log
+        self._log_error = ""
+        self._told_size = 0
+        self._tell_at = now + _ANNOUNCE_S
+
+    def end(self, cause: str, reason: str, grace_s: float) -> None:
+        """Begin to end the whole tree, or shorten the grace of an end that has begun. The first cause counts."""
+        if self.status is None and self.ending is None:
+            self.cause, self.reason = cause, reason
+        if self.ending is None:
+            self.ending = TreeEnd(grace_s, group=self.pid)
+        else:
+            self.ending.hurry(grace_s)
+        self.advance_at = self.ending.advance()
+
+    def read_output(self) -> bool:
+        """Write what the job has said to its log; False when it can say no more."""
+        for _ in range(_READS_AT_ONCE):
+            try:
+                chunk = os.read(self.output, _READ_BYTES)
+            except BlockingIOError:
+                return True
+            if not chunk:
+                return False
+            self._write(chunk)
+            if len(chunk) < _READ_BYTES:
+                return True
+        return True
+
+    def _write(self, chunk: bytes) -> None:
+        if self._log_error:
+            return  # the job goes on, and its output must not block it
+        try:
+            written = os.write(self._log, chunk)
+            while written < len(chunk):
+                written += os.write(self._log, chunk[written:])
+        except OSError as error:
+            self._log_error = f"its log could not be written: {error.strerror}"
+        self.size = os.fstat(self._log).st_size if self._log_error else self.size + len(chunk)
+
+    def news_at(self) -> float | None:
+        """When the worker is to hear of this job's start or its output, None when there is nothing to hear."""
+        return self._tell_at if not self.announced or self.size != self._told_size else None
+
+    def told(self, now: float) -> None:
+        """The worker has been told of the start, and of the output so far."""
+        self.announced = True
+        self._told_size = self.size
+        self._tell_at = now + _OUTPUT_EVERY_S
+
+    def close(self) -> tuple[str, int, bytes, int]:
+        """Take in the rest of the output, and close everything: (reason, log size, last bytes, where they begin)."""
+        if self.output >= 0:
+            more = -1
+            while more != self.size:  # whoever still holds the pipe is none of the job's, and is not waited for
+                more = self.size
+                if not self.read_output():
+                    break
+            os.close(self.output)
+        offset = max(0, self.size - _TAIL_BYTES)
+        try:
+            tail = os.pread(self._log, self.size - offset, offset)
+        except OSError:
+            tail = b""
+        os.close(self._log)
+        reason = "; ".join(text for text in (self.reason, self._log_error) if text)
+        return reason, self.size, tail, offset
+
+
+def epoch_ms() -> int:
+    return time.time_ns() // 1_000_000

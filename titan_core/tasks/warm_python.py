@@ -1,0 +1,335 @@
+"""Turns a process forked from the warm interpreter into what ``python -u script.py`` would be.
+
+The script runs below no frame of ours: stack walks, warnings, tracebacks and the recursion limit are as in an interpreter
+of its own. This is how. A forked process leaves all of the launcher's functions and returns to the end of
+launcher_main.py, whose code object then goes away; a weak reference to it has a callback written in C that calls
+``exec``, and so the interpreter's C code calls the script. What the script raises comes back as an "unraisable"
+exception, which is where it is reported as the interpreter would have done. From there on things take their natural
+course, through threading's shutdown and the atexit callbacks, of which ours, registered first, is the last: it takes the
+script's modules apart, so that files are flushed and finalizers run, and spares the rest of the interpreter.
+
+What cannot be had this way (source that does not compile, or warns as it does) is left to a new interpreter: nothing has
+been run yet, so exec puts it into exactly this place. The tests compare both ways on every Python version.
+
+One of the launcher's own modules: see zygote.py for what these may import.
+"""
+
+from __future__ import annotations
+
+import _imp
+import _warnings
+import atexit
+import gc
+import os
+import posix
+import sys
+import time
+from _functools import partial
+from _operator import methodcaller
+from _weakref import ref
+
+from titan_core.tasks.c_library import exit_process, forget_c_calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Callable, Mapping, Sequence
+    from types import CodeType, TracebackType
+    from typing import Any, NoReturn
+else:
+    import _signal
+
+_C_CALLS_BELOW = 3
+"""Between the interpreter's main function and the script: the callback, the method it calls, and exec."""
+
+_IGNORED_BY_US = (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT)
+_LAST_EXIT_CODE = 120
+"""What the interpreter exits with when standard output cannot be flushed."""
+
+
+class WarmJob:
+    """A script to become, prepared as far as can be before the fork: what is touched after it is copied.
+
+    Attributes:
+        argv: the interpreter, ``-u``, the script, and its arguments. folder: the script's real one.
+        env: the whole environment, encoded; ``changed`` and ``removed``: how it differs from the launcher's.
+        output: becomes stdout and stderr. close: the launcher's descriptors.
+        code: compiled already, for whatever file name, or None; then it is ``source`` that is compiled.
+        keep: what the process need not take the time to free.
+    """
+
+    __slots__ = ("argv", "changed", "close", "code", "env", "folder", "keep", "output", "removed", "source")
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: dict[bytes, bytes],
+        *,
+        source: bytes,
+        code: CodeType | None,
+        output: int,
+        close: Sequence[int],
+        keep: object,
+    ) -> None:
+        self.argv = argv
+        self.folder = os.path.dirname(os.path.realpath(argv[2]))
+        self.env = env
+        known = os.environ._data
+        self.changed = [(name, value) for name, value in env.items() if known.get(name) != value]
+        self.removed = [name for name in known if name not in env]
+        self.source = source
+        self.code = code
+        self.output = output
+        self.close = close
+        self.keep = keep
+
+
+def compile_quietly(source: bytes, filename: str, *, refuse: type[Warning]) -> CodeType | None:
+    """The code of a script; None when it does not compile or compiling it gives a warning of the kind ``refuse``."""
+    filters = getattr(sys.modules.get("warnings", _warnings), "filters")  # noqa: B009 - not in the type stubs
+    filters.insert(0, ("error", None, refuse, None, 0))
+    try:
+        code: CodeType = compile(source, filename, "exec", dont_inherit=True)
+    except Exception:
+        return None
+    finally:
+        del filters[0]
+    return code
+
+
+class _State:
+    """Of the one script that this process runs."""
+
+    bootstrap: Any = None
+    """Keeps the weak reference alive until its callback has been called."""
+    code: CodeType
+    namespace: dict[str, Any]
+    job: WarmJob
+    started = False
+    exit_code = 0
+    interrupted = False
+    unraisable_hook: Callable[[Any], Any]
+
+
+class _Run(partial):  # type: ignore[type-arg]  # partial of typeshed is generic, the C one is not
+    """The call of exec, which does not outlive it: its end is the end of the script, just before what it raised shows."""
+
+    def __del__(self) -> None:
+        _State.unraisable_hook = sys.unraisablehook
+        sys.unraisablehook = _on_unraisable
+        if not atexit._ncallbacks():  # the script cleared them
+            atexit.register(_finish)
+
+
+class _Bootstrap(ref):  # type: ignore[type-arg]  # as above
+    """A weak reference to launcher_main's code, with the script as a method to call on it."""
+
+    @property
+    def run(self) -> _Run:
+        _State.started = True
+        if sys.version_info < (3, 12):  # later ones count calls of Python and of C apart
+            forget_c_calls(_C_CALLS_BELOW)
+        return _Run(exec, _State.code, _State.namespace)
+
+
+_call_run = methodcaller("run")
+
+modules_before: frozenset[str] = frozenset()
+"""Names in sys.modules before any script, once the launcher is ready."""
+
+
+def become(job: WarmJob, bootstrap: CodeType, namespace: dict[str, Any], pristine: Mapping[str, Any]) -> None:
+    """Make this process the script's; it runs when ``bootstrap``, the code at the bottom of the stack, has ended.
+
+    ``namespace`` is that of ``__main__``, and ``pristine`` what the interpreter had put there.
+    """
+    os.setsid()
+    _signal.set_wakeup_fd(-1)
+    for number in (_signal.SIGCHLD, *_IGNORED_BY_US):
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    os.dup2(job.output, 1)
+    os.dup2(job.output, 2)
+    for fd in job.close:
+        os.close(fd)
+
+    script = job.argv[2]
+    code = job.code
+    if code is not None:
+        _imp._fix_co_filename(code, script)
+    else:
+        code = compile_quietly(job.source, script, refuse=SyntaxWarning)
+        if code is None:
+            exec_instead(job)
+    _set_environment(job)
+    sys.argv = list(job.argv[2:])
+    sys.orig_argv = list(job.argv)
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path.insert(0, job.folder)
+    _reseed()
+
+    namespace.clear()
+    namespace.update(pristine)
+    namespace["__file__"] = script
+    namespace["__loader__"] = type(pristine["__loader__"])("__main__", script)
+
+    _State.job = job
+    _State.code = code
+    _State.namespace = namespace
+    _State.bootstrap = _Bootstrap(bootstrap, _call_run)
+    atexit.register(_finish)
+
+
+def exec_instead(job: WarmJob) -> NoReturn:
+    """Become a new interpreter that runs the script."""
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # ignored by an interpreter, which its children should not inherit
+        _signal.signal(number, _signal.SIG_DFL)
+    try:
+        os.execve(job.argv[0], job.argv, job.env)
+    except OSError as error:
+        os.write(2, f"cannot run {job.argv[0]}: {error.strerror}\n".encode())
+        os._exit(126)
+
+
+def _set_environment(job: WarmJob) -> None:
+    os.environ._data = posix.environ = job.env
+    for name, value in job.changed:
+        os.putenv(name, value)
+    for name in job.removed:
+        os.unsetenv(name)
+    if b"TZ" in job.removed or any(name == b"TZ" for name, _ in job.changed):
+        time.tzset()
+
+
+def _reseed() -> None:
+    """Random numbers of a preloaded library begin anew; the random module sees to itself when it is forked."""
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+# --- the end ------------------------------------------------------------------------------------------------------
+
+
+def _on_unraisable(unraisable: Any) -> None:
+    if unraisable.object is not _call_run:
+        _State.unraisable_hook(unraisable)
+        return
+    sys.unraisablehook = _State.unraisable_hook
+    exception = unraisable.exc_value
+    if isinstance(exception, SystemExit):
+        _State.exit_code = _exit_code(exception)
+        return
+    _State.exit_code = 1
+    _State.interrupted = type(exception) is KeyboardInterrupt
+    _show(exception, unraisable.exc_traceback)
+
+
+def _exit_code(exception: SystemExit) -> int:
+    """As pythonrun.c's handle_system_exit."""
+    code = exception.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF if -(2**63) <= code < 2**63 else 0xFF
+    _write_stderr(f"{code}\n")
+    return 1
+
+
+def _show(exception: BaseException, traceback: TracebackType | None) -> None:
+    """As pythonrun.c's PyErr_PrintEx: through sys.excepthook, and by other means where that fails."""
+    kind = type(exception)
+    exception = exception.with_traceback(traceback)
+    if sys.version_info >= (3, 12):
+        sys.last_exc = exception
+    sys.last_type, sys.last_value, sys.last_traceback = kind, exception, traceback
+    hook = getattr(sys, "excepthook", None)
+    if hook is None:
+        _write_stderr("sys.excepthook is missing\n")
+        sys.__excepthook__(kind, exception, traceback)
+        return
+    try:
+        hook(kind, exception, traceback)
+    except SystemExit as ending:
+        _State.exit_code = _exit_code(ending)
+    except BaseException as failure:
+        _write_stderr("Error in sys.excepthook:\n")
+        below = failure.__traceback__ and failure.__traceback__.tb_next
+        sys.__excepthook__(type(failure), failure.with_traceback(below), below)
+        _write_stderr("\nOriginal exception was:\n")
+        sys.__excepthook__(kind, exception, traceback)
+
+
+def _write_stderr(text: str) -> None:
+    """As PySys_WriteStderr: through sys.stderr, and past it where it is missing or broken."""
+    try:
+        sys.stderr.write(text)
+    except Exception:
+        os.write(2, text.encode("utf-8", "backslashreplace"))
+
+
+def _finish() -> NoReturn:
+    """The last of the atexit callbacks: in the interpreter's own order, as much of its end as can be noticed."""
+    if not _State.started:  # an interpreter that keeps its main code alive: do without all this
+        exec_instead(_State.job)
+    flushed = _flush()
+    _take_modules_apart()
+    flushed = _flush() and flushed
+    if _State.interrupted:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+        os.kill(os.getpid(), _signal.SIGINT)
+    exit_process(_State.exit_code if flushed else _LAST_EXIT_CODE)
+
+
+def _flush() -> bool:
+    """As pylifecycle.c's flush_std_files. False when standard output does not take what was written."""
+    flushed = True
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name, None)
+        if stream is None or getattr(stream, "closed", False):
+            continue
+        try:
+            stream.flush()
+        except BaseException as error:
+            if name == "stdout":
+                flushed = False
+                _report_unflushed(stream, error)
+    return flushed
+
+
+def _report_unflushed(stream: Any, error: BaseException) -> None:
+    _write_stderr(f"Exception ignored in: {stream!r}\n")
+    sys.__excepthook__(type(error), error.with_traceback(None), None)
+
+
+def _take_modules_apart() -> None:
+    """As pylifecycle.c's finalize_modules, for what the script has brought in: the rest would end unnoticed."""
+    for name in ("path", "argv", "ps1", "ps2", "last_type", "last_value", "last_traceback", "last_exc",
+                 "path_hooks", "path_importer_cache", "meta_path", "__interactivehook__"):  # fmt: skip
+        if hasattr(sys, name):
+            setattr(sys, name, None)
+    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    _State.namespace = {}
+    modules = sys.modules
+    remaining = []
+    for name in [name for name in modules if name == "__main__" or name not in modules_before]:
+        module = modules.pop(name)
+        try:
+            remaining.append(ref(module))
+        except TypeError:  # whatever the script put there
+            pass
+        del module
+    gc.collect()
+    for reference in reversed(remaining):
+        module = reference()
+        contents = getattr(module, "__dict__", None)
+        if isinstance(contents, dict):
+            for private in (True, False):
+                for name in list(contents):
+                    if isinstance(name, str) and name != "__builtins__" and (_is_private(name) or not private):
+                        contents[name] = None
+        del module, contents
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")

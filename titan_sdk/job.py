@@ -1,0 +1,214 @@
+"""TitanJob: a unit of work as its author describes it."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final, cast
+
+from titan_sdk.classic_jobs import DEFAULT_WORKER_PORT, WORKER_FILES
+from titan_sdk.dag import MAX_DELAY_MS, job_problems
+from titan_sdk.errors import InvalidName
+from titan_sdk.messages import DEFAULT_PRIORITY, DEFAULT_RETRIES, GENERAL, JobKind, JobSpec
+
+Argument = str | int | float | os.PathLike[str]
+
+KINDS: Final = ("run", "service", "worker")
+
+
+class TitanJob:
+    """One job: what runs, where, when, and how often it is tried.
+
+    Nothing is read or sent before it is submitted, and an attribute may be changed until then.
+
+    Args:
+        job_id: names the job within its run; ``id=`` is the same.
+        filename: path of the script, jar or executable, relative to ``base_dir``. A file that is not there is looked
+            for by its plain name in the master's perm_files. With ``is_archive``: ``project.zip/path/entry.py``, where
+            the zip lies here or in perm_files, or ``folder/path/entry.py``, where the folder is zipped and sent; a zip
+            or folder alone runs its ``__main__.py`` or ``main.py``.
+        requirement: one capability, several joined by commas, or a list; all must be on one worker.
+        priority: higher goes first.
+        parents: ids of jobs of the same run (or the TitanJobs themselves) that must complete first.
+        is_archive: ``filename`` names a zip or a folder.
+        args: the argument list; a text is split as a shell would.
+        port: a service's port.
+        delay: seconds, counted from when the job's parents have completed.
+        affinity: prefer the worker that ran the parent.
+        retries: further attempts after a failed one.
+        timeout: seconds after which an attempt is ended and has failed; None: never.
+        env: added to the job's environment.
+        python: the interpreter for a ``.py``, instead of the worker's own.
+        fresh: start a new interpreter instead of forking the worker's warm one.
+        type: ``run`` ends by itself, ``service`` stays up until stopped, ``worker`` is another Titan worker. By default
+            a job with a port is a service. ``kind=`` is the same.
+        archive: a zip or folder that ``filename`` is a path inside of; says what ``is_archive`` would have to guess.
+        base_dir: the folder that relative paths start from; the current one at the time of submission by default.
+
+    Raises:
+        InvalidName: an id, file name, capability, port or number outside its rules.
+        TypeError: an argument of the wrong type.
+    """
+
+    def __init__(
+        self,
+        job_id: str | None = None,
+        filename: str | os.PathLike[str] | None = None,
+        requirement: str | Iterable[str] = GENERAL,
+        priority: int = DEFAULT_PRIORITY,
+        parents: str | TitanJob | Iterable[str | TitanJob] = (),
+        is_archive: bool = False,
+        *,
+        id: str | None = None,
+        args: str | Iterable[Argument] = (),
+        port: int = 0,
+        delay: float = 0.0,
+        affinity: bool = False,
+        retries: int = DEFAULT_RETRIES,
+        timeout: float | None = None,
+        env: Mapping[str, Argument] | None = None,
+        python: str | os.PathLike[str] = "",
+        fresh: bool = False,
+        type: str | None = None,
+        kind: str | None = None,
+        archive: str | os.PathLike[str] | None = None,
+        base_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.job_id = _one_of("job_id", job_id, "id", id)
+        if not filename:
+            raise InvalidName(f"{self.job_id}: no filename is given")
+        self.filename = os.fspath(filename)
+        self.requirement = split_requirement(requirement)
+        self.priority = _integer("priority", priority)
+        self.parents = [_parent(each) for each in ([parents] if isinstance(parents, (str, TitanJob)) else parents)]
+        self.is_archive = bool(is_archive) or archive is not None
+        self.args = split_args(args)
+        self.port = _integer("port", port)
+        self.delay = _seconds("delay", delay)
+        self.affinity = bool(affinity)
+        self.retries = _integer("retries", retries)
+        self.timeout = None if timeout is None else _seconds("timeout", timeout)
+        self.env = {str(name): _text(value) for name, value in (env or {}).items()}
+        self.python = os.fspath(python)
+        self.fresh = bool(fresh)
+        self.archive = None if archive is None else Path(archive)
+        self.base_dir = None if base_dir is None else Path(base_dir)
+        self.line = 0
+        """Where in a pipeline file it was read from; 0 elsewhere."""
+        self.kind = self._kind(None if type is None and kind is None else _one_of("type", type, "kind", kind))
+        if self.kind == "worker" and not self.port:
+            self.port = DEFAULT_WORKER_PORT
+        for problem in job_problems(self.spec(self.plain_name())):
+            raise InvalidName(f"{self.job_id}: {problem}")
+
+    @property
+    def id(self) -> str:
+        return self.job_id
+
+    def __repr__(self) -> str:
+        parents = f", parents={self.parents!r}" if self.parents else ""
+        return f"TitanJob({self.job_id!r}, {self.filename!r}{parents})"
+
+    def path(self, given: str | os.PathLike[str] | None = None) -> Path:
+        """Where ``filename`` (or another path) is on this machine."""
+        return (self.base_dir or Path()) / (self.filename if given is None else given)
+
+    def plain_name(self) -> str:
+        """The file's name without its folders: what it is called on the master and the worker."""
+        return os.path.basename(self.filename.rstrip("/")) or self.filename
+
+    def spec(self, file: str, *, archive: str = "", sha256: str = "", size: int = 0) -> JobSpec:
+        """The job as the master is told of it, once it is known what ``file`` holds."""
+        return JobSpec(
+            id=self.job_id,
+            file=file,
+            sha256=sha256,
+            size=size,
+            archive=archive,
+            kind=self.kind,
+            args=tuple(self.args),
+            env=dict(self.env),
+            requirement=tuple(self.requirement),
+            priority=self.priority,
+            # Beyond the limit any number will do, infinity has none: the check of the spec tells.
+            delay_ms=round(min(self.delay * 1000, MAX_DELAY_MS + 1.0)),
+            parents=tuple(self.parents),
+            affinity=self.affinity,
+            retries=self.retries,
+            timeout_s=self.timeout,
+            port=self.port,
+            python=self.python,
+            fresh=self.fresh,
+        )
+
+    def _kind(self, given: str | None) -> JobKind:
+        kind = given.lower() if given is not None else ("service" if self.port else "run")
+        if kind not in KINDS:
+            raise InvalidName(f"{self.job_id}: {given!r} is not a type of job; {', '.join(KINDS)} are")
+        if kind == "run" and self.port:
+            raise InvalidName(f"{self.job_id}: a job of type run has no port; say type='service'")
+        if kind == "service" and self.filename in WORKER_FILES and not self.is_archive:
+            kind = "worker"
+        return cast(JobKind, kind)
+
+
+def split_requirement(requirement: str | Iterable[str]) -> list[str]:
+    """``"GPU, HIGH_MEM"`` or ``["GPU", "HIGH_MEM"]`` as a list without repetitions; nothing at all means GENERAL."""
+    words = requirement.split(",") if isinstance(requirement, str) else requirement
+    return list(dict.fromkeys(word.strip() for word in words if word.strip())) or [GENERAL]
+
+
+def split_args(args: str | Iterable[Argument]) -> list[str]:
+    """An argument list; a text is split as a shell would split it, quotes honoured.
+
+    Raises:
+        InvalidName: a quote in a text is not closed.
+    """
+    if not isinstance(args, str):
+        return [_text(each) for each in args]
+    try:
+        return shlex.split(args)
+    except ValueError as error:
+        raise InvalidName(f"the arguments {args!r} cannot be split: {str(error).lower()}") from None
+
+
+def _one_of(name: str, value: str | None, other: str, synonym: str | None) -> str:
+    if (value is None) == (synonym is None):
+        raise TypeError(f"one of {name} and {other} is wanted")
+    found = synonym if value is None else value
+    if not isinstance(found, str):
+        raise TypeError(f"{name} must be a str, not {type(found).__name__}")
+    return found
+
+
+def _parent(parent: str | TitanJob) -> str:
+    if isinstance(parent, TitanJob):
+        return parent.job_id
+    if not isinstance(parent, str):
+        raise TypeError(f"a parent is a job id or a TitanJob, not {type(parent).__name__}")
+    return parent
+
+
+def _text(value: Argument) -> str:
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"an argument or variable is a str, a number or a path, not {type(value).__name__}")
+
+
+def _integer(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    return value
+
+
+def _seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not math.isfinite(value):
+        raise InvalidName(f"{name} {value} is not a number of seconds")
+    return float(value)
