@@ -1,0 +1,96 @@
+"""Titan's client library: submit jobs and DAGs to a cluster, follow them, and use their results.
+
+    from titan_sdk import TitanClient, TitanJob
+
+    with TitanClient() as client:
+        job = client.submit_job(TitanJob("hello", "hello.py"))
+        print(job.result())
+
+Everything named here is loaded when it is first used: programs that need one module of the package pay for that alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from titan_sdk.client import TitanClient
+    from titan_sdk.errors import (
+        BadRequest,
+        ConfigError,
+        Conflict,
+        ConnectFailed,
+        ConnectionLost,
+        DeadlineExceeded,
+        InvalidName,
+        JobFailed,
+        NotFound,
+        PipelineError,
+        Problem,
+        RemoteError,
+        Saturated,
+        SubmissionRefused,
+        TitanError,
+        TransportError,
+        Unauthorized,
+        Unavailable,
+        WaitTimeout,
+    )
+    from titan_sdk.handles import JobHandle, RunHandle
+    from titan_sdk.job import TitanJob
+    from titan_sdk.messages import JobInfo, RunInfo, WorkerInfo
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BadRequest",
+    "ConfigError",
+    "Conflict",
+    "ConnectFailed",
+    "ConnectionLost",
+    "DeadlineExceeded",
+    "InvalidName",
+    "JobFailed",
+    "JobHandle",
+    "JobInfo",
+    "NotFound",
+    "PipelineError",
+    "Problem",
+    "RemoteError",
+    "RunHandle",
+    "RunInfo",
+    "Saturated",
+    "SubmissionRefused",
+    "TitanClient",
+    "TitanError",
+    "TitanJob",
+    "TransportError",
+    "Unauthorized",
+    "Unavailable",
+    "WaitTimeout",
+    "WorkerInfo",
+]
+
+_HOMES = {
+    "TitanClient": "client",
+    "TitanJob": "job",
+    "JobHandle": "handles",
+    "RunHandle": "handles",
+    "JobInfo": "messages",
+    "RunInfo": "messages",
+    "WorkerInfo": "messages",
+}
+"""Where a name of ``__all__`` stands, unless it is in ``errors``."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
