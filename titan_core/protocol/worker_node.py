@@ -28,7 +28,8 @@ from titan_core.tasks.job_environment import JobEnvironment
 from titan_core.tasks.job_launch import JobLaunch
 from titan_core.tasks.job_runner import JobRunner
 from titan_core.tasks.launch import LaunchEvent
-from titan_core.tasks.launcher import Launcher
+from titan_core.tasks.launcher import LEFTOVER_GRACE_S, Launcher
+from titan_core.tasks.process_registry import ProcessRegistry, end_processes
 from titan_core.tasks.result_spool import ResultSpool
 from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
 from titan_sdk.errors import ConfigError, NotFound
@@ -95,6 +96,8 @@ class WorkerNode:
             contents.open()
             spool = ResultSpool(self._state.spool)
             spooled = spool.open()
+            self._registry = ProcessRegistry(self._state.processes, settings.slots)
+            self._end_leftovers()
             self._wire(contents, spool)
         except OSError as error:
             raise ConfigError(f"the workspace {settings.workspace} cannot be used: {error}") from None
@@ -104,7 +107,9 @@ class WorkerNode:
         settings = self._settings
         self._alarms = Alarms("alarms")
         self._link = MasterLink(settings.master_host, settings.master_port, token=self._token, owner=self)
-        self._launcher = Launcher(settings.slots, on_event=self._on_launch_event, preload=settings.preload)
+        self._launcher = Launcher(
+            settings.slots, on_event=self._on_launch_event, registry=self._registry, preload=settings.preload
+        )
         environment = JobEnvironment(
             os.environ,
             shared=self._workspace.shared,
@@ -189,7 +194,17 @@ class WorkerNode:
         self._server.close_connections(max(0.1, end - time.monotonic()))
         for thread in (self._registration, self._link, self._alarms):
             thread.join(max(0.1, end - time.monotonic()))
+        self._registry.close()
         self._state.close()
+
+    def _end_leftovers(self) -> None:
+        """What an earlier process of this worker ran and could not end."""
+        left = self._registry.open()
+        if left:
+            log.warning("ending %d processes that an earlier run of this worker left behind", len(left))
+            stubborn = [process.pid for process in end_processes(left, LEFTOVER_GRACE_S)]
+            if stubborn:
+                log.error("processes that cannot be ended: %s", stubborn)
 
     def _wait_idle(self, timeout_s: float) -> bool:
         return self._runner.wait_idle(timeout_s, unless=self._hurried.is_set)

@@ -24,6 +24,7 @@ class WorkerState:
         self.folder = folder
         self.spool = folder / "spool"
         self.contents = folder / "content"
+        self.processes = folder / "processes"
         self.worker_id = ""
         self.boot_id = uuid.uuid4().hex
         self._lock_fd = -1

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 try:
     import _ctypes
 
-    _handle = _ctypes.dlopen(None, 0)
+    _handle = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None: this program itself
 
     class _Function(_ctypes.CFuncPtr):
         """A C function that is called without giving up the interpreter lock."""

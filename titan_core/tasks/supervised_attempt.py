@@ -20,14 +20,21 @@ _ANNOUNCE_S = 0.002
 """A job that ends within this time is told of in one message."""
 _OUTPUT_EVERY_S = 0.02
 LEFTOVER_S = 0.5
-"""For what a job left in the background to end by itself: a ``tee`` that has yet to write what it was given, for one."""
+"""For what a job left in the background to end by itself, as a ``tee`` that has yet to write what it was given."""
 
 
 class Attempt:
     """The job under way. ``output`` is the reading end of its pipe, -1 once everybody has closed the other one."""
 
     def __init__(
-        self, serial: int, pid: int, source: bytes | None, log: int, output: int, timeout_s: float | None, grace_s: float
+        self,
+        serial: int,
+        pid: int,
+        source: bytes | None,
+        log: int,
+        output: int,
+        timeout_s: float | None,
+        grace_s: float,
     ) -> None:
         self.serial = serial
         self.pid = pid

@@ -1,6 +1,7 @@
 """The supervisor of one slot: runs one job at a time, owns its output, and leaves nothing of it behind.
 
-From the worker: ("run", serial, argv, warm, env, cwd, log_path, timeout_s, grace_s) and ("end", serial, reason, grace_s).
+From the worker: ("run", serial, argv, warm, env, cwd, log_path, timeout_s, grace_s) and
+("end", serial, reason, grace_s).
 To the worker: ("ready", pid, started), ("started", serial, pid, started, started_at), ("output", serial, size) and
 ("exited", serial, exit_code, cause, reason, log_size, tail, tail_offset, started_at, ended_at).
 
@@ -272,10 +273,9 @@ class Supervisor:
             self._cache.note_harmless(attempt.source)
         if not attempt.announced:
             self._announce(attempt)
-        exit_code = os.waitstatus_to_exitcode(attempt.status)
-        self._say(
-            "exited", attempt.serial, exit_code, attempt.cause, reason, size, tail, offset, attempt.started_at, epoch_ms()
-        )
+        code = os.waitstatus_to_exitcode(attempt.status)
+        times = (attempt.started_at, epoch_ms())
+        self._say("exited", attempt.serial, code, attempt.cause, reason, size, tail, offset, *times)
 
 
 def _start_of(pid: int) -> str:

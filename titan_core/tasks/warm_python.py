@@ -1,15 +1,15 @@
 """Turns a process forked from the warm interpreter into what ``python -u script.py`` would be.
 
-The script runs below no frame of ours: stack walks, warnings, tracebacks and the recursion limit are as in an interpreter
-of its own. This is how. A forked process leaves all of the launcher's functions and returns to the end of
+The script runs below no frame of ours: stack walks, warnings, tracebacks and the recursion limit are as in an
+interpreter of its own. This is how. A forked process leaves all of the launcher's functions and returns to the end of
 launcher_main.py, whose code object then goes away; a weak reference to it has a callback written in C that calls
 ``exec``, and so the interpreter's C code calls the script. What the script raises comes back as an "unraisable"
 exception, which is where it is reported as the interpreter would have done. From there on things take their natural
-course, through threading's shutdown and the atexit callbacks, of which ours, registered first, is the last: it takes the
-script's modules apart, so that files are flushed and finalizers run, and spares the rest of the interpreter.
+course, through threading's shutdown and the atexit callbacks, of which ours, registered first, is the last: it takes
+the script's modules apart, so that files are flushed and finalizers run, and spares the rest of the interpreter.
 
-What cannot be had this way (source that does not compile, or warns as it does) is left to a new interpreter: nothing has
-been run yet, so exec puts it into exactly this place. The tests compare both ways on every Python version.
+What cannot be had this way (source that does not compile, or warns as it does) is left to a new interpreter: nothing
+has been run yet, so exec puts it into exactly this place. The tests compare both ways on every Python version.
 
 One of the launcher's own modules: see zygote.py for what these may import.
 """
@@ -24,7 +24,7 @@ import os
 import posix
 import sys
 import time
-from _functools import partial
+from _functools import partial  # type: ignore[import-not-found]
 from _operator import methodcaller
 from _weakref import ref
 
@@ -62,7 +62,7 @@ class WarmJob:
 
     def __init__(
         self,
-        argv: Sequence[str],
+        argv: tuple[str, ...],
         env: dict[bytes, bytes],
         *,
         source: bytes,
@@ -74,7 +74,7 @@ class WarmJob:
         self.argv = argv
         self.folder = os.path.dirname(os.path.realpath(argv[2]))
         self.env = env
-        known = os.environ._data
+        known = os.environ._data  # type: ignore[attr-defined]
         self.changed = [(name, value) for name, value in env.items() if known.get(name) != value]
         self.removed = [name for name in known if name not in env]
         self.source = source
@@ -111,8 +111,8 @@ class _State:
     unraisable_hook: Callable[[Any], Any]
 
 
-class _Run(partial):  # type: ignore[type-arg]  # partial of typeshed is generic, the C one is not
-    """The call of exec, which does not outlive it: its end is the end of the script, just before what it raised shows."""
+class _Run(partial):  # type: ignore[misc]
+    """The call of exec, which does not outlive it: its end is the script's end, just before what it raised shows."""
 
     def __del__(self) -> None:
         _State.unraisable_hook = sys.unraisablehook
@@ -156,7 +156,7 @@ def become(job: WarmJob, bootstrap: CodeType, namespace: dict[str, Any], pristin
     script = job.argv[2]
     code = job.code
     if code is not None:
-        _imp._fix_co_filename(code, script)
+        _imp._fix_co_filename(code, script)  # type: ignore[attr-defined]
     else:
         code = compile_quietly(job.source, script, refuse=SyntaxWarning)
         if code is None:
@@ -182,7 +182,7 @@ def become(job: WarmJob, bootstrap: CodeType, namespace: dict[str, Any], pristin
 
 def exec_instead(job: WarmJob) -> NoReturn:
     """Become a new interpreter that runs the script."""
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # ignored by an interpreter, which its children should not inherit
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # ignored by an interpreter; its children are not to inherit that
         _signal.signal(number, _signal.SIG_DFL)
     try:
         os.execve(job.argv[0], job.argv, job.env)
@@ -192,7 +192,7 @@ def exec_instead(job: WarmJob) -> NoReturn:
 
 
 def _set_environment(job: WarmJob) -> None:
-    os.environ._data = posix.environ = job.env
+    os.environ._data = posix.environ = job.env  # type: ignore[attr-defined]
     for name, value in job.changed:
         os.putenv(name, value)
     for name in job.removed:
@@ -321,14 +321,14 @@ def _take_modules_apart() -> None:
         del module
     gc.collect()
     for reference in reversed(remaining):
-        module = reference()
-        contents = getattr(module, "__dict__", None)
+        alive: object = reference()
+        contents = getattr(alive, "__dict__", None)
         if isinstance(contents, dict):
             for private in (True, False):
                 for name in list(contents):
                     if isinstance(name, str) and name != "__builtins__" and (_is_private(name) or not private):
                         contents[name] = None
-        del module, contents
+        del alive, contents
 
 
 def _is_private(name: str) -> bool:

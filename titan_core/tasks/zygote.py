@@ -1,4 +1,4 @@
-"""The launcher process: a small warm interpreter that forks one supervisor per slot, and a new one for each that is lost.
+"""The launcher process: a small warm interpreter that forks one supervisor per slot, and a new one for each lost.
 
 It runs neither jobs nor threads. What it and its supervisors import is what every forked job finds in its memory, so
 they keep to built-in modules and a few small extension modules, import none of Titan's packages but each other, and
@@ -40,7 +40,7 @@ _FDS_PER_MESSAGE = 16
 _ORPHAN_GRACE_S = 1.0
 """SIGTERM to SIGKILL for what a lost supervisor left: nobody waits for its results any more."""
 _SUPERVISORS_END_S = 12.0
-"""For supervisors to end their jobs after the worker's end, before they are ended: more than any grace they give then."""
+"""For supervisors to end their jobs after the worker's end, before they are ended: more than any grace they give."""
 
 
 def run(control_fd: int, preload: Sequence[str], native_modules: Collection[str]) -> WarmJob:
@@ -124,7 +124,10 @@ class Zygote:
             return False
         for level, kind, fds in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                self._received += [int.from_bytes(fds[i : i + 4], sys.byteorder) for i in range(0, len(fds), 4)]
+                received = [int.from_bytes(fds[i : i + 4], sys.byteorder) for i in range(0, len(fds), 4)]
+                for fd in received:
+                    os.set_inheritable(fd, False)
+                self._received += received
         for _ in self._decoder.feed(data):
             self._wanted.append(self._received.pop(0))
         return bool(data)

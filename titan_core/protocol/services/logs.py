@@ -102,9 +102,7 @@ class _Follower:
     It holds no thread: it looks when output comes in, and when the run changes or the time is over.
     """
 
-    def __init__(
-        self, logs: LogService, run_id: str, request: GetLogs, until: float, done: Done[LogChunk]
-    ) -> None:
+    def __init__(self, logs: LogService, run_id: str, request: GetLogs, until: float, done: Done[LogChunk]) -> None:
         self.key = request.id
         self._logs = logs
         self._run_id = run_id
