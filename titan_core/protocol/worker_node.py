@@ -32,6 +32,7 @@ from titan_core.tasks.launcher import LEFTOVER_GRACE_S, Launcher
 from titan_core.tasks.process_registry import ProcessRegistry, end_processes
 from titan_core.tasks.result_spool import ResultSpool
 from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
+from titan_core.tasks.service_handler import ServiceHandler
 from titan_sdk.errors import ConfigError, NotFound
 from titan_sdk.messages import JobSpec, Lease, Register, Registered
 from titan_sdk.settings import read_token
@@ -121,6 +122,7 @@ class WorkerNode:
         scripts = ScriptExecutorHandler(preload=settings.preload)
         launch = JobLaunch(environment, scripts, self._worker_command, grace_s=settings.grace_seconds)
         self._fetcher = ContentFetcher(contents, self._link)
+        self._services = ServiceHandler()
         self._runner = JobRunner(
             settings.slots,
             launcher=self._launcher,
@@ -128,6 +130,7 @@ class WorkerNode:
             contents=contents,
             fetcher=self._fetcher,
             make_request=launch.request,
+            services=self._services,
         )
         self._reporter = AttemptReporter(self._link, self._runner, spool, self._alarms, grace_s=settings.grace_seconds)
         self._classic_master = ClassicMaster(settings.master_host, settings.master_port)
@@ -144,6 +147,7 @@ class WorkerNode:
     def start(self) -> None:
         """Run the launcher, serve classic masters, and register with the master."""
         self._alarms.start()
+        self._services.start()
         self._launcher.start()
         self._server.serve_with(self._commands)
         if self._settings.classic:
@@ -188,11 +192,12 @@ class WorkerNode:
         self._fetcher.stop()
         self._runner.stop()
         self._launcher.stop(self._settings.grace_seconds + SETTLE_S)
+        self._services.stop()
         self._alarms.stop()
         self._classic_master.stop()
         end = time.monotonic() + JOIN_S
         self._server.close_connections(max(0.1, end - time.monotonic()))
-        for thread in (self._registration, self._link, self._alarms):
+        for thread in (self._registration, self._link, self._services, self._alarms):
             thread.join(max(0.1, end - time.monotonic()))
         self._registry.close()
         self._state.close()

@@ -16,6 +16,7 @@ from titan_core.tasks.attempt import Attempt, AttemptOwner, EndRequest, Phase
 from titan_core.tasks.content_fetcher import ContentFetcher
 from titan_core.tasks.launch import Exited, LaunchEvent, LaunchRequest, Output, Started
 from titan_core.tasks.launcher import Launcher
+from titan_core.tasks.service_handler import ServiceHandler
 from titan_sdk.errors import Saturated, TitanError, Unavailable
 from titan_sdk.messages import JobReport, JobSpec, Lease, Outcome
 
@@ -40,6 +41,7 @@ class JobRunner:
         launcher: runs the processes; its events go to ``on_launch_event``.
         fetcher: brings contents that ``contents`` lacks.
         make_request: turns an attempt and its sandbox into what the launcher is asked.
+        services: sees when those that are services are ready.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class JobRunner:
         contents: ContentStore,
         fetcher: ContentFetcher,
         make_request: MakeRequest,
+        services: ServiceHandler,
     ) -> None:
         self.slots = slots
         self._launcher = launcher
@@ -58,6 +61,7 @@ class JobRunner:
         self._contents = contents
         self._fetcher = fetcher
         self._make_request = make_request
+        self._services = services
         self._changed = threading.Condition()
         self._free = list(range(slots - 1, -1, -1))
         self._attempts: dict[Lease, Attempt] = {}
@@ -196,7 +200,11 @@ class JobRunner:
             attempt.owner.grew(attempt, event.size)
         elif isinstance(event, Started):
             attempt.owner.started(attempt, event.pid, event.started_at)
+            if attempt.spec.kind != "run":
+                self._services.started(attempt, event.pid)
         else:
+            if attempt.spec.kind != "run":
+                self._services.ended(attempt)
             self._over(attempt, report_of(event, attempt.end_request))
 
     def _over(self, attempt: Attempt, report: JobReport) -> None:
