@@ -21,6 +21,9 @@ DEFAULT_RETRIES: Final = 3
 CHUNK_BYTES: Final = 1024 * 1024
 """Content and logs travel in pieces of at most this size: small beside a frame, large beside its header."""
 
+JOBS_IN_ANSWER: Final = 5000
+"""Jobs of a run in one answer: with ids of usual length some 2 MB, with the longest it still fits into a frame."""
+
 JobKind = Literal["run", "service", "worker"]
 StateName = Literal["WAITING", "DELAYED", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED"]
 FINAL_STATES: Final = frozenset({"COMPLETED", "DEAD", "CANCELLED"})
@@ -139,7 +142,10 @@ class JobInfo(Message):
 
 
 class RunInfo(Message):
-    """A run and its jobs. ``version`` grows with every change; ``finished``: every job is final (services: stopped)."""
+    """A run and its jobs. ``version`` grows with every change; ``finished``: every job is final (services: stopped).
+
+    ``total`` counts the run's jobs, of which ``jobs`` may hold a part.
+    """
 
     run_id: str
     name: str
@@ -148,6 +154,7 @@ class RunInfo(Message):
     submitted_at: int = 0
     parent: str = ""
     jobs: list[JobInfo] = field(default_factory=list)
+    total: int = 0
 
 
 class WorkerInfo(Message):
@@ -309,15 +316,19 @@ class GetStatsJson(Request[StatsData]):
 
 
 class GetJob(Request[JobInfo]):
+    """A job once it is settled (final, or a service that is ready), or as it is ``wait_s`` seconds later."""
+
     OPCODE = Opcode.GET_JOB_STATUS
     ANSWER = JobInfo
     id: str
+    wait_s: float = 0.0
 
 
 class WatchRun(Request[RunInfo]):
     """A run as it is once its version exceeds ``since`` (at once by default), or as it is ``wait_s`` seconds later.
 
-    ``id`` may be a run id, a job's key, or a bare job id (then its latest run).
+    With ``settled``: not before every job of it is final, or a service that is ready. ``id`` may be a run id, a job's
+    key, or a bare job id (then its latest run). The answer holds JOBS_IN_ANSWER jobs at most, from number ``first`` on.
     """
 
     OPCODE = Opcode.WATCH_RUN
@@ -325,6 +336,8 @@ class WatchRun(Request[RunInfo]):
     id: str
     since: int = -1
     wait_s: float = 0.0
+    settled: bool = False
+    first: int = 0
 
 
 class JobList(Message):

@@ -156,9 +156,7 @@ def _piece(content: Content, offset: int, data: bytes, staged: bool) -> UploadCh
     )
 
 
-def _upload(
-    caller: Caller, content: Content, staged: bool, meter: _Meter, stop: threading.Event | None = None
-) -> None:
+def _upload(caller: Caller, content: Content, staged: bool, meter: _Meter, stop: threading.Event | None = None) -> None:
     offset = 0
     steps_back = 0
     while stop is None or not stop.is_set():

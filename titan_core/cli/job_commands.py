@@ -135,8 +135,7 @@ def job(session: Session, given: argparse.Namespace) -> None:
 )
 def logs(session: Session, given: argparse.Namespace) -> None:
     handle = session.client.job(given.id)
-    for piece in handle.logs(follow=True) if given.follow else [handle.logs()]:
-        data = piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogateescape")
+    for data in handle.log_bytes(follow=True) if given.follow else [handle.log_bytes()]:
         if session.as_json:
             sys.stdout.write(json.dumps({"job": given.id, "text": data.decode("utf-8", "replace")}) + "\n")
         else:

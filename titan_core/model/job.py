@@ -129,6 +129,11 @@ class Job:
         return self.ready or self.state is JobState.COMPLETED
 
     @property
+    def settled(self) -> bool:
+        """Whether there is nothing to wait for: it is final, or a service that is ready."""
+        return self.ready or self.state.final
+
+    @property
     def execution(self) -> TaskExecution:
         """The current attempt, or the last one. Only for jobs that have been dispatched."""
         assert self.executions, self.story()

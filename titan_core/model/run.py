@@ -15,14 +15,16 @@ class Run:
     Attributes:
         row: what never changes. jobs: in the order of submission; emptied when the run leaves memory.
         unfinished: how many of the jobs are not final. version: grows with every change that a watcher could see.
+        services: how many of the jobs are services, while the run is in memory.
     """
 
-    __slots__ = ("jobs", "row", "unfinished", "version")
+    __slots__ = ("jobs", "row", "services", "unfinished", "version")
 
     def __init__(self, row: RunRow, version: int) -> None:
         self.row = row
         self.jobs: tuple[Job, ...] = ()
         self.unfinished = 0
+        self.services = 0
         self.version = version
 
     @property
@@ -32,3 +34,9 @@ class Run:
     @property
     def finished(self) -> bool:
         return self.unfinished == 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether every job is. Asked after each change of a run that is waited for, so it looks at all jobs only at
+        the end, when no more than the services can be left."""
+        return self.unfinished <= self.services and all(job.settled for job in self.jobs)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Final
 
 from titan_core.protocol.services import Done
+from titan_core.protocol.services.settled import SettledWait
 from titan_core.scheduling.core.events import CancelRequested, StopRequested
 from titan_core.scheduling.core.restoration import rebuild
 from titan_core.scheduling.core.scheduler_core import SchedulerCore
@@ -15,6 +17,7 @@ from titan_core.scheduling.scheduler import Scheduler
 from titan_core.storage.store import Store
 from titan_sdk.errors import BadRequest, NotFound
 from titan_sdk.messages import (
+    JOBS_IN_ANSWER,
     CancelJob,
     GetJob,
     JobInfo,
@@ -49,11 +52,16 @@ class JobService:
     # --- looking ---------------------------------------------------------------------------------------------------
 
     def get(self, request: GetJob, done: Done[JobInfo]) -> None:
+        """Answer with the job, once it is settled when the request says that it waits for that."""
         _check(request.id)
-        try:
-            self._scheduler.read_durable(lambda core: core.job_info(request.id), done)
-        except NotFound:
-            done(self._stored_job(request.id))
+        key = self._scheduler.read(lambda core: core.find_key(request.id)) if request.wait_s > 0 else None
+        if key is None:
+            self._tell_job(request.id, done)
+            return
+        run_id = key.partition("/")[0]
+        wait_s = min(request.wait_s, MAX_WAIT_S)
+        tell = partial(self._tell_job, key, done)
+        SettledWait(self._scheduler, run_id, lambda core: core.is_settled(key), wait_s, tell, done).look()
 
     def list_jobs(self, request: ListJobs, done: Done[JobList]) -> None:
         if not 0 <= request.limit <= MAX_LISTED:
@@ -61,21 +69,29 @@ class JobService:
         self._scheduler.read_durable(lambda core: core.list_jobs(request.states, request.limit), done)
 
     def watch(self, request: WatchRun, done: Done[RunInfo]) -> None:
-        """Answer once the run's version exceeds ``since``, or with the run as it is when the time is over."""
+        """Answer once the run is as far as the request waits for, or with the run as it is when the time is over."""
         _check(request.id)
+        first = request.first
+        if first < 0:
+            raise BadRequest(f"first {first} is negative")
         found = self._scheduler.read(lambda core: _find_run(core, request.id))
         if found is None:
-            done(self._stored_run(request.id))
+            done(self._stored_run(request.id, first))
             return
         run_id, version = found
-        if version > request.since or not request.wait_s > 0:
-            self._tell_run(run_id, done)
-            return
+        tell = partial(self._tell_run, run_id, first, done)
         wait_s = min(request.wait_s, MAX_WAIT_S)
-        try:
-            self._scheduler.watch(run_id, request.since, wait_s, lambda: self._tell_run(run_id, done))
-        except NotFound:  # it has left memory since
-            self._tell_run(run_id, done)
+        if not wait_s > 0:
+            tell()
+        elif request.settled:
+            SettledWait(self._scheduler, run_id, lambda core: core.is_settled(run_id), wait_s, tell, done).look()
+        elif version > request.since:
+            tell()
+        else:
+            try:
+                self._scheduler.watch(run_id, request.since, wait_s, tell)
+            except NotFound:  # it has left memory since
+                tell()
 
     def find(self, name: str) -> JobInfo:
         """The job of that key or id as it is now, durable or not yet. Raises NotFound."""
@@ -89,11 +105,17 @@ class JobService:
         """What WatchRun compares with; None when the run has left memory and will not change any more."""
         return self._scheduler.read(lambda core: core.run_version(run_id))
 
-    def _tell_run(self, run_id: str, done: Done[RunInfo]) -> None:
+    def _tell_job(self, name: str, done: Done[JobInfo]) -> None:
         try:
-            self._scheduler.read_durable(lambda core: core.run_info(run_id), done)
+            self._scheduler.read_durable(lambda core: core.job_info(name), done)
         except NotFound:
-            done(self._stored_run(run_id))
+            done(self._stored_job(name))
+
+    def _tell_run(self, run_id: str, first: int, done: Done[RunInfo]) -> None:
+        try:
+            self._scheduler.read_durable(lambda core: core.run_info(run_id, first, JOBS_IN_ANSWER), done)
+        except NotFound:
+            done(self._stored_run(run_id, first))
 
     def _stored_job(self, name: str) -> JobInfo:
         for spelling in _spellings(name):
@@ -105,14 +127,15 @@ class JobService:
                     return info
         raise NotFound(f"no job {name}")
 
-    def _stored_run(self, name: str) -> RunInfo:
+    def _stored_run(self, name: str, first: int) -> RunInfo:
         for spelling in _spellings(name):
             saved = self._store.find_run(spelling)
             if saved is not None:
                 # Its version in memory was a moment's wall clock too; watchers are to see that it is not older.
                 run = rebuild(saved, SpecPool(), time.time_ns() // 1_000_000, _EXECUTIONS)
                 run.unfinished = sum(not job.state.final for job in run.jobs)
-                return run_info(run, [job_info(job, job.reason) for job in run.jobs])
+                jobs = run.jobs[first : first + JOBS_IN_ANSWER]
+                return run_info(run, [job_info(job, job.reason) for job in jobs])
         raise NotFound(f"no run or job {name}")
 
     # --- ending ----------------------------------------------------------------------------------------------------

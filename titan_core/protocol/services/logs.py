@@ -77,7 +77,9 @@ class LogService:
     def _chunk(self, job: JobInfo, request: GetLogs) -> LogChunk:
         """What can be said at once."""
         attempt = request.attempt or job.attempt
-        finished = job.state in FINAL_STATES or 0 < attempt < job.attempt or (attempt > 0 and job.state != "RUNNING")
+        # An attempt yet to come is not over, unless the job is.
+        ended = 0 < attempt < job.attempt or (0 < attempt == job.attempt and job.state != "RUNNING")
+        finished = ended or job.state in FINAL_STATES
         # The size is taken after the state: when the attempt had ended, its log had come in full before.
         size = self._store.size(job.key, attempt) if attempt > 0 else 0
         offset = request.offset if request.offset >= 0 else max(0, size + request.offset)

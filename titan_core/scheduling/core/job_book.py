@@ -38,6 +38,7 @@ class JobBook:
         if run.row.idempotency_key:
             self._by_idempotency_key[run.row.idempotency_key] = run
         unfinished = 0
+        run.services = sum(job.is_service for job in run.jobs)
         for job in run.jobs:
             self.jobs[job.key] = job
             self._latest[job.spec.id] = job

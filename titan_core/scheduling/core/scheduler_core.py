@@ -152,14 +152,26 @@ class SchedulerCore:
         """A job with its executions, by key or id. Raises NotFound; it may have left memory then."""
         return self._views.job(name)
 
-    def run_info(self, name: str) -> RunInfo:
-        """A run, by its id or by a job of it. Raises NotFound; it may have left memory then."""
-        return self._views.run(name)
+    def run_info(self, name: str, first: int = 0, limit: int | None = None) -> RunInfo:
+        """A run with its jobs or a part of them, by its id or by a job of it.
+
+        Raises:
+            NotFound: no such run; it may have left memory.
+        """
+        return self._views.run(name, first, limit)
 
     def run_version(self, run_id: str) -> int | None:
         """The version that run_info would show, without the cost of it; None when the run is not in memory."""
         run = self._book.runs.get(run_id)
         return run.version if run else None
+
+    def is_settled(self, name: str) -> bool:
+        """Whether the job of that key, or every job of the run of that id, is settled; not when it is not in memory."""
+        job = self._book.jobs.get(name)
+        if job is not None:
+            return job.settled
+        run = self._book.runs.get(name)
+        return run is not None and run.settled
 
     def list_jobs(self, states: Collection[str] = (), limit: int = 100) -> JobList:
         """The newest jobs in these states, or in any."""

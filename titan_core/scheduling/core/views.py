@@ -36,8 +36,10 @@ class Views:
         info.executions = [execution_info(execution) for execution in job.executions or ()]
         return info
 
-    def run(self, name: str) -> RunInfo:
-        """The run of that id, or of the job of that name. Its jobs come without their executions.
+    def run(self, name: str, first: int, limit: int | None) -> RunInfo:
+        """The run of that id, or of the job of that name, with ``limit`` of its jobs from number ``first`` on.
+
+        The jobs come without their executions.
 
         Raises:
             NotFound: no such run in memory.
@@ -46,7 +48,8 @@ class Views:
         if run is None:
             raise NotFound(f"no run or job {name}")
         answered: dict[Need, bool] = {}
-        return run_info(run, [job_info(job, self._explain(job, answered)) for job in run.jobs])
+        jobs = run.jobs[first : None if limit is None else first + limit]
+        return run_info(run, [job_info(job, self._explain(job, answered)) for job in jobs])
 
     def jobs(self, states: Collection[str], limit: int) -> JobList:
         """The newest ``limit`` jobs in these states (none: in any), without executions; ``total`` counts them all."""
@@ -115,6 +118,7 @@ def run_info(run: Run, jobs: list[JobInfo]) -> RunInfo:
         submitted_at=run.row.submitted_at,
         parent=run.row.parent,
         jobs=jobs,
+        total=len(run.jobs),
     )
 
 

@@ -1,0 +1,258 @@
+"""TitanClient: a program's way to a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from titan_sdk.archive import zip_folder
+from titan_sdk.connection import CALL_TIMEOUT_S, ConnectionPool
+from titan_sdk.handles import JobHandle, RunHandle
+from titan_sdk.job import TitanJob
+from titan_sdk.log_reader import LogReader
+from titan_sdk.messages import (
+    Accepted,
+    CancelJob,
+    GetStats,
+    GetStatsJson,
+    JobInfo,
+    KvAdded,
+    KvGet,
+    KvSadd,
+    KvSet,
+    KvSmembers,
+    ListJobs,
+    ListWorkers,
+    Stop,
+    SubmitRun,
+    WorkerInfo,
+)
+from titan_sdk.names import check_file_name, check_port
+from titan_sdk.progress_bar import showing
+from titan_sdk.settings import client_settings
+from titan_sdk.sources import archive_name
+from titan_sdk.steady import SteadyCaller
+from titan_sdk.submission import Submission
+from titan_sdk.uploads import Progress, Uploader, content_of_file, content_of_path
+
+log = logging.getLogger(__name__)
+
+
+class TitanClient:
+    """A cluster, as its users see it. Connects when first needed, and again when the master was away. Thread-safe.
+
+    Inside a job, ``TitanClient()`` finds the cluster that the job runs on; what it submits prefers the job's worker.
+
+    Args:
+        host: of the master; TITAN_HOST, or 127.0.0.1, by default.
+        port: of the master; TITAN_PORT, or 9090, by default.
+        token: the cluster's secret; TITAN_TOKEN, or the file ``token`` in TITAN_HOME, by default.
+        timeout: seconds that one request may take.
+
+    What every method may raise:
+        ConnectFailed: no master there; nothing was done.
+        ConnectionLost, DeadlineExceeded: no answer within ``timeout``; whether it was done is unknown.
+        RemoteError: the master said no; its sub-classes (NotFound, Conflict, Unauthorized, ...) say why.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        token: str | None = None,
+        timeout: float = CALL_TIMEOUT_S,
+    ) -> None:
+        settings = client_settings()
+        self.host = host or settings.host
+        self.port = settings.port if port is None else check_port(port)
+        self.timeout = timeout
+        self._token = token
+        self._caller = SteadyCaller(self.host, self.port, token=token, timeout=timeout)
+        self._lock = threading.Lock()
+        self._uploader: Uploader | None = None
+        self._uploads_to = ""
+        self._parent = ""
+        if (self.host, self.port) == (settings.host, settings.port):
+            self._parent = _submitting_job()
+
+    def __repr__(self) -> str:
+        return f"TitanClient({self.host!r}, {self.port})"
+
+    def __enter__(self) -> TitanClient:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. Calls of other threads fail with ConnectionLost, and so does every later one."""
+        self._caller.close()
+
+    # --- submitting -----------------------------------------------------------------------------------------------
+
+    def submit_job(
+        self, job: TitanJob, *, idempotency_key: str | None = None, progress: Progress | bool | None = None
+    ) -> JobHandle:
+        """Submit one job; it is a run of its own. Arguments and errors are those of ``submit_dag``."""
+        run = self.submit_dag(job.job_id, [job], idempotency_key=idempotency_key, progress=progress)
+        return run.job(job.job_id)
+
+    def submit_dag(
+        self,
+        name: str,
+        jobs: Iterable[TitanJob],
+        *,
+        idempotency_key: str | None = None,
+        progress: Progress | bool | None = None,
+    ) -> RunHandle:
+        """Submit jobs that are linked by their parents: all of them are accepted, durably, or none.
+
+        Args:
+            name: of the run, for people.
+            idempotency_key: submitting the same jobs under the same key again gives the run that was made before. There
+                is always one, made up when none is given, so that a submission whose answer was lost is sent again.
+            progress: called with the bytes uploaded and the bytes to upload; True draws a bar on a terminal.
+
+        Raises:
+            PipelineError: what is wrong with the jobs (files, ids, parents, cycles), all of it; nothing was submitted.
+            SubmissionRefused: the master found something wrong; ``problems`` says what.
+            Conflict: an id is still active, or the key was used for other jobs.
+        """
+        with Submission(list(jobs), self._caller) as submission:
+            submission.prepare(name)
+            with showing(progress, name) as report:
+                self._uploads().stage(submission.contents, report)
+            request = SubmitRun(
+                name=name,
+                jobs=submission.specs,
+                idempotency_key=f"sdk-{uuid.uuid4()}" if idempotency_key is None else idempotency_key,
+                parent=self._parent,
+            )
+        accepted: Accepted = self._caller.call(request)
+        log.info("run %s (%s) with %d jobs was accepted", accepted.run_id, name, len(accepted.jobs))
+        return RunHandle(self._caller, accepted.run_id, accepted.jobs)
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    def job(self, job_id: str) -> JobHandle:
+        """A handle for a job, by its key ``run/job`` or by its id (then of its latest run). Asks nothing yet."""
+        return JobHandle(self._caller, job_id)
+
+    def run(self, run_id: str) -> RunHandle:
+        """A handle for a run, by its id or by a job of it. Asks nothing yet."""
+        return RunHandle(self._caller, run_id)
+
+    def jobs(self, states: str | Collection[str] = (), limit: int = 100) -> list[JobInfo]:
+        """The newest jobs, in these states (``"RUNNING"``) or in any."""
+        names = (states,) if isinstance(states, str) else tuple(states)
+        return self._caller.call(ListJobs(states=tuple(name.upper() for name in names), limit=limit)).jobs
+
+    def workers(self) -> list[WorkerInfo]:
+        return self._caller.call(ListWorkers()).workers
+
+    def stats(self) -> dict[str, Any]:
+        """The cluster's statistics: active_workers, queue_size, workers and more."""
+        return self._caller.call(GetStatsJson()).data
+
+    def stats_text(self) -> str:
+        """The same as a text for people."""
+        return self._caller.call(GetStats()).text
+
+    def fetch_logs(self, job_id: str) -> str:
+        """What the latest attempt of a job has printed so far, stdout and stderr; what is no UTF-8 is replaced."""
+        return self.fetch_log_bytes(job_id).decode("utf-8", "replace")
+
+    def fetch_log_bytes(self, job_id: str) -> bytes:
+        """The same, byte for byte."""
+        return LogReader(self._caller, job_id).read()
+
+    # --- ending ---------------------------------------------------------------------------------------------------
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job, or with a run's id all its jobs. False: there was nothing left to cancel.
+
+        The wish is durable when this returns; a running job has ended when its worker has ended its processes.
+        """
+        return bool(self._caller.call(CancelJob(id=job_id)).text)
+
+    def stop(self, job_id: str) -> bool:
+        """Stop a service, which has completed then, or a job. False: it had ended before."""
+        return bool(self._caller.call(Stop(id=job_id)).text)
+
+    # --- files ----------------------------------------------------------------------------------------------------
+
+    def upload_file(
+        self, filepath: str | os.PathLike[str], *, name: str | None = None, progress: Progress | bool | None = None
+    ) -> str:
+        """Put a file of any size into the master's perm_files; its name there, which is the file's own by default.
+
+        Raises:
+            OSError: it cannot be read. InvalidName: the name cannot be.
+        """
+        path = Path(filepath)
+        chosen = check_file_name(path.name if name is None else name)
+        content = content_of_path(path, chosen)
+        with showing(progress, chosen) as report:
+            self._uploads().put(content, report)
+        return chosen
+
+    def upload_project_folder(
+        self, path: str | os.PathLike[str], name: str | None = None, *, progress: Progress | bool | None = None
+    ) -> str:
+        """Zip a folder and put it into the master's perm_files; the zip's name there, ``name`` with ``.zip``.
+
+        Raises:
+            OSError: it cannot be read. PipelineError: something in it cannot travel. InvalidName: the name cannot be.
+        """
+        folder = Path(path)
+        chosen = archive_name(folder) if name is None else name
+        if not chosen.lower().endswith(".zip"):
+            chosen += ".zip"
+        check_file_name(chosen)
+        with zip_folder(folder) as zipped:
+            content = content_of_file(zipped, chosen)
+            with showing(progress, chosen) as report:
+                self._uploads().put(content, report)
+        return chosen
+
+    # --- the key-value store --------------------------------------------------------------------------------------
+
+    def kv_set(self, key: str, value: bytes | str) -> None:
+        """Keep a value, a text in UTF-8, under a key, durably."""
+        self._caller.call(KvSet(key=key, value=value.encode() if isinstance(value, str) else value))
+
+    def kv_get(self, key: str) -> bytes | None:
+        return self._caller.call(KvGet(key=key)).value
+
+    def kv_add(self, key: str, member: str) -> bool:
+        """Add to the set under a key. False: it was in there. Not repeated when the connection breaks."""
+        added: KvAdded = self._caller.once(KvSadd(key=key, member=member))
+        return added.added
+
+    def kv_members(self, key: str) -> set[str]:
+        return set(self._caller.call(KvSmembers(key=key)).members)
+
+    def _uploads(self) -> Uploader:
+        """What remembers the contents that this master has; a master on other data may have none of them."""
+        master_id = self._caller.connect().master_id
+        with self._lock:
+            if self._uploader is None or self._uploads_to != master_id:
+                self._uploader = Uploader(self._caller, self._new_pool)
+                self._uploads_to = master_id
+            return self._uploader
+
+    def _new_pool(self) -> ConnectionPool:
+        return ConnectionPool(self.host, self.port, token=self._token, timeout=self.timeout)
+
+
+def _submitting_job() -> str:
+    """The key of the job that this process belongs to; empty outside of jobs."""
+    run, job = os.environ.get("TITAN_RUN_ID"), os.environ.get("TITAN_JOB_ID")
+    return f"{run}/{job}" if run and job else ""

@@ -1,0 +1,249 @@
+"""Handles: a job or a run that was submitted, to be waited for, looked at and ended. Thread-safe, and cheap to make."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Literal, overload
+
+from titan_sdk.errors import JobFailed, NotFound, WaitTimeout
+from titan_sdk.log_reader import LogReader, as_text
+from titan_sdk.messages import FINAL_STATES, CancelJob, GetJob, JobInfo, RunInfo, StateName, Stop, WatchRun
+from titan_sdk.steady import SteadyCaller, deadline_after
+
+
+class JobHandle:
+    """One job.
+
+    Attributes:
+        key: ``run/job``, or the bare id that the handle was made with: then it means that job's latest run.
+    """
+
+    def __init__(self, caller: SteadyCaller, key: str) -> None:
+        self._caller = caller
+        self.key = key
+
+    @property
+    def job_id(self) -> str:
+        return self.key.rpartition("/")[2]
+
+    @property
+    def run_id(self) -> str:
+        """Empty when the handle was made with a bare id."""
+        return self.key.rpartition("/")[0]
+
+    def __repr__(self) -> str:
+        return f"JobHandle({self.key!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JobHandle) and (self.key, self._caller) == (other.key, other._caller)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def info(self) -> JobInfo:
+        """All that the master knows of it, its attempts among that. Raises NotFound."""
+        return self._caller.call(GetJob(id=self.key))
+
+    def status(self) -> StateName:
+        """WAITING (for parents), DELAYED, PENDING (queued), RUNNING, COMPLETED, DEAD or CANCELLED. Raises NotFound."""
+        return self.info().state
+
+    def wait(self, timeout: float | None = None, *, check: bool = True) -> JobInfo:
+        """Wait until it has ended, or, of a service, until it is ready; through restarts of the master.
+
+        Args:
+            timeout: seconds; None: as long as it takes.
+            check: raise when it failed, rather than only tell.
+
+        Raises:
+            JobFailed: it ended DEAD or CANCELLED.
+            WaitTimeout: it has not ended within ``timeout`` seconds.
+            ConnectFailed: the master was away for steady.AWAY_S seconds. NotFound: no such job.
+        """
+        deadline = deadline_after(timeout)
+        while True:
+            info = self._caller.ask(lambda wait_s: GetJob(id=self.key, wait_s=wait_s), deadline)
+            if is_settled(info):
+                break
+            if time.monotonic() >= deadline:
+                raise WaitTimeout(f"{info.key} is {info.state} after {timeout:g} s{_why(info)}")
+        if check:
+            _check([info])
+        return info
+
+    def result(self, timeout: float | None = None) -> str:
+        """Wait for it, and give what its last attempt printed. Raises as ``wait``."""
+        self.wait(timeout)
+        return self.logs()
+
+    @overload
+    def logs(self, follow: Literal[False] = False) -> str: ...
+
+    @overload
+    def logs(self, follow: Literal[True], timeout: float | None = None) -> Iterator[str]: ...
+
+    def logs(self, follow: bool = False, timeout: float | None = None) -> str | Iterator[str]:
+        """What it printed, stdout and stderr, as text; what is no UTF-8 is replaced.
+
+        Without ``follow``: of its latest attempt, so far. With it: pieces as they come, of this attempt and of those
+        that follow it, until the job has ended; complete to the last byte, through restarts of the master.
+
+        Raises:
+            NotFound: no such job. WaitTimeout: it has not ended within ``timeout`` seconds of following.
+        """
+        if not follow:
+            return LogReader(self._caller, self.key).read().decode("utf-8", "replace")
+        return as_text(LogReader(self._caller, self.key).follow(deadline_after(timeout)))
+
+    @overload
+    def log_bytes(self, follow: Literal[False] = False) -> bytes: ...
+
+    @overload
+    def log_bytes(self, follow: Literal[True], timeout: float | None = None) -> Iterator[bytes]: ...
+
+    def log_bytes(self, follow: bool = False, timeout: float | None = None) -> bytes | Iterator[bytes]:
+        """As ``logs``, byte for byte."""
+        reader = LogReader(self._caller, self.key)
+        return reader.follow(deadline_after(timeout)) if follow else reader.read()
+
+    def cancel(self) -> bool:
+        """Cancel it. False: it had ended before. ``wait(check=False)`` tells when its processes have ended."""
+        return bool(self._caller.call(CancelJob(id=self.key)).text)
+
+    def stop(self) -> bool:
+        """Stop it; a service has completed then. False: it had ended before."""
+        return bool(self._caller.call(Stop(id=self.key)).text)
+
+
+class RunHandle:
+    """One submission and its jobs.
+
+    Attributes:
+        run_id: or what the handle was made with, which may also be a job of the run.
+    """
+
+    def __init__(self, caller: SteadyCaller, run_id: str, keys: Sequence[str] = ()) -> None:
+        self._caller = caller
+        self.run_id = run_id
+        self._keys = tuple(keys)
+
+    def __repr__(self) -> str:
+        return f"RunHandle({self.run_id!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunHandle) and (self.run_id, self._caller) == (other.run_id, other._caller)
+
+    def __hash__(self) -> int:
+        return hash(self.run_id)
+
+    def jobs(self) -> list[JobHandle]:
+        """Its jobs, in the order of submission. Raises NotFound."""
+        if not self._keys:
+            self._keys = tuple(job.key for job in self.info().jobs)
+        return [JobHandle(self._caller, key) for key in self._keys]
+
+    def job(self, job_id: str) -> JobHandle:
+        """The job of that id. Raises NotFound."""
+        for handle in self.jobs():
+            if handle.job_id == job_id:
+                return handle
+        raise NotFound(f"no job {job_id} in {self.run_id}")
+
+    def info(self) -> RunInfo:
+        """All that the master knows of it, its jobs without their attempts. Raises NotFound."""
+        return self._rest(self._caller.call(WatchRun(id=self.run_id)))
+
+    def status(self) -> StateName:
+        """One word for all: RUNNING until every job is final, then COMPLETED, or DEAD or CANCELLED when one is."""
+        info = self.info()
+        if not info.finished:
+            return "RUNNING"
+        states = {job.state for job in info.jobs}
+        return "DEAD" if "DEAD" in states else "CANCELLED" if "CANCELLED" in states else "COMPLETED"
+
+    def wait(self, timeout: float | None = None, *, check: bool = True) -> RunInfo:
+        """Wait until every job has ended (a service: until it is ready), through restarts of the master.
+
+        Args:
+            timeout: seconds; None: as long as it takes.
+            check: raise when a job failed, rather than only tell.
+
+        Raises:
+            JobFailed: of the job that failed first, when all have ended.
+            WaitTimeout: not all have ended within ``timeout`` seconds.
+            ConnectFailed: the master was away for steady.AWAY_S seconds. NotFound: no such run.
+        """
+        deadline = deadline_after(timeout)
+        while True:
+            info = self._caller.ask(lambda wait_s: WatchRun(id=self.run_id, settled=True, wait_s=wait_s), deadline)
+            info = self._rest(info)
+            open_jobs = [job for job in info.jobs if not is_settled(job)]
+            if not open_jobs:
+                break
+            if time.monotonic() >= deadline:
+                first = open_jobs[0]
+                raise WaitTimeout(
+                    f"{len(open_jobs)} of {len(info.jobs)} jobs of {info.run_id} have not ended after {timeout:g} s; "
+                    f"{first.id} is {first.state}{_why(first)}"
+                )
+        if check:
+            _check(info.jobs)
+        return info
+
+    def watch(self, timeout: float | None = None) -> Iterator[RunInfo]:
+        """The run as it is now, and again after changes, until every job has ended (a service: until it is ready).
+
+        Raises:
+            WaitTimeout: not all have ended within ``timeout`` seconds. ConnectFailed, NotFound: as ``wait``.
+        """
+        deadline = deadline_after(timeout)
+        version = -1
+
+        def request(wait_s: float) -> WatchRun:
+            return WatchRun(id=self.run_id, since=version, wait_s=wait_s)
+
+        while True:
+            info = self._rest(self._caller.ask(request, deadline))
+            if info.version != version:
+                version = info.version
+                yield info
+                if all(is_settled(job) for job in info.jobs):
+                    return
+            elif time.monotonic() >= deadline:
+                raise WaitTimeout(f"{info.run_id} has not ended after {timeout:g} s")
+
+    def cancel(self) -> bool:
+        """Cancel every job of it. False: all had ended before."""
+        return bool(self._caller.call(CancelJob(id=self.run_id)).text)
+
+    def stop(self) -> bool:
+        """Stop every job of it; services have completed then. False: all had ended before."""
+        return bool(self._caller.call(Stop(id=self.run_id)).text)
+
+    def _rest(self, info: RunInfo) -> RunInfo:
+        """The run with the jobs that its first answer had no room for."""
+        while len(info.jobs) < info.total:
+            more = self._caller.call(WatchRun(id=info.run_id, first=len(info.jobs)))
+            if not more.jobs:
+                break
+            info.jobs += more.jobs
+        return info
+
+
+def is_settled(job: JobInfo) -> bool:
+    """Whether there is nothing to wait for: it is final, or a service that is ready."""
+    return job.ready or job.state in FINAL_STATES
+
+
+def _check(jobs: Sequence[JobInfo]) -> None:
+    """Raise JobFailed for the first that failed by itself: those whose parents failed came to an end after them."""
+    failed = {job.id: job for job in jobs if job.state in ("DEAD", "CANCELLED")}
+    causes = [job for job in failed.values() if not any(parent in failed for parent in job.parents)]
+    if causes:
+        first = min(causes, key=lambda job: job.ended_at)
+        raise JobFailed(first.key, first.state, first.reason or f"exit code {first.exit_code}", first.exit_code)
+
+
+def _why(job: JobInfo) -> str:
+    return f" ({job.reason})" if job.reason else ""
