@@ -69,7 +69,8 @@ class TitanClient:
         token: str | None = None,
         timeout: float = CALL_TIMEOUT_S,
     ) -> None:
-        settings = client_settings()
+        # A token that is given makes it no matter what the token file is like.
+        settings = client_settings(None if token is None else {**os.environ, "TITAN_TOKEN": token})
         self.host = host or settings.host
         self.port = settings.port if port is None else check_port(port)
         self.timeout = timeout

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
-from titan_sdk.connection import POOL_SIZE, ConnectionPool
+from titan_sdk.connection import CALL_TIMEOUT_S, POOL_SIZE, ConnectionPool
 from titan_sdk.errors import BadRequest, ConnectionLost, PipelineError, Problem, TransportError
 from titan_sdk.messages import CHUNK_BYTES, M, MissingContent, Request, UploadChunk
 
 PARALLEL_FROM: Final = 4 * 1024 * 1024
 """Bytes from which several files travel on connections of their own; below, making those takes longer."""
+CHECK_BYTES_PER_S: Final = 20 * 1024 * 1024
+"""The last piece is answered once the master has digested and synced the whole, so fast at least, slow disks too."""
 MAX_STEPS_BACK: Final = 20
 """Answers of one upload that do not move it on: others upload the same, or the connection broke. More is a fault."""
 
@@ -164,7 +166,9 @@ def _upload(caller: Caller, content: Content, staged: bool, meter: _Meter, stop:
         if not data and offset < content.size:
             raise _changed(content)
         try:
-            state = caller.call(_piece(content, offset, data, staged))
+            last = offset + len(data) == content.size
+            timeout = CALL_TIMEOUT_S + content.size / CHECK_BYTES_PER_S if last else None
+            state = caller.call(_piece(content, offset, data, staged), timeout)
         except ConnectionLost:
             steps_back += 1  # the answer to the next piece tells how far the upload came
             if steps_back > MAX_STEPS_BACK:
