@@ -203,6 +203,9 @@ class WorkerSettings:
     preload: Annotated[
         tuple[str, ...], Says(_words, "modules imported once, before scripts are forked, separated by commas")
     ] = ()
+    log_bytes: Annotated[
+        int, Says(_integer(1024, 1 << 50), "kept of one attempt's output: all up to this, else its beginning and end")
+    ] = 2 << 30
     grace_seconds: Annotated[
         float,
         Says(_seconds, "how long a job's processes have between TERM and KILL", "TITAN_WORKER_GRACE_SECONDS"),

@@ -120,7 +120,13 @@ class WorkerNode:
             token=settings.token,
         )
         scripts = ScriptExecutorHandler(preload=settings.preload)
-        launch = JobLaunch(environment, scripts, self._worker_command, grace_s=settings.grace_seconds)
+        launch = JobLaunch(
+            environment,
+            scripts,
+            self._worker_command,
+            grace_s=settings.grace_seconds,
+            log_bytes=settings.log_bytes,
+        )
         self._fetcher = ContentFetcher(contents, self._link)
         self._services = ServiceHandler()
         self._runner = JobRunner(
@@ -273,6 +279,7 @@ class WorkerNode:
             *(str(spec.port), *address, ",".join(spec.requirement), "false"),
             *("--workspace", str(settings.workspace), "--home", str(settings.home), "--host", settings.host),
             *("--slots", str(settings.slots), "--log-level", settings.log_level),
+            *("--log-bytes", str(settings.log_bytes)),
             *("--grace-seconds", str(settings.grace_seconds), "--drain-seconds", str(settings.drain_seconds)),
             *(("--insecure",) if settings.insecure else ()),
             *(("--classic",) if settings.classic else ()),

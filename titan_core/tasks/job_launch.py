@@ -19,6 +19,7 @@ class JobLaunch:
 
     Args:
         grace_s: between TERM and KILL when the launcher ends an attempt of its own accord (timeout, the worker's end).
+        log_bytes: what is kept of an attempt's output.
     """
 
     def __init__(
@@ -28,11 +29,13 @@ class JobLaunch:
         worker_command: WorkerCommand,
         *,
         grace_s: float,
+        log_bytes: int,
     ) -> None:
         self._environment = environment
         self._scripts = scripts
         self._worker_command = worker_command
         self._grace_s = grace_s
+        self._log_bytes = log_bytes
 
     def request(self, lease: Lease, spec: JobSpec, sandbox: Sandbox) -> LaunchRequest:
         """What runs this attempt.
@@ -50,6 +53,7 @@ class JobLaunch:
                 log=sandbox.log,
                 env=env,
                 grace_s=self._grace_s,
+                log_bytes=self._log_bytes,
             )
         return LaunchRequest(
             lease=lease,
@@ -59,4 +63,5 @@ class JobLaunch:
             log_path=str(sandbox.log),
             timeout_s=spec.timeout_s,
             grace_s=self._grace_s,
+            log_bytes=self._log_bytes,
         )

@@ -10,6 +10,7 @@ from titan_sdk.messages import Lease
 
 DEFAULT_GRACE_S: Final = 5.0
 """Between the request to end (SIGTERM) and the end (SIGKILL)."""
+DEFAULT_LOG_BYTES: Final = 2 << 30
 TAIL_BYTES: Final = 32 * 1024
 """At most this much of the end of a log comes with Exited: the whole log of most jobs, and little beside a frame."""
 
@@ -25,7 +26,8 @@ class LaunchRequest:
         argv: what is exec'd; the first item is an absolute path.
         warm: ``argv`` is the worker's own interpreter with ``-u`` and a script: a warm interpreter may run it instead.
         cwd: absolute. env: the whole environment, nothing is added but the launcher's mark.
-        log_path: receives stdout and stderr, in the order they were written, byte for byte.
+        log_path: receives stdout and stderr, in the order they were written, byte for byte. log_bytes: of more than
+            this, the first and the last part.
         timeout_s: ends an attempt that runs longer. grace_s: from SIGTERM to SIGKILL, whenever the launcher ends it.
     """
 
@@ -35,6 +37,7 @@ class LaunchRequest:
     env: Mapping[str, str]
     log_path: str
     warm: bool = False
+    log_bytes: int = DEFAULT_LOG_BYTES
     timeout_s: float | None = None
     grace_s: float = DEFAULT_GRACE_S
 

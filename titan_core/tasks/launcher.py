@@ -169,6 +169,7 @@ class Launcher:
                 env,
                 request.cwd,
                 request.log_path,
+                request.log_bytes,
                 request.timeout_s,
                 request.grace_s,
             ),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from titan_core.tasks.launch import DEFAULT_GRACE_S, LaunchRequest
+from titan_core.tasks.launch import DEFAULT_GRACE_S, DEFAULT_LOG_BYTES, LaunchRequest
 from titan_sdk.errors import LaunchFailed
 from titan_sdk.messages import JobSpec, Lease
 
@@ -54,6 +54,7 @@ class ScriptExecutorHandler:
         log: Path,
         env: Mapping[str, str],
         grace_s: float = DEFAULT_GRACE_S,
+        log_bytes: int = DEFAULT_LOG_BYTES,
     ) -> LaunchRequest:
         """The request that runs ``spec`` with its file at ``script``. ``env`` is the job's whole environment.
 
@@ -72,6 +73,7 @@ class ScriptExecutorHandler:
             warm=python and not spec.fresh and self._startup_part(env) == self._startup,
             timeout_s=spec.timeout_s,
             grace_s=grace_s,
+            log_bytes=log_bytes,
         )
 
     def _argv(self, spec: JobSpec, script: str, cwd: Path, env: Mapping[str, str]) -> tuple[tuple[str, ...], bool]:

@@ -10,12 +10,14 @@ import time
 
 from titan_core.tasks.process_tree import TreeEnd
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from titan_core.tasks.job_log import JobLog
+
 _READ_BYTES = 64 * 1024
 """What a pipe holds."""
 _READS_AT_ONCE = 16
 """Of a job that floods its output, before its supervisor looks at other things."""
-_TAIL_BYTES = 32 * 1024
-"""As launch.TAIL_BYTES."""
 _ANNOUNCE_S = 0.002
 """A job that ends within this time is told of in one message."""
 _OUTPUT_EVERY_S = 0.02
@@ -31,7 +33,7 @@ class Attempt:
         serial: int,
         pid: int,
         source: bytes | None,
-        log: int,
+        log: JobLog,
         output: int,
         timeout_s: float | None,
         grace_s: float,
@@ -55,9 +57,7 @@ class Attempt:
         self.cause = "exit"
         self.reason = ""
         self.announced = False
-        self.size = 0
         self._log = log
-        self._log_error = ""
         self._told_size = 0
         self._tell_at = now + _ANNOUNCE_S
 
@@ -80,21 +80,15 @@ class Attempt:
                 return True
             if not chunk:
                 return False
-            self._write(chunk)
+            self._log.write(chunk)
             if len(chunk) < _READ_BYTES:
                 return True
         return True
 
-    def _write(self, chunk: bytes) -> None:
-        if self._log_error:
-            return  # the job goes on, and its output must not block it
-        try:
-            written = os.write(self._log, chunk)
-            while written < len(chunk):
-                written += os.write(self._log, chunk[written:])
-        except OSError as error:
-            self._log_error = f"its log could not be written: {error.strerror}"
-        self.size = os.fstat(self._log).st_size if self._log_error else self.size + len(chunk)
+    @property
+    def size(self) -> int:
+        """Bytes in the log's file."""
+        return self._log.size
 
     def news_at(self) -> float | None:
         """When the worker is to hear of this job's start or its output, None when there is nothing to hear."""
@@ -109,19 +103,13 @@ class Attempt:
     def close(self) -> tuple[str, int, bytes, int]:
         """Take in the rest of the output, and close everything: (reason, log size, last bytes, where they begin)."""
         if self.output >= 0:
-            more = -1
-            while more != self.size:  # whoever still holds the pipe is none of the job's, and is not waited for
-                more = self.size
-                if not self.read_output():
-                    break
+            # Whoever still holds the pipe is none of the job's, and is not waited for.
+            printed = -1
+            while printed != self._log.printed and self.read_output():
+                printed = self._log.printed
             os.close(self.output)
-        offset = max(0, self.size - _TAIL_BYTES)
-        try:
-            tail = os.pread(self._log, self.size - offset, offset)
-        except OSError:
-            tail = b""
-        os.close(self._log)
-        reason = "; ".join(text for text in (self.reason, self._log_error) if text)
+        tail, offset = self._log.close()
+        reason = "; ".join(text for text in (self.reason, self._log.error) if text)
         return reason, self.size, tail, offset
 
 

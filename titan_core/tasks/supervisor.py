@@ -1,6 +1,6 @@
 """The supervisor of one slot: runs one job at a time, owns its output, and leaves nothing of it behind.
 
-From the worker: ("run", serial, argv, warm, env, cwd, log_path, timeout_s, grace_s) and
+From the worker: ("run", serial, argv, warm, env, cwd, log_path, log_bytes, timeout_s, grace_s) and
 ("end", serial, reason, grace_s).
 To the worker: ("ready", pid, started), ("started", serial, pid, started, started_at), ("output", serial, size) and
 ("exited", serial, exit_code, cause, reason, log_size, tail, tail_offset, started_at, ended_at).
@@ -15,6 +15,7 @@ import select
 import sys
 import time
 
+from titan_core.tasks.job_log import JobLog
 from titan_core.tasks.launcher_wire import Decoder, encode
 from titan_core.tasks.process_table import find_process
 from titan_core.tasks.process_tree import group_is_left, reap
@@ -158,14 +159,16 @@ class Supervisor:
         env: dict[bytes, bytes],
         cwd: str,
         log_path: str,
+        log_bytes: int,
         timeout_s: float | None,
         grace_s: float,
     ) -> WarmJob | None:
         """Start a job. Returns it in the process of a script, once forked; None here."""
-        log = output = write = pid = -1
+        log: JobLog | None = None
+        output = write = pid = -1
         doing = f"its log {log_path} cannot be written"
         try:
-            log = os.open(log_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            log = JobLog(log_path, log_bytes)
             doing = f"its working directory {cwd} cannot be used"
             os.chdir(cwd)
             doing = f"{argv[0]} cannot be started"
@@ -174,7 +177,7 @@ class Supervisor:
             source = self._readable_source(argv[2]) if warm else None
             if source is not None:
                 code = self._cache.code_for(source)
-                ours = (self._worker, self._launcher_alive, *self._wake, log, output, write)
+                ours = (self._worker, self._launcher_alive, *self._wake, log.fd, output, write)
                 job = WarmJob(argv, env, source=source, code=code, output=write, close=ours, keep=self)
                 pid = os.fork()
                 if pid == 0:
@@ -187,13 +190,14 @@ class Supervisor:
         os.chdir("/")
         if write >= 0:
             os.close(write)
-        if pid > 0:
+        if pid > 0 and log is not None:
             self._attempt = Attempt(serial, pid, source, log, output, timeout_s, grace_s)
             self._poll.register(output, select.POLLIN)
             return None
-        for fd in (log, output):
-            if fd >= 0:
-                os.close(fd)
+        if output >= 0:
+            os.close(output)
+        if log is not None:
+            log.close()
         self._say("exited", serial, None, "launch_error", why, 0, b"", 0, 0, epoch_ms())
         return None
 

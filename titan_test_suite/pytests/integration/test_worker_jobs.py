@@ -186,3 +186,16 @@ def test_a_job_that_floods_its_log_does_not_delay_the_others(shared_cluster: Clu
         assert info.ended_at - info.submitted_at < 3000
     shared_cluster.client.call(CancelJob(id=flood))
     shared_cluster.wait_state(flood, deadline=60)
+
+
+def test_of_a_log_beyond_the_limit_the_beginning_and_the_end_are_kept(cluster: Cluster) -> None:
+    cluster.start_master()
+    cluster.start_worker("--log-bytes", "100000")
+    key = cluster.run("for number in range(100_000): print('%09d' % number)", id="verbose")
+    info = cluster.wait_state(key, deadline=30)
+    assert info.state == "COMPLETED"
+    log = cluster.log(key)
+    assert len(log) == info.log_bytes < 101_000
+    assert log.startswith(b"000000000\n000000001\n")
+    assert b" bytes are left out here; a log keeps some 100000]\n" in log
+    assert log.endswith(b"000099998\n000099999\n")
