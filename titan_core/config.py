@@ -78,6 +78,16 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _days(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number of days") from None
+    if not 0 < value <= 36_525:
+        raise ValueError(f"{text} is out of range; more than 0 days and at most a hundred years are wanted")
+    return value
+
+
 def _port(*, zero: bool) -> Parser:
     def parse(text: str) -> int:
         try:
@@ -170,6 +180,10 @@ class MasterSettings:
     finished_jobs_in_memory: Annotated[
         int, Says(_integer(0, 10_000_000), "finished jobs kept in memory; older ones are read from the journal")
     ] = 10_000
+    log_days: Annotated[float, Says(_days, "logs of finished runs are removed after so many days")] = 30.0
+    log_total_bytes: Annotated[
+        int, Says(_integer(0, 1 << 60), "logs together; beyond it those of finished runs go, old successes first")
+    ] = 50 << 30
     drain_seconds: Annotated[float, Says(_seconds, "how long a stopping master waits for what is under way")] = 30.0
     log_level: Annotated[str, _LOG_LEVEL] = "INFO"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import resource
 import socket
@@ -13,6 +14,7 @@ from titan_core import __version__
 from titan_core.config import MasterSettings
 from titan_core.filesys.asset_manager import AssetManager
 from titan_core.filesys.content_store import ContentStore
+from titan_core.filesys.log_retention import LogRetention
 from titan_core.filesys.log_store import LogStore
 from titan_core.protocol.classic_workers import ClassicWorkers
 from titan_core.protocol.connection_handler import ConnectionHandler
@@ -23,6 +25,7 @@ from titan_core.protocol.handlers.kv import KvHandlers
 from titan_core.protocol.handlers.logs import LogHandlers
 from titan_core.protocol.handlers.submissions import SubmissionHandlers
 from titan_core.protocol.handlers.table import HandlerTable
+from titan_core.protocol.housekeeping import Housekeeping, outcome_of_run
 from titan_core.protocol.scheduler_server import SchedulerServer, ServerLimits
 from titan_core.protocol.services.cluster import ClusterService
 from titan_core.protocol.services.files import FileService
@@ -94,6 +97,13 @@ class MasterNode:
         core = SchedulerCore(CoreLimits(finished_jobs_in_memory=settings.finished_jobs_in_memory))
         self._scheduler = Scheduler(core, self._store, SystemClock(), settings=settings)
 
+        retention = LogRetention(
+            settings.data_dir / "logs",
+            max_age_s=settings.log_days * 24 * 3600,
+            max_bytes=settings.log_total_bytes,
+            outcome_of=functools.partial(outcome_of_run, self._store),
+        )
+        self._housekeeping = Housekeeping(retention)
         files = FileService(assets, contents)
         jobs = JobService(self._scheduler, self._store)
         self._logs = LogService(self._scheduler, jobs, log_store)
@@ -134,15 +144,18 @@ class MasterNode:
             self._store.close()
             raise
         self._server.start()
+        self._housekeeping.start()
 
     def stop(self) -> bool:
         """End in order; False when something did not end in time (the journal is whole all the same)."""
         end = time.monotonic() + self._settings.drain_seconds
         # Nobody new first; then the engine, whose last answers still have their connections; then those.
         self._server.stop_accepting(JOIN_S)
+        self._housekeeping.stop()
         self._classic_workers.stop()
         in_time = self._scheduler.stop(max(JOIN_S, end - time.monotonic()))
         self._classic_workers.join(JOIN_S)
+        self._housekeeping.join(time.monotonic() + JOIN_S)
         in_time = self._server.close_connections(max(JOIN_S, end - time.monotonic())) and in_time
         self._store.close()
         return in_time
