@@ -27,9 +27,9 @@ import titan_core.cli.perm_files_commands
 import titan_core.cli.shell_commands  # noqa: F401
 from titan_core.cli.command import COMMANDS, UsageError
 from titan_core.cli.render import clean
-from titan_core.cli.session import MasterAway, Session
+from titan_core.cli.session import Session
 from titan_core.cli.shell import LEAVE, Shell
-from titan_sdk.errors import ConfigError, InvalidName, PipelineError, RemoteError, TitanError
+from titan_sdk.errors import ConfigError, ConnectFailed, InvalidName, PipelineError, RemoteError, TitanError
 from titan_sdk.names import check_port
 from titan_sdk.settings import client_settings
 
@@ -68,8 +68,11 @@ def execute(session: Session, name: str, words: list[str]) -> int:
         if found is None:
             raise UsageError(f"there is no command {name!r}; `help` lists them all")
         found.execute(session, words)
-    except (UsageError, MasterAway, ConfigError, InvalidName) as error:
+    except (UsageError, ConfigError, InvalidName) as error:
         _complain(session, error)
+        return NOT_DONE
+    except ConnectFailed as error:
+        _complain(session, session.away(error))
         return NOT_DONE
     except BrokenPipeError:
         raise

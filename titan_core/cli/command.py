@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
@@ -80,6 +80,14 @@ class Command:
     def brief(self) -> str:
         """How it is called, options left out."""
         return " ".join([self.name, *(_shown(each) for each in self.arguments if not each.option)])
+
+    def positionals(self, words: Sequence[str]) -> int:
+        """How many of these words are arguments, neither options nor their values; the last one may be half typed."""
+        valued = {each.names[0] for each in self.arguments if each.option and "action" not in each.options}
+        before = ["", *words]
+        return sum(
+            not word.startswith("-") and earlier not in valued for earlier, word in zip(before, words, strict=False)
+        )
 
     def execute(self, session: Session, words: list[str]) -> None:
         """Run it with the words after its name.

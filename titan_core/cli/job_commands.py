@@ -30,8 +30,7 @@ def _requirement(text: str) -> tuple[str, ...]:
 
 
 def _show_accepted(session: Session, accepted: Accepted) -> None:
-    keys = [f"{accepted.run_id}/{job}" for job in accepted.jobs]
-    session.show(accepted, *(f"accepted: {key}" for key in keys))
+    session.show(accepted, *(f"accepted: {key}" for key in accepted.jobs))
 
 
 @command(

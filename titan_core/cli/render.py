@@ -56,10 +56,10 @@ def how_it_ended(exit_code: int | None, reason: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Sequence[str] = ()) -> Table:
-    """A plain table; ``right`` names the columns of numbers."""
+    """A plain table; ``right`` names the columns of numbers. The first column, a name to copy, stays in one piece."""
     made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for number, column in enumerate(columns):
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=not number)
     for row in rows:
         made.add_row(*row)
     return made

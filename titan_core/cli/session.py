@@ -66,23 +66,18 @@ class Session:
         """Ask the master.
 
         Raises:
-            MasterAway: it cannot be reached. Other TitanErrors: it said no, or did not answer.
+            ConnectFailed: it cannot be reached; ``away`` tells a person what to do.
+            Other TitanErrors: it said no, or did not answer.
         """
-        try:
-            return self._rpc.call(request, timeout)
-        except ConnectFailed as error:
-            raise MasterAway(self._away(error)) from None
+        return self._rpc.call(request, timeout)
 
     def classic(self, opcode: Opcode, payload: str) -> str:
         """Ask the master in the classic dialect, which has requests of its own; the text of its answer.
 
         Raises:
-            MasterAway: it cannot be reached. RemoteError: it answered with an error.
+            ConnectFailed: it cannot be reached. RemoteError: it answered with an error.
         """
-        try:
-            frame: Frame = classic_call(self.host, self.port, opcode, payload, 30.0)
-        except ConnectFailed as error:
-            raise MasterAway(self._away(error)) from None
+        frame: Frame = classic_call(self.host, self.port, opcode, payload, 30.0)
         text = frame.payload.decode("utf-8", "replace")
         if frame.opcode == Opcode.ERROR or text.startswith("ERROR"):
             raise RemoteError(text.removeprefix("ERROR").lstrip(": "))
@@ -119,8 +114,11 @@ class Session:
         if self._client is not None:
             self._client.close()
 
-    def _away(self, error: ConnectFailed) -> str:
-        return f"no master at {self.address} ({error}); start one: python titan_core/TitanMaster.py, or ./titan-dev up"
+    def away(self, error: ConnectFailed) -> MasterAway:
+        """What to say of a master that could not be reached."""
+        return MasterAway(
+            f"no master at {self.address} ({error}); start one: python titan_core/TitanMaster.py, or ./titan-dev up"
+        )
 
 
 def plain(value: object) -> Any:

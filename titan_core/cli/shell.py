@@ -125,7 +125,7 @@ class CommandCompleter(Completer):
         if len(words) == 1:
             return self._matching(words[0], {**{each.name: each.help for each in COMMANDS.values()}, "exit": "Leave."})
         found = COMMANDS.get(words[0])
-        if found is None or len([word for word in words[1:] if not word.startswith("-")]) != 1:
+        if found is None or found.positionals(words[1:]) != 1:
             return ()
         if found.completes == "path":
             return self._paths.get_completions(Document(words[-1]), complete_event)

@@ -64,7 +64,7 @@ class Cli:
 
     def json(self, *words: str) -> object:
         """The one JSON value a command prints."""
-        text = self(*words, "--json")
+        text = self("--json", *words)
         assert text.count("\n") == 1
         return json.loads(text)
 
@@ -72,7 +72,7 @@ class Cli:
         """The key of the job that a command submitted."""
         answer = self.json(*words)
         assert isinstance(answer, dict)
-        return f"{answer['run_id']}/{answer['jobs'][0]}"
+        return str(answer["jobs"][0])
 
     def file(self, name: str, text: str) -> str:
         """Put a file into perm_files, by hand."""
@@ -139,7 +139,7 @@ def test_upload_run_follow(cli, tmp_path):
     script.write_text("import sys\nprint(sys.argv[1:])\nsys.stdout.buffer.write(b'\\xff\\x00raw')\n", encoding="utf-8")
     assert "echo.py" in cli("upload", str(script))
     assert (cli.cluster.perm_files / "echo.py").read_bytes() == script.read_bytes()
-    key = cli.accepted("run", "echo.py", "a b", "--json", "-x").strip()
+    key = cli.accepted("run", "echo.py", "a b", "--json", "-x")
     printed = subprocess.run(
         [sys.executable, CLI, "logs", key, "-f"], env=cli.cluster.environment(), capture_output=True, timeout=60
     )
@@ -293,6 +293,12 @@ def test_an_end_of_input_ends_it(cli):
     assert "titan> " in cli(stdin="")
 
 
+TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\nos.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Makes stdin the terminal of the new session, so that a Ctrl-C reaches it, and becomes the program."""
+
+
 class Terminal:
     """The shell at a terminal. ``expect`` reads what it shows; ``type`` is a person."""
 
@@ -300,7 +306,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         environment = cluster.environment(TERM="xterm", PROMPT_TOOLKIT_NO_CPR="1", COLUMNS="120", LINES="40")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "titan_core.TitanCli"],
+            [sys.executable, "-c", TAKE_TERMINAL, sys.executable, "-m", "titan_core.TitanCli"],
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -329,6 +335,15 @@ class Terminal:
             self._seen += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", data.decode("utf-8", "replace"))
         self._seen = self._seen[found.end() :]
 
+    def complete(self, begun: str, whole: str) -> None:
+        """Type the beginning of a line and a tab, wait until the line is whole, and enter it."""
+        self.type(begun)
+        self.expect(re.escape(begun))
+        if begun != whole:
+            self.type("\t")
+            self.expect(re.escape(whole.removeprefix(begun)))
+        self.type("\r")
+
     def close(self) -> int:
         code = self.process.wait(20)
         os.close(self._master)
@@ -347,39 +362,39 @@ def terminal(small_cluster: Cluster) -> Iterator[Terminal]:
 def test_at_a_terminal(small_cluster, terminal):
     (small_cluster.perm_files / "completed_file.py").write_text("print('it ran')\n", encoding="utf-8")
     terminal.expect("Connected to: 127")
-    terminal.expect("titan> ")
-    terminal.type("sta\t\r")
+    terminal.expect("titan>")
+    terminal.complete("sta", "stats")
     terminal.expect("Active Workers:    1")
-    terminal.expect("titan> ")
-    terminal.type("run --id seen completed_\t\r")
+    terminal.expect("titan>")
+    terminal.complete("run --id seen completed_", "run --id seen completed_file.py")
     terminal.expect(r"accepted: \S+/seen")
     small_cluster.wait_state("seen")
-    terminal.expect("titan> ")
-    terminal.type("logs se\t\r")
+    terminal.expect("titan>")
+    terminal.complete("logs seen", "logs seen")
     terminal.expect("it ran")
-    terminal.expect("titan> ")
+    terminal.expect("titan>")
 
     # a line typed in vain, and a command that is interrupted, lead back to the prompt
     terminal.type("half a li\x03")
-    terminal.expect("titan> ")
+    terminal.expect("titan>")
     key = small_cluster.run("import time; print('on and on', flush=True); time.sleep(600)")
     terminal.type(f"logs -f {key}\r")
     terminal.expect("on and on\r?\n")
     terminal.type("\x03")
-    terminal.expect("titan> ")
+    terminal.expect("titan>")
     terminal.type(f"cancel {key}\r")
     terminal.expect(f"{key}")
 
     # the master goes and comes back: the shell finds it again by itself
     small_cluster.programs[0].terminate()
-    terminal.expect("titan> ")
+    terminal.expect("titan>")
     terminal.type("workers\r")
     terminal.expect("error: no master at")
-    terminal.expect("titan> ")
+    terminal.expect("titan>")
     small_cluster.start_master()
     terminal.type("jobs\r")
-    terminal.expect(r"seen +COMPLETED")
-    terminal.expect("titan> ")
+    terminal.expect(r"/seen +COMPLETED")
+    terminal.expect("titan>")
     terminal.type("exit\r")
     assert terminal.close() == 0
 
