@@ -29,7 +29,7 @@ from titan_core.tasks.job_launch import JobLaunch
 from titan_core.tasks.job_runner import JobRunner
 from titan_core.tasks.launch import LaunchEvent
 from titan_core.tasks.launcher import LEFTOVER_GRACE_S, Launcher
-from titan_core.tasks.process_registry import ProcessRegistry, end_processes
+from titan_core.tasks.process_registry import ProcessRegistry
 from titan_core.tasks.result_spool import ResultSpool
 from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
 from titan_core.tasks.service_handler import ServiceHandler
@@ -97,7 +97,7 @@ class WorkerNode:
             contents.open()
             spool = ResultSpool(self._state.spool)
             spooled = spool.open()
-            self._registry = ProcessRegistry(self._state.processes, settings.slots)
+            self._registry = ProcessRegistry(self._state.processes)
             self._end_leftovers()
             self._wire(contents, spool)
         except OSError as error:
@@ -210,12 +210,13 @@ class WorkerNode:
 
     def _end_leftovers(self) -> None:
         """What an earlier process of this worker ran and could not end."""
-        left = self._registry.open()
+        left = self._registry.left()
         if left:
             log.warning("ending %d processes that an earlier run of this worker left behind", len(left))
-            stubborn = [process.pid for process in end_processes(left, LEFTOVER_GRACE_S)]
+            stubborn = [process.pid for process in self._registry.end_left(LEFTOVER_GRACE_S)]
             if stubborn:
                 log.error("processes that cannot be ended: %s", stubborn)
+        self._registry.begin()
 
     def _wait_idle(self, timeout_s: float) -> bool:
         return self._runner.wait_idle(timeout_s, unless=self._hurried.is_set)

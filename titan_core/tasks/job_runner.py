@@ -110,7 +110,7 @@ class JobRunner:
                 wanted = attempt.end_request = EndRequest(outcome, reason, grace_s)
             phase = attempt.phase
         if phase is Phase.RUNNING:
-            self._launcher.end(attempt.slot, reason, grace_s)
+            self._launcher.end(attempt.slot, lease, reason, grace_s)
         elif phase is Phase.PREPARING:
             self._end_unlaunched(attempt, wanted.outcome, wanted.reason)
         return True
@@ -183,7 +183,7 @@ class JobRunner:
                 attempt.phase = Phase.RUNNING
                 wanted = attempt.end_request
         if wanted is not None:
-            self._launcher.end(attempt.slot, wanted.reason, wanted.grace_s)
+            self._launcher.end(attempt.slot, attempt.lease, wanted.reason, wanted.grace_s)
 
     def _end_unlaunched(self, attempt: Attempt, outcome: Outcome, reason: str) -> None:
         now = int(time.time() * 1000)

@@ -18,7 +18,8 @@ from typing import Any, Final
 from titan_core.tasks.alarms import EXIT_FAILED
 from titan_core.tasks.launch import TAIL_BYTES, Exited, LaunchEvent, LaunchRequest, Output, Started
 from titan_core.tasks.launcher_wire import Decoder, encode
-from titan_core.tasks.process_registry import MARK, ProcessRegistry, end_processes
+from titan_core.tasks.process_registry import MARK, ProcessRegistry
+from titan_sdk.messages import Lease
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +43,13 @@ class _Slot:
         "failures",
         "lost",
         "number",
+        "pid",
         "ready",
         "request",
         "sent",
         "serial",
         "sock",
+        "started_at",
         "supervise_at",
     )
 
@@ -55,14 +58,17 @@ class _Slot:
         self.sock: socket.socket | None = None
         self.decoder = Decoder()
         self.ready = False
+        self.pid = 0
+        """Of the supervisor that was ready last; 0: none of this launcher process was."""
         self.failures = 0
         self.supervise_at = 0.0
         """When to ask for a supervisor again, after one that never became ready; 0: nothing to ask for."""
         self.serial = 0
         self.request: LaunchRequest | None = None
         self.sent = False
+        self.started_at = 0
         self.end: tuple[str, float] | None = None
-        """Reason and grace of a request to end what was not sent yet."""
+        """Reason and grace of the last request to end it."""
         self.lost = False
         """The supervisor went away with the attempt; told of once there is a new one, for only then all is gone."""
 
@@ -75,7 +81,7 @@ class Launcher:
 
     Args:
         slots: numbered from 0.
-        registry: open; notes every process.
+        registry: begun; notes every process.
         preload: modules that the warm interpreter imports, so that jobs find them imported.
     """
 
@@ -114,18 +120,21 @@ class Launcher:
             place.serial = next(self._serials)
             place.request = request
             place.sent = place.lost = False
+            place.started_at = 0
             place.end = None
             self._send_request(place)
 
-    def end(self, slot: int, reason: str, grace_s: float) -> None:
-        """End the slot's job and all its descendants: SIGTERM, and SIGKILL after ``grace_s``. May be repeated."""
+    def end(self, slot: int, lease: Lease, reason: str, grace_s: float) -> None:
+        """End the slot's job and all its descendants: SIGTERM, and SIGKILL after ``grace_s``. May be repeated.
+
+        Nothing happens when the slot has another job by now than that of ``lease``.
+        """
         with self._lock:
             place = self._slots[slot]
-            if place.request is None:
+            if place.request is None or place.request.lease != lease:
                 return
-            if not place.sent:
-                place.end = (reason, grace_s)
-            elif place.sock is not None:
+            place.end = (reason, grace_s)
+            if place.sent and place.sock is not None:
                 _send(place.sock, encode("end", place.serial, reason, grace_s))
 
     def stop(self, timeout_s: float) -> None:
@@ -140,12 +149,13 @@ class Launcher:
         process = self._process
         if process is not None:
             try:
-                process.wait(max(0.1, end - time.monotonic()))
+                code = process.wait(max(0.1, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 log.error("the launcher did not end within %g s and is killed", timeout_s)
-                end_processes(self._registry.left(), 0.0)
                 process.kill()
-                process.wait()
+                code = process.wait()
+            if code:  # it did not see to the end of the others
+                self._end_left(0.0)
         for fd in (self._wake_read, self._wake_write):
             os.close(fd)
 
@@ -187,7 +197,7 @@ class Launcher:
             slot.ready = False
             slot.supervise_at = 0.0
             try:
-                socket.send_fds(self._control, [encode("supervise")], [theirs.fileno()])
+                socket.send_fds(self._control, [encode("supervise", slot.pid)], [theirs.fileno()])
             except OSError:
                 return mine
         self._send_request(slot)
@@ -198,18 +208,25 @@ class Launcher:
     def _launch(self) -> None:
         mine, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-u", str(PROGRAM), str(theirs.fileno()), *self._preload],
-                stdin=subprocess.DEVNULL,
-                cwd="/",
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-u", str(PROGRAM), str(theirs.fileno()), *self._preload],
+                    stdin=subprocess.DEVNULL,
+                    cwd="/",
+                    # Scripts are forked, not exec'd: what shows in /proc as their environment is the launcher's.
+                    env={**os.environ, MARK: self._registry.mark},
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+            except OSError:
+                mine.close()
+                raise
         self._registry.note_launcher(self._process.pid)
         with self._lock:
             self._control = mine
             self._control_decoder = Decoder()
             for slot in self._slots:
+                slot.pid = 0
                 self._supervise(slot)
 
     def _run(self) -> None:
@@ -238,13 +255,16 @@ class Launcher:
         code = self._process.wait()
         log.error("the launcher process ended with code %s; another one is started", code)
         self._close_sockets()
-        left = end_processes(self._registry.left(), LEFTOVER_GRACE_S)
-        if left:
-            log.error("processes of the lost launcher cannot be ended: %s", [process.pid for process in left])
+        self._end_left(LEFTOVER_GRACE_S)
         self._registry.begin()
         if not was_ready and self._preload:
             log.error("it was never ready, so nothing is preloaded from now on (%s)", ", ".join(self._preload))
             self._preload = ()
+
+    def _end_left(self, grace_s: float) -> None:
+        left = self._registry.end_left(grace_s)
+        if left:
+            log.error("processes of the lost launcher cannot be ended: %s", [process.pid for process in left])
 
     def _close_sockets(self) -> None:
         with self._lock:
@@ -322,7 +342,11 @@ class Launcher:
         assert slot.sock is not None
         slot.sock.close()
         slot.sock = None
-        slot.lost = slot.request is not None and slot.sent
+        if slot.request is not None and slot.sent:
+            if slot.ready:
+                slot.lost = True
+            elif not slot.lost:  # it never began
+                slot.sent = False
         slot.failures = 0 if slot.ready else slot.failures + 1
         wait_s = min(RETRY_S * 2 ** (slot.failures - 1), MAX_RETRY_S) if slot.failures else 0.0
         slot.supervise_at = time.monotonic() + wait_s
@@ -348,6 +372,7 @@ class Launcher:
     def _supervisor_ready(self, slot: _Slot, pid: int, started: str) -> None:
         self._registry.note_supervisor(slot.number, pid, started)
         slot.ready = True
+        slot.pid = pid
         slot.failures = 0
         with self._lock:
             lost = slot.request if slot.lost else None
@@ -356,7 +381,7 @@ class Launcher:
                 slot.lost = False
         if lost is not None:
             log.error("the supervisor of %s was lost", lost.lease.job)
-            self._on_event(_lost(slot.number, lost))
+            self._on_event(_lost(slot, lost))
 
     def _tell(self, slot: _Slot, request: LaunchRequest, kind: str, over: bool, *rest: Any) -> None:
         lease = request.lease
@@ -364,6 +389,7 @@ class Launcher:
             pid, started, started_at = rest
             if not over:  # what has ended by now is not worth a write
                 self._registry.note_job(slot.number, pid, started)
+            slot.started_at = started_at
             self._on_event(Started(slot.number, lease, pid, started_at))
         elif kind == "output":
             self._on_event(Output(slot.number, lease, *rest))
@@ -381,7 +407,7 @@ def _send(sock: socket.socket, data: bytes) -> None:
         pass
 
 
-def _lost(slot: int, request: LaunchRequest) -> Exited:
+def _lost(slot: _Slot, request: LaunchRequest) -> Exited:
     """What is known of an attempt whose supervisor died: what it had printed by then."""
     size, tail, offset = 0, b"", 0
     try:
@@ -393,4 +419,7 @@ def _lost(slot: int, request: LaunchRequest) -> Exited:
     except OSError:
         pass
     now = int(time.time() * 1000)
-    return Exited(slot, request.lease, None, "supervisor_lost", "its supervisor died", size, tail, offset, 0, now)
+    times = (slot.started_at, now)
+    return Exited(
+        slot.number, request.lease, None, "supervisor_lost", "its supervisor died", size, tail, offset, *times
+    )

@@ -12,7 +12,7 @@ import secrets
 import select
 import signal
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -21,43 +21,38 @@ from titan_core.tasks.process_table import Process, all_processes, find_process,
 log = logging.getLogger(__name__)
 
 MARK: Final = "TITAN_LAUNCHER"
-"""Variable in the environment of every job; its value belongs to one run of one worker's launcher."""
+"""Variable in the environment of the launcher and of every job; its value belongs to one run of one launcher."""
 _RECORD_BYTES: Final = 96
 """A line of the file: a pid of at most ten digits and a start time as ps writes it take half of that."""
 _SETTLE_S: Final = 5.0
 """For killed processes to be gone from the table; one that waits for a broken disk may take for ever."""
 _LOOK_S: Final = 0.02
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class ProcessRegistry:
     """A file of one line per process; lines are overwritten in place, so that a job costs one small write.
 
-    Line 0 is the mark, then come the launcher and, for each slot, its supervisor and its job. Not for use by several
-    threads at once. Nothing is fsynced: processes do not outlive the machine.
+    Line 0 is the mark and the machine's boot, then come the launcher and, for each slot, its supervisor and its job.
+    What another worker left in the file is there until ``begin``. Not for use by several threads at once. Nothing is
+    fsynced: processes do not outlive the machine.
     """
 
-    def __init__(self, path: Path, slots: int) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._slots = slots
         self._fd = -1
         self.mark = ""
 
-    def open(self) -> list[Process]:
-        """Read what an earlier worker wrote, and begin a new file. The answer is what is left of that worker's.
+    def begin(self) -> None:
+        """A new launcher with a new mark; what was noted before is forgotten.
 
         Raises:
             OSError: the file cannot be written.
         """
-        left = self._read()
-        self.begin()
-        return left
-
-    def begin(self) -> None:
-        """A new launcher with a new mark; what was noted before is forgotten."""
         self.close()
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self.mark = secrets.token_hex(12)
-        self._write(0, self.mark)
+        self._write(0, f"{self.mark} {_boot_id()}")
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -77,8 +72,21 @@ class ProcessRegistry:
         self._write(3 + 2 * slot, f"{pid} {started}" if started else "")
 
     def left(self) -> list[Process]:
-        """What runs of that which was noted, with all that belongs to it."""
-        return self._read()
+        """What runs of that which was noted, with all that belongs to it.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return find_leftovers(*self._read())
+
+    def end_left(self, grace_s: float) -> list[Process]:
+        """End what is left, with all that it starts meanwhile; what cannot be ended.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        mark, noted = self._read()
+        return end_all(lambda: find_leftovers(mark, noted), grace_s)
 
     def _write(self, line: int, text: str) -> None:
         record = text.encode()[: _RECORD_BYTES - 1].ljust(_RECORD_BYTES - 1) + b"\n"
@@ -87,53 +95,73 @@ class ProcessRegistry:
         except OSError as error:  # a disk that is full must not keep jobs from running
             log.warning("%s: %s", self._path, error)
 
-    def _read(self) -> list[Process]:
+    def _read(self) -> tuple[str, set[tuple[int, str]]]:
+        """The mark, and the pid and start of each process that was noted since the machine booted."""
         try:
-            text = self._path.read_text(encoding="utf-8", errors="replace")
+            data = self._path.read_bytes()
         except FileNotFoundError:
-            return []
-        lines = [text[at : at + _RECORD_BYTES].strip(" \0\n") for at in range(0, len(text), _RECORD_BYTES)]
-        mark = lines[0] if lines else ""
+            return "", set()
+        records = [data[at : at + _RECORD_BYTES] for at in range(0, len(data), _RECORD_BYTES)]
+        lines = [record.decode("ascii", "replace").strip(" \0\n") for record in records]
+        mark, _, boot = lines[0].partition(" ") if lines else ("", "", "")
         noted = set()
-        for line in lines[1:]:
-            pid, _, started = line.partition(" ")
-            if pid.isdecimal() and started:
-                noted.add((int(pid), started))
-        return find_leftovers(mark, noted)
+        if boot == _boot_id():  # start times count from there
+            for line in lines[1:]:
+                pid, _, started = line.partition(" ")
+                if pid.isdecimal() and started:
+                    noted.add((int(pid), started))
+        return mark, noted
 
 
 def find_leftovers(mark: str, noted: Collection[tuple[int, str]]) -> list[Process]:
-    """Live processes that were noted (pid and start) or carry the mark, and everything below or in a group of those."""
+    """Live processes that were noted (pid and start) or carry the mark, and everything below or in a group of those.
+
+    Never this process.
+    """
+    if not mark and not noted:
+        return []
     table = {pid: process for pid, process in all_processes().items() if not process.zombie}
+    table.pop(os.getpid(), None)
     ours = {pid for pid, process in table.items() if (pid, process.started) in noted}
     if mark:
         ours |= {pid for pid in table if pid not in ours and _carries(pid, mark)}
-    ours -= {os.getpid()}
-    groups = {table[pid].group for pid in ours} - {os.getpgrp()}
     before = -1
     while len(ours) != before:
         before = len(ours)
+        groups = {table[pid].group for pid in ours} - {os.getpgrp()}
         ours |= {pid for pid, process in table.items() if process.parent in ours or process.group in groups}
-        ours -= {os.getpid()}
     return [table[pid] for pid in ours]
 
 
-def end_processes(processes: Iterable[Process], grace_s: float) -> list[Process]:
-    """SIGTERM, a grace, then SIGKILL, to processes that need not be our children; those that are left in the end."""
-    left = [process for process in processes if send_signals(process, signal.SIGTERM, signal.SIGCONT)]
-    left = _wait_gone(left, grace_s)
-    for process in left:
-        send_signals(process, signal.SIGKILL)
-    return _wait_gone(left, _SETTLE_S)
+def end_all(find: Callable[[], list[Process]], grace_s: float) -> list[Process]:
+    """SIGTERM, a grace, then SIGKILL, to processes that need not be our children; those that are left in the end.
 
-
-def _wait_gone(processes: list[Process], timeout_s: float) -> list[Process]:
-    end = time.monotonic() + timeout_s
-    left = [process for process in processes if _lives(process)]
-    while left and (rest := end - time.monotonic()) > 0:
-        _wait_for_end(left[0], rest)
-        left = [process for process in left if _lives(process)]
-    return left
+    ``find`` is asked again and again, as they may start others until they are gone.
+    """
+    kill_at = time.monotonic() + grace_s
+    asked: set[tuple[int, str]] = set()
+    while True:
+        left = find()
+        now = time.monotonic()
+        if not left or now >= kill_at + _SETTLE_S:
+            return left
+        if now < kill_at:
+            for process in left:
+                identity = (process.pid, process.started)
+                if identity not in asked:
+                    asked.add(identity)
+                    send_signals(process, signal.SIGTERM, signal.SIGCONT)  # CONT: a stopped one hears it only then
+            _wait_for_end(left[0], kill_at - now)
+        else:
+            # A group dies as one, between two forks of its members; what is in no group of its own dies one by one.
+            for group in {process.group for process in left} - {os.getpgrp()}:
+                try:
+                    os.killpg(group, signal.SIGKILL)
+                except (ProcessLookupError, PermissionError):
+                    pass
+            for process in left:
+                send_signals(process, signal.SIGKILL)
+            _wait_for_end(left[0], _LOOK_S)
 
 
 def _wait_for_end(process: Process, timeout_s: float) -> None:
@@ -148,15 +176,9 @@ def _wait_for_end(process: Process, timeout_s: float) -> None:
     try:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        if poll.poll(timeout_s * 1000) and _lives(process):  # a zombie that its parent has yet to take in
-            time.sleep(min(_LOOK_S, timeout_s))
+        poll.poll(timeout_s * 1000)
     finally:
         os.close(fd)
-
-
-def _lives(process: Process) -> bool:
-    now = find_process(process.pid)
-    return now is not None and now.started == process.started and not now.zombie
 
 
 def _carries(pid: int, mark: str) -> bool:
@@ -166,3 +188,11 @@ def _carries(pid: int, mark: str) -> bool:
             return f"{MARK}={mark}".encode() in environ.read().split(b"\0")
     except OSError:
         return False
+
+
+def _boot_id() -> str:
+    """Which boot of the machine this is; empty where start times are dates (process_table.from_ps)."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""

@@ -54,6 +54,7 @@ class Supervisor:
         self._cache = ScriptCache()
         self._unsent = b""
         self._attempt: Attempt | None = None
+        self._worker_gone = False
         self._abandoned = ""
         """Why this process ends as soon as its job has ended."""
         self._poll = select.poll()
@@ -110,6 +111,7 @@ class Supervisor:
             data = b""
         if not data:
             self._abandon(self._worker, "the worker is gone")
+            self._worker_gone = True
             self._unsent = b""
             return None
         for kind, serial, *rest in self._decoder.feed(data):
@@ -128,6 +130,9 @@ class Supervisor:
 
     def _send(self) -> None:
         """Send what the worker takes. It is little, and bounded: output is told of again only when that was taken."""
+        if self._worker_gone:
+            self._unsent = b""
+            return
         try:
             self._unsent = self._unsent[os.write(self._worker, self._unsent) :]
         except BlockingIOError:

@@ -5,7 +5,8 @@ they keep to built-in modules and a few small extension modules, import none of 
 forget them all in ``sys.modules`` before the first fork: a job sees what a new interpreter would have, and then the
 modules that the worker was told to preload.
 
-From the worker: ("supervise",) with a socket for the new supervisor. To the worker: ("not_preloaded", module, why).
+From the worker: ("supervise", pid) with a socket for the new supervisor, which takes the place of the one with that
+pid; 0: of none. To the worker: ("not_preloaded", module, why).
 The end of that connection is the end of the worker: the supervisors see the same of theirs, end their jobs, and end.
 """
 
@@ -51,6 +52,7 @@ def run(control_fd: int, preload: Sequence[str], native_modules: Collection[str]
     _settle_signals()
     become_subreaper()
     control = _socket.socket(fileno=control_fd)
+    os.set_inheritable(control_fd, False)
     for name in [name for name in sys.modules if name not in native_modules]:
         del sys.modules[name]
     for path in [path for path in sys.path_importer_cache if path not in sys.path]:
@@ -91,7 +93,8 @@ class Zygote:
         self._preloaded = preloaded
         self._decoder = Decoder()
         self._received: list[int] = []
-        self._wanted: list[int] = []
+        self._wanted: list[tuple[int, int]] = []
+        """The worker's sockets for new supervisors, and the pids of those before them."""
         self._supervisors: set[int] = set()
         self._orphans: TreeEnd | None = None
         self._look_at = 0.0
@@ -128,8 +131,8 @@ class Zygote:
                 for fd in received:
                     os.set_inheritable(fd, False)
                 self._received += received
-        for _ in self._decoder.feed(data):
-            self._wanted.append(self._received.pop(0))
+        for _, before in self._decoder.feed(data):
+            self._wanted.append((self._received.pop(0), before))
         return bool(data)
 
     def _care(self) -> WarmJob | None:
@@ -153,8 +156,10 @@ class Zygote:
                 self._orphans = TreeEnd(0.0)
                 self._look_at = self._orphans.advance()
             return None
-        while self._wanted:
-            job = self._fork(self._wanted.pop(0))
+        # A dying supervisor's socket closes a moment before it can be reaped, and what it ran is seen only then.
+        for wanted in [wanted for wanted in self._wanted if wanted[1] not in self._supervisors]:
+            self._wanted.remove(wanted)
+            job = self._fork(wanted[0])
             if job is not None:
                 return job
         return None
@@ -172,7 +177,7 @@ class Zygote:
             self._supervisors.add(pid)
             os.close(fd)
             return None
-        for mine in (self._alive[1], *self._wake, *self._wanted):
+        for mine in (self._alive[1], *self._wake, *(wanted for wanted, _ in self._wanted)):
             os.close(mine)
         self._control.close()
         become_subreaper()
