@@ -56,7 +56,7 @@ def test_id_is_the_same_as_job_id_and_one_of_them_is_wanted() -> None:
     assert TitanJob(id="a", filename="a.py").job_id == TitanJob("a", "a.py").id == "a"
     for wrong in ({}, {"job_id": "a", "id": "a"}, {"id": 3}):
         with pytest.raises(TypeError):
-            TitanJob(filename="a.py", **wrong)  # type: ignore[arg-type]
+            TitanJob(filename="a.py", **wrong)
 
 
 def test_attributes_may_change_until_submission() -> None:

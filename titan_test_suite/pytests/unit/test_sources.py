@@ -81,7 +81,7 @@ def test_a_zip_on_the_master() -> None:
         ("project/init.py", "there is no file init.py"),
         ("project/deep/main.py", "did you mean 'main.py'?"),
         ("project/../secret.py", "'..'"),
-        ("project/pkg", "there is no file pkg"),
+        ("project/pkg", "pkg has no __main__.py and no main.py"),
         ("bundle.zip/nothing.py", "there is no file nothing.py"),
         ("broken.zip/main.py", "cannot be read as a zip"),
         ("empty", "has no __main__.py and no main.py"),

@@ -94,7 +94,8 @@ def test_a_long_ask_outlives_everything_that_passes(monkeypatch: pytest.MonkeyPa
     passing = (ConnectionLost("b"), ConnectFailed("a"), Unavailable("stops"), DeadlineExceeded("frozen"))
     master = Master(*passing, ANSWER)
     with caplog.at_level(logging.WARNING):
-        assert caller(master, monkeypatch).ask(lambda wait_s: GetJob(id="a", wait_s=wait_s), math.inf) is ANSWER
+        answer: object = caller(master, monkeypatch).ask(lambda wait_s: GetJob(id="a", wait_s=wait_s), math.inf)
+    assert answer is ANSWER
     assert len(caplog.records) == 1, "it is said once that the master is away"
     assert {(request.wait_s, timeout) for request, timeout in master.calls} == {(30.0, 60.0)}
 
