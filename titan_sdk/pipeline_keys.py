@@ -1,0 +1,323 @@
+"""The keys of a pipeline file: what each is called, and how its value is read.
+
+``pipeline.schema.json`` says the same to editors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from titan_sdk.dag import MAX_DELAY_MS, MAX_PRIORITY, MAX_RETRIES
+from titan_sdk.errors import InvalidName, TitanError
+from titan_sdk.job import KINDS, split_args, split_requirement
+from titan_sdk.names import check_capability, check_job_id, check_port, check_relative_path
+from titan_sdk.yaml_lines import List, Map, Node, Text
+
+MAX_NAME_BYTES: Final = 256
+"""Of a run's name, as the master takes it."""
+
+_INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_NUMBER: Final = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_MAX_DIGITS: Final = 30
+"""More belong to no number that means anything here."""
+_TRUE: Final = frozenset({"true", "yes", "on"})
+
+
+class Bad(TitanError):
+    """A value that cannot be used. ``problems``: what is wrong, and in which line."""
+
+    def __init__(self, *problems: tuple[str, int]) -> None:
+        super().__init__("; ".join(text for text, _ in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the file.
+
+    Attributes:
+        field: the name of what it says; two spellings of a key share it. For a job's key an argument of TitanJob.
+        read: its value from a node. Raises Bad.
+    """
+
+    field: str
+    read: Callable[[Node], Any]
+
+
+def in_words(node: Node) -> str:
+    """What a node is, for a message."""
+    if isinstance(node, List):
+        return "a list"
+    if isinstance(node, Map):
+        return "a map"
+    assert isinstance(node, Text)
+    if not node.text:
+        return "nothing"
+    shown = node.text if len(node.text) <= 60 else f"{node.text[:60]}..."
+    quoted = f'"{shown}"' if shown.isprintable() else repr(shown)
+    return f"the text {quoted}" if node.kind == "str" else shown
+
+
+def _scalar(node: Node, wanted: str) -> Text:
+    if not isinstance(node, Text):
+        raise Bad((f"{wanted} is wanted, not {in_words(node)}", node.line))
+    return node
+
+
+def _text(node: Node, wanted: str = "a text") -> str:
+    """A text as it was written, also when YAML would take it for a number, a date or a yes."""
+    found = _scalar(node, wanted)
+    if found.kind == "null":
+        hint = f'; if {found.text} is the text, write "{found.text}"' if found.text else ""
+        raise Bad((f"{wanted} is wanted, not {in_words(found)}{hint}", found.line))
+    return found.text
+
+
+def _integer(node: Node, wanted: str = "a whole number") -> int:
+    found = _scalar(node, wanted)
+    if found.kind != "int" or not _INTEGER.fullmatch(found.text) or len(found.text) > _MAX_DIGITS:
+        hint = "; leave the quotes out" if found.kind == "str" and _INTEGER.fullmatch(found.text) else ""
+        hint = "; leave the zeros in front out" if re.fullmatch(r"[-+]?0[0-9]+", found.text) else hint
+        raise Bad((f"{wanted} is wanted, not {in_words(found)}{hint}", found.line))
+    return int(found.text)
+
+
+def _seconds(node: Node) -> float:
+    wanted = "a number of seconds"
+    found = _scalar(node, wanted)
+    # YAML 1.1 takes 1e3 for a text, people do not.
+    plain = found.kind in ("int", "float") or (found.kind == "str" and re.fullmatch(r"[0-9]+[eE][0-9]+", found.text))
+    if not plain or not _NUMBER.fullmatch(found.text) or len(found.text) > _MAX_DIGITS:
+        hint = "; leave the quotes out" if found.kind == "str" and _NUMBER.fullmatch(found.text) else ""
+        raise Bad((f"{wanted} is wanted, not {in_words(found)}{hint}", found.line))
+    return float(found.text)
+
+
+def _flag(node: Node) -> bool:
+    found = _scalar(node, "true or false")
+    if found.kind != "bool":
+        raise Bad((f"true or false is wanted, not {in_words(found)}", found.line))
+    return found.text.lower() in _TRUE
+
+
+def _checked(check: Callable[[Any], Any], value: Any, node: Node) -> Any:
+    try:
+        return check(value)
+    except InvalidName as error:
+        raise Bad((str(error), node.line)) from None
+
+
+def _each(nodes: Sequence[Node], read: Callable[[Node], Any]) -> list[Any]:
+    """All that could be read; Bad with the problems of all that could not."""
+    values = []
+    problems: list[tuple[str, int]] = []
+    for node in nodes:
+        try:
+            values.append(read(node))
+        except Bad as bad:
+            problems += bad.problems
+    if problems:
+        raise Bad(*problems)
+    return values
+
+
+def _job_id(node: Node) -> str:
+    found: str = _checked(check_job_id, _text(node, "an id"), node)
+    return found
+
+
+def _parents(node: Node) -> list[tuple[str, int]]:
+    """Ids with their lines; one id alone stands for a list of one."""
+
+    def parent(each: Node) -> tuple[str, int]:
+        return _job_id(each), each.line
+
+    if isinstance(node, Text):
+        if node.kind == "null" and not node.text:
+            return []
+        return [parent(node)]
+    if isinstance(node, Map):
+        raise Bad((f"a list of ids is wanted, not {in_words(node)}", node.line))
+    assert isinstance(node, List)
+    return _each(node.items, parent)
+
+
+def _file(node: Node) -> str:
+    """A path below the pipeline's folder, without detours."""
+    path = _text(node, "a file's path")
+    if not path:
+        raise Bad(("a file's path is wanted, not nothing", node.line))
+    if "\\" in path:
+        raise Bad((f"{path!r} holds a backslash; folders are parted by /", node.line))
+    if path.startswith(("/", "~")):
+        raise Bad((f"{path} is not relative to the pipeline's folder", node.line))
+    normal = os.path.normpath(path)
+    if normal == ".." or normal.startswith("../"):
+        raise Bad((f"{path} leads out of the pipeline's folder", node.line))
+    _checked(check_relative_path, normal, node)
+    return normal
+
+
+def _args(node: Node) -> list[str]:
+    """A list of texts as they were written, or one text that is split as a shell would."""
+    if isinstance(node, List):
+        return _each(node.items, lambda each: _no_nul(_text(each, "a text"), each))
+    if isinstance(node, Map):
+        raise Bad((f"a list or a text is wanted, not {in_words(node)}", node.line))
+    if isinstance(node, Text) and node.kind == "null" and not node.text:
+        return []
+    text = _no_nul(_text(node, "a list or a text"), node)
+    found: list[str] = _checked(split_args, text, node)
+    return found
+
+
+def _no_nul(text: str, node: Node) -> str:
+    if "\0" in text:
+        raise Bad((f"{text[:40]!r} holds a NUL, which no argument or variable can", node.line))
+    return text
+
+
+def _env(node: Node) -> dict[str, str]:
+    if not isinstance(node, Map):
+        raise Bad((f"a map of variables is wanted, not {in_words(node)}", node.line))
+    values: dict[str, str] = {}
+    problems: list[tuple[str, int]] = []
+    for key, value in node.pairs:
+        name = key.text
+        if not name or "=" in name or "\0" in name:
+            problems.append((f"{name!r} cannot name a variable of the environment", key.line))
+        elif name in values:
+            problems.append((f"the variable {name} is set twice", key.line))
+        try:
+            values[name] = _no_nul(_text(value), value)
+        except Bad as bad:
+            hint = '; write "" for an empty one' if isinstance(value, Text) and not value.text else ""
+            problems += [(f"{name}: {text}{hint}", line) for text, line in bad.problems]
+            values[name] = ""
+    if problems:
+        raise Bad(*problems)
+    return values
+
+
+def _requirement(node: Node) -> list[str]:
+    """One capability, several joined by commas, or a list."""
+
+    def capability(each: Node) -> list[str]:
+        names = split_requirement(_text(each, "a capability"))
+        return [_checked(check_capability, name, each) for name in names]
+
+    if isinstance(node, Map):
+        raise Bad((f"a capability or a list of them is wanted, not {in_words(node)}", node.line))
+    if isinstance(node, List):
+        return split_requirement([name for names in _each(node.items, capability) for name in names])
+    return capability(node)
+
+
+def _kind(node: Node) -> str:
+    found = _text(node, f"one of {', '.join(KINDS)}")
+    if found.lower() not in KINDS:
+        close = difflib.get_close_matches(found.lower(), KINDS, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise Bad((f"{in_words(node)} is not a type of job; {', '.join(KINDS)} are{meant}", node.line))
+    return found.lower()
+
+
+def _port(node: Node) -> int:
+    found: int = _checked(check_port, _integer(node, "a port"), node)
+    return found
+
+
+def _between(low: int, high: int) -> Callable[[Node], int]:
+    def read(node: Node) -> int:
+        value = _integer(node)
+        if not low <= value <= high:
+            raise Bad((f"{value} is out of range; {low} to {high} is wanted", node.line))
+        return value
+
+    return read
+
+
+def _delay(node: Node) -> float:
+    value = _seconds(node)
+    if not 0 <= value * 1000 <= MAX_DELAY_MS:
+        raise Bad((f"{value:g} s is out of range; 0 to {MAX_DELAY_MS // 1000} is wanted", node.line))
+    return value
+
+
+def _timeout(node: Node) -> float:
+    value = _seconds(node)
+    if not 0 < value < float("inf"):
+        raise Bad((f"{value:g} s is not above 0; leave timeout out for none", node.line))
+    return value
+
+
+def _python(node: Node) -> str:
+    found = _no_nul(_text(node, "an interpreter"), node)
+    if not found:
+        raise Bad(("an interpreter is wanted, not nothing", node.line))
+    return found
+
+
+def _name(node: Node) -> str:
+    found = _text(node)
+    if not found.strip() or not found.isprintable() or len(found.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        text = f"a name of printable characters, {MAX_NAME_BYTES} bytes at most, is wanted, not {in_words(node)}"
+        raise Bad((text, node.line))
+    return found
+
+
+def _as_it_is(node: Node) -> Node:
+    return node
+
+
+_FILE: Final = Key("file", _file)
+_PARENTS: Final = Key("parents", _parents)
+
+PIPELINE_KEYS: Final = {
+    "name": Key("name", _name),
+    "project": Key("project", _flag),
+    "jobs": Key("jobs", _as_it_is),
+}
+
+JOB_KEYS: Final = {
+    "id": Key("id", _job_id),
+    "type": Key("kind", _kind),
+    "file": _FILE,
+    "script": _FILE,
+    "args": Key("args", _args),
+    "depends_on": _PARENTS,
+    "dependencies": _PARENTS,
+    "requirement": Key("requirement", _requirement),
+    "priority": Key("priority", _between(-MAX_PRIORITY, MAX_PRIORITY)),
+    "delay": Key("delay", _delay),
+    "affinity": Key("affinity", _flag),
+    "retries": Key("retries", _between(0, MAX_RETRIES)),
+    "timeout": Key("timeout", _timeout),
+    "port": Key("port", _port),
+    "env": Key("env", _env),
+    "python": Key("python", _python),
+    "fresh": Key("fresh", _flag),
+}
+
+_MEANT: Final = {
+    "job_id": "id", "name": "id", "filename": "file", "path": "file", "command": "file", "entrypoint": "file",
+    "parents": "depends_on", "needs": "depends_on", "requires": "requirement", "requirements": "requirement",
+    "capability": "requirement", "capabilities": "requirement", "arguments": "args", "argv": "args", "kind": "type",
+    "environment": "env", "retry": "retries", "max_retries": "retries", "interpreter": "python", "tasks": "jobs",
+    "steps": "jobs", "pipeline": "name", "title": "name",
+}  # fmt: skip
+"""What other tools, or TitanJob, call a key."""
+
+
+def misspelt(word: str, keys: Mapping[str, Key]) -> str:
+    """``; did you mean x?`` for a word that is no key but is like one, else the list of keys."""
+    plain = re.sub(r"[- ]", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word[:60])).lower()
+    meant = plain if plain in keys else _MEANT.get(plain, "")
+    if meant not in keys:
+        meant = next(iter(difflib.get_close_matches(plain, keys, n=1, cutoff=0.6)), "")
+    return f"; did you mean {meant}?" if meant else f"; the keys here are {', '.join(keys)}"
