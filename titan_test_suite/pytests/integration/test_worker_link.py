@@ -52,6 +52,7 @@ def test_a_wrong_token_ends_the_worker_with_one_line(cluster: Cluster) -> None:
 
 
 def test_a_port_in_use_and_a_bad_argument_are_one_line_each(cluster: Cluster) -> None:
+    cluster.port = 9  # of a master that is not asked for
     with socket.create_server(("127.0.0.1", 0)) as taken:
         worker = cluster.start_worker(port=taken.getsockname()[1], wait=False, name="taken")
         assert worker.wait() == 2
