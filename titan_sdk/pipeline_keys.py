@@ -59,8 +59,7 @@ def in_words(node: Node) -> str:
     if not node.text:
         return "nothing"
     shown = node.text if len(node.text) <= 60 else f"{node.text[:60]}..."
-    quoted = f'"{shown}"' if shown.isprintable() else repr(shown)
-    return f"the text {quoted}" if node.kind == "str" else shown
+    return f'the text "{shown}"' if node.kind == "str" else shown
 
 
 def _scalar(node: Node, wanted: str) -> Text:
@@ -78,7 +77,8 @@ def _text(node: Node, wanted: str = "a text") -> str:
     return found.text
 
 
-def _integer(node: Node, wanted: str = "a whole number") -> int:
+def _integer(node: Node) -> int:
+    wanted = "a whole number"
     found = _scalar(node, wanted)
     if found.kind != "int" or not _INTEGER.fullmatch(found.text) or len(found.text) > _MAX_DIGITS:
         hint = "; leave the quotes out" if found.kind == "str" and _INTEGER.fullmatch(found.text) else ""
@@ -159,6 +159,8 @@ def _file(node: Node) -> str:
     normal = os.path.normpath(path)
     if normal == ".." or normal.startswith("../"):
         raise Bad((f"{path} leads out of the pipeline's folder", node.line))
+    if normal == ".":
+        raise Bad((f"{path} is the pipeline's folder; a file in it is wanted", node.line))
     _checked(check_relative_path, normal, node)
     return normal
 
@@ -228,7 +230,7 @@ def _kind(node: Node) -> str:
 
 
 def _port(node: Node) -> int:
-    found: int = _checked(check_port, _integer(node, "a port"), node)
+    found: int = _checked(check_port, _integer(node), node)
     return found
 
 
