@@ -25,8 +25,8 @@ os.write(ledger, b"end %d\\n" % time.monotonic_ns())
 print("bye from", name)
 sys.exit(3 if behaviour == "doomed" or (behaviour == "flaky" and attempt == 1) else 0)
 """
-"""Arguments: the ledger's folder, how long it takes, and ``plain``, ``daemon`` (leaves one behind), ``flaky`` (fails the
-first time) or ``doomed`` (always fails). The clock is the same for all processes of the machine."""
+"""Arguments: the ledger's folder, how long it takes, and ``plain``, ``daemon`` (leaves one behind), ``flaky`` (fails
+the first time) or ``doomed`` (always fails). The clock is the same for all processes of the machine."""
 
 
 @dataclass(frozen=True)

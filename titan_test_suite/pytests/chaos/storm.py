@@ -1,4 +1,4 @@
-"""A cluster in a storm: a master and two workers behind fault proxies, DAGs that keep a ledger, and what to do to them."""
+"""A cluster in a storm: a master, workers behind fault proxies, DAGs that keep a ledger, and what is done to them."""
 
 from __future__ import annotations
 

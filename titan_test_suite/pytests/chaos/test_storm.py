@@ -32,7 +32,7 @@ def test_dags_under_faults(faults: list[str], storm: Storm, tally: Tally, dice: 
     for name in trials:
         fault, late_starts = FAULTS[name]
         with tally.trial(name) as violations:
-            violations += storm.trial(fault, JOBS, late_starts=late_starts)
+            violations.extend(storm.trial(fault, JOBS, late_starts=late_starts))
     with tally.trial("after the storm") as violations:
-        violations += storm.check_all()
-        violations += storm.slots_work()
+        violations.extend(storm.check_all())
+        violations.extend(storm.slots_work())
