@@ -27,7 +27,6 @@ def test_the_text_monitor_is_the_one_of_the_protocol(world: World):
         "Worker Status:",
         " • [8080] Load: 2/4 (50%)    | Skills: [GENERAL]",
         "    └── ⚙️ Service ID: DAG-step-4-server",
-        "    └── ▶ Job ID: crunch",
         " • [8081] Load: 0/8 (0%)     | Skills: [GPU, HIGH_MEM]",
     ]
 
