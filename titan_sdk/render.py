@@ -42,11 +42,6 @@ def duration(start_ms: int, end_ms: int) -> str:
     return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
 
 
-def how_it_ended(exit_code: int | None, reason: str) -> str:
-    code = "" if exit_code is None else f"exit {exit_code}"
-    return clean("; ".join(filter(None, (code, reason))))
-
-
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Sequence[str] = ()) -> Table:
     """A plain table; ``right`` names the columns of numbers. The first column, a name to copy, stays in one piece."""
     made = Table(box=None, pad_edge=False, header_style="bold")

@@ -9,12 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from titan_sdk.messages import JobInfo, WorkerInfo
-from titan_sdk.render import clean, duration, how_it_ended, state_text, table
+from titan_sdk.render import clean, duration, state_text, table
 
 
 def moment(ms: int) -> str:
     """An epoch ms as local date and time; empty for 0."""
     return datetime.datetime.fromtimestamp(ms / 1000).strftime("%Y-%m-%d %H:%M:%S") if ms else ""
+
+
+def how_it_ended(exit_code: int | None, reason: str) -> str:
+    code = "" if exit_code is None else f"exit {exit_code}"
+    return clean("; ".join(filter(None, (code, reason))))
 
 
 def jobs_table(jobs: Iterable[JobInfo], now_ms: int) -> Table:

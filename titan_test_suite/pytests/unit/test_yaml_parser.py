@@ -38,7 +38,7 @@ def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 
 JOB = "jobs: [{id: a, file: a.py}]\n"
-NAME = "a name of printable characters, 256 bytes at most, is wanted"
+NAME = "cannot be a run's name: 256 bytes at most, all of them printable"
 KINDS = "is not a type of job; run, service, worker are"
 
 
@@ -313,8 +313,8 @@ def test_a_file_too_big_is_not_read(folder: Path) -> None:
         (JOB + "xyz: 1\n", ["line 2: unknown key xyz; the keys here are name, project, jobs"]),
         ("name: a\n" + JOB + "name: b\n", ["line 3: the key name stands in line 1 already"]),
         ("name: [a]\n" + JOB, ["line 1: name: a text is wanted, not a list"]),
-        ("name: ''\n" + JOB, [f"line 1: name: {NAME}, not nothing"]),
-        ('name: "a\\nb"\n' + JOB, [f'line 1: name: {NAME}, not the text "a\\nb"']),
+        ("name: ''\n" + JOB, [f"line 1: name: '' {NAME}"]),
+        ('name: "a\\nb"\n' + JOB, [f"line 1: name: 'a\\nb' {NAME}"]),
         ("project: maybe\n" + JOB, ['line 1: project: true or false is wanted, not the text "maybe"']),
         ("jobs:\n- file: a.py\n", ["line 2: job 1: it has no id"]),
         ("jobs:\n- id: a\n", ["line 2: a: it has no file to run"]),
@@ -363,9 +363,9 @@ def test_what_is_no_pipeline(folder: Path, text: str, expected: list[str]) -> No
         ("Port: 1", "unknown key Port; did you mean port?"),
         ("file: b.py", "the key file stands in line 4 already"),
         ("script: b.py", "the key script is the same as file, which stands in line 4 already"),
-        ("port: 0", "port: port 0 is out of range; 1 to 65535 is wanted"),
-        ("port: 65536", "port: port 65536 is out of range; 1 to 65535 is wanted"),
-        ("port: -1", "port: port -1 is out of range; 1 to 65535 is wanted"),
+        ("port: 0", "port: 0 is out of range; 1 to 65535 is wanted"),
+        ("port: 65536", "port: 65536 is out of range; 1 to 65535 is wanted"),
+        ("port: -1", "port: -1 is out of range; 1 to 65535 is wanted"),
         ('port: "80"', 'port: a whole number is wanted, not the text "80"; leave the quotes out'),
         ("port: 8080.0", "port: a whole number is wanted, not 8080.0"),
         ("port: 0x50", "port: a whole number is wanted, not 0x50"),
@@ -479,7 +479,7 @@ jobs:
         (4, "which a job id may not"),
         (6, "a cycle: c waits for d waits for c"),
         (7, "there is no file nothing.py"),
-        (8, "port 70000"),
+        (8, "port: 70000"),
         (10, "timeout: a number of seconds"),
         (13, "its parent 'e' is not a job"),
         (14, "used twice, first in line 6"),
