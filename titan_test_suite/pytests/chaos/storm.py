@@ -19,6 +19,7 @@ from titan_test_suite.pytests.chaos.fault_proxy import DIRECTIONS, FROM_MASTER, 
 from titan_test_suite.pytests.chaos.oracle import (
     LEDGER_JOB,
     Acknowledged,
+    Execution,
     Outcome,
     Planned,
     check_final,
@@ -33,6 +34,10 @@ WORKER: Final = ("--grace-seconds", "1")
 SLOTS: Final = 4
 CALM_S: Final = 45.0
 """After a fault everything is over by then; it needs some seconds, and the machine may be busy."""
+SETTLE_S: Final = 10.0
+"""For processes, threads and files that nobody needs any more to be gone."""
+HOLDS_MS: Final = (0, 0, 20, 150, 400)
+"""How long jobs take."""
 REPORT_OPCODE: Final = 0x12
 """JOB_COMPLETE."""
 THREADS_MORE: Final = 6
@@ -144,7 +149,7 @@ class Storm:
 
     def submit(self, plan: tuple[Planned, ...]) -> str:
         """Submit until it is acknowledged; the run's id."""
-        specs = [self.spec(job, self.dice.choice((0, 0, 20, 150, 400))) for job in plan]
+        specs = [self.spec(job, self.dice.choice(HOLDS_MS)) for job in plan]
         answer = self.ask(SubmitRun(name=plan[0].id, jobs=specs, idempotency_key=plan[0].id))
         self.acknowledged.runs[answer.run_id] = plan
         return answer.run_id
@@ -167,36 +172,45 @@ class Storm:
         fault(self)
         for worker in self.workers:
             worker.proxy.heal()
-        wait_until(lambda: self.ask(WatchRun(id=run_id)).finished, CALM_S, f"run {run_id} is finished")
-        outcomes = self.acknowledged.outcomes[run_id] = self.outcomes(run_id)
-        ledger = [execution for execution in read_ledger(self.ledger) if execution.run_id == run_id]
-        wrong = check_run(plan, outcomes, ledger, late_starts=late_starts)
+        wrong = self.finished(run_id, late_starts=late_starts)
         wait_until(lambda: len(self.alive()) == len(self.workers), CALM_S, "all workers are back")
         return wrong + self._left_of(run_id)
 
+    def finished(self, run_id: str, *, late_starts: bool = False) -> list[str]:
+        """Wait for the end of a run; what is wrong with it."""
+        wait_until(lambda: self.ask(WatchRun(id=run_id)).finished, CALM_S, f"run {run_id} is finished")
+        outcomes = self.acknowledged.outcomes[run_id] = self.outcomes(run_id)
+        return check_run(self.acknowledged.runs[run_id], outcomes, self._ledger_of(run_id), late_starts=late_starts)
+
+    def _ledger_of(self, run_id: str) -> list[Execution]:
+        return [execution for execution in read_ledger(self.ledger) if execution.run_id == run_id]
+
     def _left_of(self, run_id: str) -> list[str]:
-        """Processes of a run that is over: none remains within ten seconds."""
-        end = time.monotonic() + 10.0
-        while (left := _processes_of(run_id, self.cluster)) and time.monotonic() < end:
-            time.sleep(0.05)
-        return [f"a process of {run_id} is left: {process}" for process in left]
+        """Processes of a run that is over."""
+        return settled(
+            lambda: [f"a process of {run_id} is left: {process}" for process in _processes_of(run_id, self.cluster)]
+        )
 
     def check_all(self) -> list[str]:
         """After the storm: final states are final, no slot is held, nothing has piled up."""
         wrong = []
+        for run_id in self.acknowledged.runs.keys() - self.acknowledged.outcomes.keys():
+            wrong += self.finished(run_id)
         for run_id, outcomes in self.acknowledged.outcomes.items():
             wrong += check_final(outcomes, self.outcomes(run_id))
-            ledger = [execution for execution in read_ledger(self.ledger) if execution.run_id == run_id]
-            wrong += check_run(self.acknowledged.runs[run_id], outcomes, ledger, late_starts=True)
+            wrong += check_run(self.acknowledged.runs[run_id], outcomes, self._ledger_of(run_id), late_starts=True)
         runs = {execution.run_id for execution in read_ledger(self.ledger)}
         wrong += [f"{run_id} ran, and nobody was told of it" for run_id in runs - self.acknowledged.runs.keys()]
-        busy = [(worker.worker_id, worker.busy) for worker in self.ask(ListWorkers()).workers if worker.busy]
-        wrong += [f"worker {worker_id} has {slots} busy slots, and nothing runs" for worker_id, slots in busy]
+        return wrong + settled(self._held) + settled(self._grown)
+
+    def _held(self) -> list[str]:
+        """Slots and results that nobody needs any more."""
+        workers = [worker for worker in self.ask(ListWorkers()).workers if worker.busy]
         spooled = [
             path for worker in self.workers for path in (self.cluster.root / worker.name).glob("worker-*/spool/*")
         ]
-        wrong += [f"{path} was never acknowledged" for path in spooled]
-        return wrong + self._grown()
+        busy = [f"worker {worker.worker_id} has {worker.busy} busy slots, and nothing runs" for worker in workers]
+        return busy + [f"{path} was never acknowledged" for path in spooled]
 
     def slots_work(self) -> list[str]:
         """Every slot of every worker still runs a job: all of them at once, or this does not end."""
@@ -234,21 +248,22 @@ class Storm:
 
     def _grown(self) -> list[str]:
         """Programs that lived through the storm and hold more threads or descriptors than before."""
-
-        def grown() -> list[str]:
-            wrong = []
-            for pid, (name, threads, descriptors) in self._footprint().items():
-                _, threads_before, descriptors_before = self._before.get(pid, (name, sys.maxsize, sys.maxsize))
-                if threads > threads_before + THREADS_MORE:
-                    wrong.append(f"{name} has {threads} threads, {threads_before} before")
-                if descriptors > descriptors_before + DESCRIPTORS_MORE:
-                    wrong.append(f"{name} has {descriptors} descriptors, {descriptors_before} before")
-            return wrong
-
-        end = time.monotonic() + 15.0  # threads that send leave after some idle seconds
-        while (wrong := grown()) and time.monotonic() < end:
-            time.sleep(0.1)
+        wrong = []
+        for pid, (name, threads, descriptors) in self._footprint().items():
+            _, threads_before, descriptors_before = self._before.get(pid, (name, sys.maxsize, sys.maxsize))
+            if threads > threads_before + THREADS_MORE:
+                wrong.append(f"{name} has {threads} threads, {threads_before} before")
+            if descriptors > descriptors_before + DESCRIPTORS_MORE:
+                wrong.append(f"{name} has {descriptors} descriptors, {descriptors_before} before")
         return wrong
+
+
+def settled(look: Callable[[], list[str]]) -> list[str]:
+    """What is still wrong after SETTLE_S: threads that send leave after some idle seconds, a verdict has to arrive."""
+    end = time.monotonic() + SETTLE_S
+    while (wrong := look()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return wrong
 
 
 def _processes_of(run_id: str, cluster: Cluster) -> list[str]:

@@ -30,13 +30,13 @@ class Tally:
 
     @contextmanager
     def trial(self, fault: str, count: int = 1) -> Iterator[list[str]]:
-        """One trial of a fault; what is put into the list are violations, and so is an AssertionError."""
+        """One trial of a fault; what is put into the list are violations, and so is an exception."""
         found: list[str] = []
         self.trials[fault] = self.trials.get(fault, 0) + count
         try:
             yield found
-        except AssertionError as error:
-            found.append(str(error).partition("\n")[0])
+        except Exception as error:
+            found.append(f"{type(error).__name__}: {error}".partition("\n")[0])
             raise
         finally:
             self.violations.setdefault(fault, []).extend(found)
