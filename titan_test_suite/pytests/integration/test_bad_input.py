@@ -427,6 +427,30 @@ def test_other_classic_payloads_that_make_no_sense(master: tuple[str, int], opco
     assert len(refused(master, opcode, payload)) > len("ERROR ")
 
 
+def test_keys_and_values_out_of_bounds(master: tuple[str, int], peer: Structured) -> None:
+    assert "over the limit" in refused(master, wire.KV_SET, "large|" + "x" * 9_000_000)
+    assert "1024 bytes" in refused(master, wire.KV_SET, "k" * 1025 + "|v")
+    assert "1024 bytes" in refused(master, wire.KV_SADD, "k|" + "m" * 1025)
+    assert "control character" in refused(master, wire.KV_GET, "a\nb")
+    assert "over the limit" in peer.refusal(KV_SET, {"key": "large", "value": b"x" * 9_000_000})
+    assert "control character" in peer.refusal(KV_SET, {"key": "a\0b", "value": b""})
+    assert wire.call(master, wire.KV_GET, "large").text == "NULL"
+
+
+def test_a_correlation_id_that_is_in_use(cluster: Cluster, master: tuple[str, int]) -> None:
+    """Whose answer is which could not be told any more: such a connection is closed."""
+    key = cluster.run("import time; time.sleep(600)", id="sleeper")
+    cluster.wait_state(key, "RUNNING")
+    with Structured(master, cluster.token) as peer:
+        asked = wire.frame(GET_LOGS, msgspec.msgpack.encode({"id": key, "wait_s": 20}), flags=STRUCTURED, spare=3)
+        peer.send(asked + asked)
+        frame = peer.read()
+        assert frame is not None and b"correlation id 3 is in use" in frame[2]
+        assert peer.read() is None
+    assert wire.call(master, wire.CANCEL_JOB, key).text == "CANCELLED"
+    assert cluster.wait_state(key).state == "CANCELLED"
+
+
 # --- names ----------------------------------------------------------------------------------------------------------
 
 BAD_NAMES = [
@@ -706,6 +730,21 @@ def test_classic_peers_of_another_user_are_not_served(master: tuple[str, int], o
     assert done.stdout[:4] == b"\x01\x51\x00\x00"
     assert done.stdout[8:].startswith(b"ERROR UNAUTHORIZED")
     assert wire.call(master, wire.KV_GET, "foreign").text == "NULL"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(
+    ("opcode", "payload"), [(wire.HEARTBEAT, ""), (wire.STAGE, f"a.py|{SCRIPT}"), (wire.KILL_WORKER, "now")]
+)
+def test_a_worker_serves_no_masters_of_another_user(
+    cluster: Cluster, master: tuple[str, int], opcode: int, payload: str
+) -> None:
+    (worker,) = cluster.workers()
+    argv = [sys.executable, "-I", "-c", AS_ANOTHER_USER, str(worker.port), str(opcode), payload]
+    done = subprocess.run(argv, capture_output=True, timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout[8:].startswith(b"ERROR UNAUTHORIZED")
+    assert wire.call(("127.0.0.1", worker.port), wire.HEARTBEAT).text == "PONG|0|4"
 
 
 def test_another_address_needs_the_word_insecure_and_then_serves_the_network(tmp_path: Path) -> None:
