@@ -369,7 +369,7 @@ def lose_frame(storm: Storm) -> None:
 
 
 def repeat_frame(storm: Storm) -> None:
-    once(storm, "twice", storm.dice.choice(DIRECTIONS))
+    once(storm, storm.dice.choice(("twice", "again")), storm.dice.choice(DIRECTIONS))
 
 
 def lose_reply_to_completion(storm: Storm) -> None:
