@@ -219,6 +219,8 @@ class Painter:
         self._colour = {name: self.COLOURS[i % len(self.COLOURS)] for i, name in enumerate(names)}
         self._coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         self._lock = threading.Lock()
+        if log:
+            log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log.open("w", encoding="utf-8") if log else None
 
     def line(self, name: str, text: str) -> None:
