@@ -47,6 +47,12 @@ def test_content_is_found_by_its_digest(contents: ContentStore, tmp_path: Path) 
         contents.path("../../etc/passwd")
 
 
+def test_contents_and_logs_are_this_users_alone(contents: ContentStore, tmp_path: Path) -> None:
+    LogStore(tmp_path / "logs").open()
+    modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("content", "logs")}
+    assert modes == {"content": 0o700, "logs": 0o700}
+
+
 def test_upload_goes_on_where_it_stands(contents: ContentStore) -> None:
     data = bytes(range(256)) * 100
     digest, size = sha(data), len(data)
