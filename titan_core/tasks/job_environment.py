@@ -70,8 +70,7 @@ def _check_encodable(name: str, text: str) -> None:
     try:
         os.fsencode(text)
     except UnicodeEncodeError as error:
-        encoding = sys.getfilesystemencoding()
         raise LaunchFailed(
-            f"the variable {name!r} holds {text[error.start]!r}, which {encoding}, the encoding of this worker's locale,"
-            " has not; start the worker with a UTF-8 locale"
+            f"the variable {name!r} holds {text[error.start]!r}, which the encoding of this worker's locale"
+            f" ({sys.getfilesystemencoding()}) cannot say; start the worker with a UTF-8 locale"
         ) from None

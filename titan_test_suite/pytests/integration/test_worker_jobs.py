@@ -48,8 +48,7 @@ print(json.dumps({"env": {n: v for n, v in os.environ.items() if n.startswith("T
 
 def test_a_variable_that_the_workers_locale_cannot_say_fails_its_job_and_nothing_else(cluster: Cluster) -> None:
     cluster.start_master()
-    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    cluster.start_worker("--slots", "1", **ascii_only)
+    cluster.start_worker("--slots", "1", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     key = cluster.run("print('never')", id="euro", env={"PRICE": "5 €"}, retries=0)
     info = cluster.wait_state(key)
     assert info.state == "DEAD" and "'PRICE'" in info.reason and "locale" in info.reason
