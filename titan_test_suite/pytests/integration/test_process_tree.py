@@ -204,6 +204,8 @@ def test_worker_killed(cluster: Cluster, tmp_path: Path, worker: Program, fresh:
     key, family = start(cluster, tmp_path, retries=0, fresh=fresh)
     worker.kill()
     family.assert_gone()
+    wait_until(lambda: len(cluster.processes()) == 1, GONE_S, "only the master is left")
+    assert "Traceback" not in worker.log_text(), "its supervisor saw to it in good order"
     info = cluster.wait_state(key, "PENDING", deadline=20)
     assert [*outcomes(cluster, key)] == ["lost"] and info.retries_left == 0, "queued again, and nothing charged"
 
