@@ -186,9 +186,15 @@ class Supervisor:
                 code = self._cache.code_for(source)
                 ours = (self._worker, self._launcher_alive, *self._wake, log.fd, output, write)
                 job = WarmJob(argv, env, source=source, code=code, output=write, close=ours, keep=self)
-                pid = os.fork()
-                if pid == 0:
-                    return job
+                # A request to end would be lost on a child that ignores it as we do: it waits until the child does not.
+                _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTERM,))
+                try:
+                    pid = os.fork()
+                    if pid == 0:
+                        return job
+                finally:
+                    if pid:
+                        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTERM,))
             else:
                 to_log = [(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_DUP2, write, 2)]
                 pid = os.posix_spawn(argv[0], argv, env, file_actions=to_log, setsid=True, setsigdef=_DEFAULTED)

@@ -170,6 +170,7 @@ def become(job: WarmJob, bootstrap: CodeType, namespace: dict[str, Any], pristin
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     os.dup2(job.output, 1)
     os.dup2(job.output, 2)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())  # the supervisor had SIGTERM wait until here
     for fd in job.close:
         os.close(fd)
 
