@@ -25,6 +25,7 @@ import yaml
 from titan_sdk.errors import ConfigError, InvalidName
 from titan_sdk.messages import GENERAL
 from titan_sdk.names import check_capability, check_port
+from titan_sdk.sizes import parse_size
 
 CONFIG_NAME: Final = "titan.yaml"
 MAX_SLOTS: Final = 256
@@ -106,6 +107,16 @@ def _boolean(text: str) -> bool:
     if word in ("false", "no", "off", "0"):
         return False
     raise ValueError(f"{text!r} is neither true nor false")
+
+
+def _cores(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number of cores") from None
+    if not 0 <= value <= 4096:
+        raise ValueError(f"{text} is out of range; 0 to 4096 cores are wanted")
+    return value
 
 
 def _log_level(text: str) -> str:
@@ -203,6 +214,10 @@ class WorkerSettings:
     permanent: Annotated[
         bool, Says(_boolean, "never decommission this worker, neither for being idle nor on request")
     ] = False
+    port_tries: Annotated[int, Says(_integer(1, 1000), "ports tried, from `port` upward, until one is free")] = 1
+    cpus: Annotated[float, Says(_cores, "cores to set apart for jobs that ask for some; 0: the machine's")] = 0.0
+    memory: Annotated[int, Says(parse_size, "memory to set apart for jobs that ask for some; 0: the machine's")] = 0
+    gpus: Annotated[int, Says(_integer(0, 1024), "GPUs to hand out to jobs that ask for some")] = 0
     classic: Annotated[bool, Says(_boolean, "work for an original master, which drives this worker over its port")] = (
         False
     )

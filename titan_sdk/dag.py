@@ -16,11 +16,15 @@ from titan_sdk.names import (
     check_relative_path,
     check_sha256,
 )
+from titan_sdk.sizes import MAX_SIZE
 
 MAX_DELAY_MS: Final = 10 * 366 * 24 * 3600 * 1000
 """Ten years; a longer delay is a slip of the unit."""
 MAX_PRIORITY: Final = 2**63 - 1
 """What the wire and the stores hold in an integer, of either sign."""
+MAX_CPUS: Final = 4096
+MAX_GPUS: Final = 1024
+"""Of one machine, for one job; more is a slip."""
 MAX_RETRIES: Final = 10_000
 """With the backoff between them, more would take weeks: a slip."""
 _SHOWN: Final = 8
@@ -91,7 +95,7 @@ def _check_digest(digest: str) -> None:
 
 
 def _check_port(job: JobSpec) -> None:
-    check_port(job.port, zero=job.kind != "worker")
+    check_port(job.port, zero=True)
 
 
 def _check_numbers(job: JobSpec) -> None:
@@ -101,6 +105,12 @@ def _check_numbers(job: JobSpec) -> None:
         raise InvalidName(f"priority {job.priority} is out of range; -{MAX_PRIORITY} to {MAX_PRIORITY} is wanted")
     if not 0 <= job.retries <= MAX_RETRIES:
         raise InvalidName(f"{job.retries} retries are out of range; 0 to {MAX_RETRIES} is wanted")
+    if not (0 <= job.cpus <= MAX_CPUS and math.isfinite(job.cpus)):
+        raise InvalidName(f"{job.cpus} cpus are out of range; 0 to {MAX_CPUS} is wanted")
+    if not 0 <= job.memory <= MAX_SIZE:
+        raise InvalidName(f"{job.memory} bytes of memory are out of range; 0 to {MAX_SIZE} is wanted")
+    if not 0 <= job.gpus <= MAX_GPUS:
+        raise InvalidName(f"{job.gpus} gpus are out of range; 0 to {MAX_GPUS} is wanted")
     if job.timeout_s is not None and not (job.timeout_s > 0 and math.isfinite(job.timeout_s)):
         raise InvalidName(f"a timeout of {job.timeout_s} s is not above 0")
 

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, cast
 
-from titan_sdk.classic_jobs import DEFAULT_WORKER_PORT, WORKER_FILES
+from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import MAX_DELAY_MS, job_problems
 from titan_sdk.errors import InvalidName
 from titan_sdk.messages import DEFAULT_PRIORITY, DEFAULT_RETRIES, GENERAL, JobKind, JobSpec
+from titan_sdk.sizes import parse_size
 
 Argument = str | int | float | os.PathLike[str]
 
@@ -43,6 +44,7 @@ class TitanJob:
         env: added to the job's environment.
         python: the interpreter for a ``.py``, instead of the worker's own.
         fresh: start a new interpreter instead of forking the worker's warm one.
+        cpus, memory, gpus: cores, memory (bytes, or a text like ``"2GB"``) and GPUs to be set apart for it on its worker.
         type: ``run`` ends by itself, ``service`` stays up until stopped, ``worker`` is another Titan worker. By default
             a job with a port is a service. ``kind=`` is the same.
         archive: a zip or folder that ``filename`` is a path inside of; says what ``is_archive`` would have to guess.
@@ -72,6 +74,9 @@ class TitanJob:
         env: Mapping[str, Argument] | None = None,
         python: str | os.PathLike[str] = "",
         fresh: bool = False,
+        cpus: float = 0.0,
+        memory: int | str = 0,
+        gpus: int = 0,
         type: str | None = None,
         kind: str | None = None,
         archive: str | os.PathLike[str] | None = None,
@@ -94,13 +99,14 @@ class TitanJob:
         self.env = {str(name): _text(value) for name, value in (env or {}).items()}
         self.python = os.fspath(python)
         self.fresh = bool(fresh)
+        self.cpus = _number("cpus", cpus)
+        self.memory = parse_size(memory)
+        self.gpus = _integer("gpus", gpus)
         self.archive = None if archive is None else Path(archive)
         self.base_dir = None if base_dir is None else Path(base_dir)
         self.line = 0
         """Where in a pipeline file it was read from; 0 elsewhere."""
         self.kind = self._kind(None if type is None and kind is None else _one_of("type", type, "kind", kind))
-        if self.kind == "worker" and not self.port:
-            self.port = DEFAULT_WORKER_PORT
         for problem in job_problems(self.spec(self.plain_name())):
             raise InvalidName(f"{self.job_id}: {problem}")
 
@@ -142,6 +148,9 @@ class TitanJob:
             port=self.port,
             python=self.python,
             fresh=self.fresh,
+            cpus=self.cpus,
+            memory=self.memory,
+            gpus=self.gpus,
         )
 
     def _kind(self, given: str | None) -> JobKind:
@@ -204,6 +213,12 @@ def _integer(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     return value
+
+
+def _number(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    return float(value)
 
 
 def _seconds(name: str, value: float) -> float:

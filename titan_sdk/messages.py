@@ -24,6 +24,9 @@ CHUNK_BYTES: Final = 1024 * 1024
 JOBS_IN_ANSWER: Final = 5000
 """Jobs of a run in one answer: with ids of usual length some 2 MB, with the longest it still fits into a frame."""
 
+CHILD_WORKERS: Final = 4
+"""Workers that one worker may start on its machine, beside the jobs in its slots; each has a supervisor at the ready."""
+
 JobKind = Literal["run", "service", "worker"]
 StateName = Literal["WAITING", "DELAYED", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED"]
 FINAL_STATES: Final = frozenset({"COMPLETED", "DEAD", "CANCELLED"})
@@ -66,9 +69,10 @@ class JobSpec(Message, frozen=True):
         affinity: prefer the worker that ran the (last finished) parent.
         retries: further attempts after a failed one.
         timeout_s: an attempt running longer is ended and has failed; None: no limit.
-        port: a service's port (0: none); for kind ``worker`` the new worker's.
+        port: a service's port (0: none); for kind ``worker`` the new worker's (0: the first free one from 8085 on).
         python: interpreter to exec a ``.py`` with instead of the worker's own.
         fresh: exec a new interpreter instead of forking the warm one.
+        cpus, memory, gpus: set apart on its worker while it runs: cores, bytes, devices; 0: nothing but a slot.
     """
 
     id: str
@@ -89,6 +93,9 @@ class JobSpec(Message, frozen=True):
     port: int = 0
     python: str = ""
     fresh: bool = False
+    cpus: float = 0.0
+    memory: int = 0
+    gpus: int = 0
 
 
 class Lease(Message, frozen=True):
@@ -493,7 +500,10 @@ class Registered(Message):
 class Register(Request[Registered]):
     """A worker takes part. ``worker_id`` lasts as long as its workspace, ``boot_id`` as long as its process.
 
-    ``holding``: every lease it still runs, or has a result of that was not acknowledged.
+    ``holding``: every lease it still runs, or has a result of that was not acknowledged. ``machine``: the name of its
+    machine; ``cores`` and ``memory_free`` (bytes) are the machine's. ``cpus``, ``memory``, ``gpus``: what the worker
+    sets apart for jobs. ``limits``: those that it enforces, for people. ``job``: the key of the job that it was started
+    by, if any.
     """
 
     OPCODE = Opcode.REGISTER
@@ -506,6 +516,14 @@ class Register(Request[Registered]):
     permanent: bool = False
     host: str = ""
     holding: list[Lease] = field(default_factory=list)
+    machine: str = ""
+    cores: int = 0
+    memory_free: int = 0
+    cpus: float = 0.0
+    memory: int = 0
+    gpus: int = 0
+    limits: tuple[str, ...] = ()
+    job: str = ""
 
 
 class Heartbeat(Request[Ok]):
@@ -515,6 +533,7 @@ class Heartbeat(Request[Ok]):
     ANSWER = Ok
     cpu_percent: float = 0.0
     memory_percent: float = 0.0
+    memory_free: int = 0
 
 
 class Verdict(Message):

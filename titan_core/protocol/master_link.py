@@ -250,7 +250,10 @@ class MasterLink:
             if silence > terms.lease_s:
                 channel.close(f"the master has been silent for {silence:.0f} s")
                 continue
-            beat = Heartbeat(cpu_percent=psutil.cpu_percent(), memory_percent=psutil.virtual_memory().percent)
+            memory = psutil.virtual_memory()
+            beat = Heartbeat(
+                cpu_percent=psutil.cpu_percent(), memory_percent=memory.percent, memory_free=memory.available
+            )
             channel.send_request(beat, _ignore)
 
     # --- the channel's reading thread -----------------------------------------------------------------------------

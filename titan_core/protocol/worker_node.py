@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
+
+import psutil
 
 from titan_core.config import WorkerSettings
 from titan_core.filesys.content_store import ContentStore
@@ -33,8 +37,9 @@ from titan_core.tasks.process_registry import ProcessRegistry
 from titan_core.tasks.result_spool import ResultSpool
 from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
 from titan_core.tasks.service_handler import ServiceHandler
+from titan_sdk.classic_jobs import DEFAULT_WORKER_PORT
 from titan_sdk.errors import ConfigError, NotFound
-from titan_sdk.messages import JobSpec, Lease, Register, Registered
+from titan_sdk.messages import CHILD_WORKERS, JobSpec, Lease, Register, Registered
 from titan_sdk.settings import read_token
 
 log = logging.getLogger(__name__)
@@ -44,6 +49,10 @@ REPORT_S: Final = 10.0
 SETTLE_S: Final = 5.0
 """Beyond a job's grace, for its last processes to be gone."""
 HURRIED_GRACE_S: Final = 1.0
+CHILD_PORTS: Final = 200
+"""Ports tried for a worker that is to have any, from DEFAULT_WORKER_PORT on."""
+MAX_PORT: Final = 65535
+_MAX_MACHINE: Final = 255
 GOODBYE_S: Final = 5.0
 JOIN_S: Final = 5.0
 
@@ -81,15 +90,8 @@ class WorkerNode:
         """
         settings = self._settings
         trust = PeerTrust(insecure=settings.insecure)
-        try:
-            self._server = RpcWorkerServer((settings.host, settings.port), trust=trust)
-        except (OSError, OverflowError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
+        self._take_port(trust)
         trust.announce()
-        self.port = self._server.port
-        self._state = WorkerState(settings.workspace / f"worker-{self.port}")
-        self._state.open()
         try:
             self._workspace = WorkspaceManager(settings.workspace)
             self._workspace.open()
@@ -104,12 +106,43 @@ class WorkerNode:
             raise ConfigError(f"the workspace {settings.workspace} cannot be used: {error}") from None
         self._reporter.recover(spooled)
 
+    def _take_port(self, trust: PeerTrust) -> None:
+        """Listen, and take the folder of that port: on the first port that has both, of those to be tried.
+
+        Raises:
+            ConfigError: none of them has; says what is wrong with the last one.
+        """
+        settings = self._settings
+        tries = settings.port_tries if settings.port else 1
+        for port in range(settings.port, min(settings.port + tries, MAX_PORT + 1)):
+            last = port == min(settings.port + tries - 1, MAX_PORT)
+            try:
+                self._server = RpcWorkerServer((settings.host, port), trust=trust)
+            except (OSError, OverflowError, UnicodeError) as error:
+                if last or getattr(error, "errno", None) != errno.EADDRINUSE:
+                    reason = getattr(error, "strerror", None) or str(error)
+                    tried = f" (nor on any from {settings.port} on)" if port != settings.port else ""
+                    raise ConfigError(f"cannot listen on {settings.host}:{port}{tried}: {reason}") from None
+                continue
+            self.port = self._server.port
+            self._state = WorkerState(settings.workspace / f"worker-{self.port}")
+            try:
+                self._state.open()
+                return
+            except ConfigError:
+                self._server.stop_accepting(JOIN_S)
+                if last:
+                    raise
+
     def _wire(self, contents: ContentStore, spool: ResultSpool) -> None:
         settings = self._settings
         self._alarms = Alarms("alarms")
         self._link = MasterLink(settings.master_host, settings.master_port, token=self._token, owner=self)
         self._launcher = Launcher(
-            settings.slots, on_event=self._on_launch_event, registry=self._registry, preload=settings.preload
+            settings.slots + CHILD_WORKERS,
+            on_event=self._on_launch_event,
+            registry=self._registry,
+            preload=settings.preload,
         )
         environment = JobEnvironment(
             os.environ,
@@ -137,6 +170,7 @@ class WorkerNode:
             fetcher=self._fetcher,
             make_request=launch.request,
             services=self._services,
+            children=CHILD_WORKERS,
         )
         self._reporter = AttemptReporter(self._link, self._runner, spool, self._alarms, grace_s=settings.grace_seconds)
         self._classic_master = ClassicMaster(settings.master_host, settings.master_port)
@@ -242,6 +276,13 @@ class WorkerNode:
             slots=settings.slots,
             permanent=settings.permanent,
             holding=self._reporter.holding(),
+            machine=socket.gethostname()[:_MAX_MACHINE],
+            cores=os.cpu_count() or 0,
+            memory_free=psutil.virtual_memory().available,
+            cpus=settings.cpus or float(os.cpu_count() or 0),
+            memory=settings.memory or psutil.virtual_memory().total,
+            gpus=settings.gpus,
+            job=_own_job(os.environ),
         )
 
     def registered(self, answer: Registered) -> None:
@@ -257,6 +298,9 @@ class WorkerNode:
         self._reporter.dispatch(lease, spec)
 
     def cancel(self, lease: Lease, reason: str, grace_s: float) -> None:
+        for attempt in self._runner.attempts():
+            if attempt.lease == lease and attempt.spec.kind == "worker":
+                grace_s = max(grace_s, self._grace(attempt.spec))
         if not self._runner.end(lease, "cancelled", reason, grace_s):
             raise NotFound(f"attempt {lease.attempt} of {lease.job} does not run here")
 
@@ -275,10 +319,14 @@ class WorkerNode:
         """What starts the worker that a job of kind ``worker`` asks for: this one's like, but for port and skills."""
         settings = self._settings
         address = (settings.master_host, str(settings.master_port))
+        port = spec.port or DEFAULT_WORKER_PORT
         return (
             *(sys.executable, "-u", str(self._program)),
-            *(str(spec.port), *address, ",".join(spec.requirement), "false"),
+            *(str(port), *address, ",".join(spec.requirement), "false"),
             *("--workspace", str(settings.workspace), "--home", str(settings.home), "--host", settings.host),
+            *("--port-tries", str(1 if spec.port else CHILD_PORTS)),
+            # What of the machine is this worker's to set apart is not the other's too.
+            *("--gpus", "0", "--cpus", f"{settings.cpus:g}", "--memory", str(settings.memory)),
             *("--slots", str(settings.slots), "--log-level", settings.log_level),
             *("--log-bytes", str(settings.log_bytes)),
             *("--grace-seconds", str(settings.grace_seconds), "--drain-seconds", str(settings.drain_seconds)),
@@ -286,3 +334,9 @@ class WorkerNode:
             *(("--classic",) if settings.classic else ()),
             *spec.args,
         )
+
+
+def _own_job(environ: Mapping[str, str]) -> str:
+    """The key of the job that this process was started by; empty when a person started it."""
+    run_id, job_id = environ.get("TITAN_RUN_ID", ""), environ.get("TITAN_JOB_ID", "")
+    return f"{run_id}/{job_id}" if run_id and job_id else ""

@@ -105,6 +105,7 @@ class WorkerSession:
             )
 
         host = request.host or self._peer.address
+        self._cluster.heartbeat(request.worker_id, Heartbeat(memory_free=request.memory_free))
         self._scheduler.attach(request.worker_id, link)
         self._scheduler.post(
             WorkerRegistered(
@@ -117,12 +118,19 @@ class WorkerSession:
                 slots=request.slots,
                 permanent=request.permanent,
                 holding=tuple(request.holding),
+                cpus=request.cpus,
+                memory=request.memory,
+                gpus=request.gpus,
+                machine=request.machine,
+                cores=request.cores,
+                limits=request.limits,
+                job=request.job,
             ),
             registered,
         )
 
     def _heartbeat(self, request: Heartbeat) -> Ok:
-        self._cluster.heartbeat(self._worker_id(), request.cpu_percent, request.memory_percent)
+        self._cluster.heartbeat(self._worker_id(), request)
         return Ok()
 
     def _started(self, request: JobStarted, done: Done[Verdict]) -> None:
@@ -197,5 +205,10 @@ def _check(request: Register) -> None:
         check_capability(capability)
     if not 1 <= request.slots <= _MAX_SLOTS:
         raise BadRequest(f"{request.slots} slots are not from 1 to {_MAX_SLOTS}")
-    if request.host and (len(request.host) > 255 or not request.host.isprintable()):
-        raise BadRequest("the host is no name or address")
+    for name in (request.host, request.machine):
+        if len(name) > 255 or not (name.isprintable() or not name):
+            raise BadRequest("the host is no name or address")
+    if not (0 <= request.cpus < 1e6 and request.memory >= 0 and request.gpus >= 0 and request.cores >= 0):
+        raise BadRequest("a worker cannot have less than nothing")
+    if len(request.limits) > 16 or not all(len(text) < 256 and text.isprintable() for text in request.limits):
+        raise BadRequest("the limits are not a few short texts")

@@ -64,4 +64,5 @@ class JobLaunch:
             timeout_s=spec.timeout_s,
             grace_s=self._grace_s,
             log_bytes=self._log_bytes,
+            leads=True,
         )

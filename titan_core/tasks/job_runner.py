@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 PREPARE_THREADS: Final = 4
 """Sandboxes that take long (projects to unpack, large files) are made on this many threads."""
+CANNOT_BEGIN: Final = 2
+"""Exit code of a worker that cannot begin; its last line says why."""
 QUICK_BYTES: Final = 1024 * 1024
 """A script up to this size is put in place at once, by the thread that took the job."""
 
@@ -37,7 +39,8 @@ class JobRunner:
     The lock guards the slots and each attempt's phase; it is never held while another part is called.
 
     Args:
-        slots: attempts at once.
+        slots: attempts at once. children: attempts of kind ``worker`` at once, beside those; their supervisors are the
+            launcher's last ones.
         launcher: runs the processes; its events go to ``on_launch_event``.
         fetcher: brings contents that ``contents`` lacks.
         make_request: turns an attempt and its sandbox into what the launcher is asked.
@@ -54,6 +57,7 @@ class JobRunner:
         fetcher: ContentFetcher,
         make_request: MakeRequest,
         services: ServiceHandler,
+        children: int = 0,
     ) -> None:
         self.slots = slots
         self._launcher = launcher
@@ -64,6 +68,7 @@ class JobRunner:
         self._services = services
         self._changed = threading.Condition()
         self._free = list(range(slots - 1, -1, -1))
+        self._free_for_workers = list(range(slots + children - 1, slots - 1, -1))
         self._attempts: dict[Lease, Attempt] = {}
         self._draining = ""
         self._pool = ThreadPoolExecutor(PREPARE_THREADS, "prepare")
@@ -85,9 +90,11 @@ class JobRunner:
                 return
             if self._draining:
                 raise Unavailable(self._draining)
-            if not self._free:
-                raise Saturated(f"all {self.slots} slots are busy")
-            attempt = self._attempts[lease] = Attempt(lease, spec, self._free.pop(), owner)
+            free = self._places(spec)
+            if not free:
+                what = "places for workers" if spec.kind == "worker" else "slots"
+                raise Saturated(f"all {what} are taken")
+            attempt = self._attempts[lease] = Attempt(lease, spec, free.pop(), owner)
         if spec.sha256 and not self._contents.has(spec.sha256):
             self._fetcher.fetch(spec.sha256, lambda failure: self._fetched(attempt, failure))
         elif spec.archive or spec.size > QUICK_BYTES:
@@ -145,6 +152,9 @@ class JobRunner:
         """Prepare nothing more. The launcher is stopped by its owner."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _places(self, spec: JobSpec) -> list[int]:
+        return self._free_for_workers if spec.kind == "worker" else self._free
+
     # --- before the launch ----------------------------------------------------------------------------------------
 
     def _fetched(self, attempt: Attempt, failure: Exception | None) -> None:
@@ -200,12 +210,15 @@ class JobRunner:
             attempt.owner.grew(attempt, event.size)
         elif isinstance(event, Started):
             attempt.owner.started(attempt, event.pid, event.started_at)
-            if attempt.spec.kind != "run":
+            if attempt.spec.kind == "service":  # of a worker the master itself sees that it is ready
                 self._services.started(attempt, event.pid)
         else:
-            if attempt.spec.kind != "run":
+            if attempt.spec.kind == "service":
                 self._services.ended(attempt)
-            self._over(attempt, report_of(event, attempt.end_request))
+            report = report_of(event, attempt.end_request)
+            if attempt.spec.kind == "worker" and report.exit_code == CANNOT_BEGIN:
+                report.reason = last_words(event.log_tail) or report.reason
+            self._over(attempt, report)
 
     def _over(self, attempt: Attempt, report: JobReport) -> None:
         with self._changed:
@@ -213,9 +226,15 @@ class JobRunner:
                 return
             attempt.phase = Phase.OVER
             del self._attempts[attempt.lease]
-            self._free.append(attempt.slot)
+            self._places(attempt.spec).append(attempt.slot)
             self._changed.notify_all()
         attempt.owner.ended(attempt, report)
+
+
+def last_words(log_tail: bytes) -> str:
+    """The last line that a program printed."""
+    lines = log_tail.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
 
 
 def report_of(event: Exited, wanted: EndRequest | None) -> JobReport:

@@ -182,6 +182,7 @@ class Launcher:
                 request.log_bytes,
                 request.timeout_s,
                 request.grace_s,
+                request.leads,
             ),
         )
         if slot.end is not None:

@@ -1,6 +1,6 @@
 """The supervisor of one slot: runs one job at a time, owns its output, and leaves nothing of it behind.
 
-From the worker: ("run", serial, argv, warm, env, cwd, log_path, log_bytes, timeout_s, grace_s) and
+From the worker: ("run", serial, argv, warm, env, cwd, log_path, log_bytes, timeout_s, grace_s, leads) and
 ("end", serial, reason, grace_s).
 To the worker: ("ready", pid, started), ("started", serial, pid, started, started_at), ("output", serial, size) and
 ("exited", serial, exit_code, cause, reason, log_size, tail, tail_offset, started_at, ended_at).
@@ -167,6 +167,7 @@ class Supervisor:
         log_bytes: int,
         timeout_s: float | None,
         grace_s: float,
+        leads: bool,
     ) -> WarmJob | None:
         """Start a job. Returns it in the process of a script, once forked; None here."""
         log: JobLog | None = None
@@ -196,7 +197,7 @@ class Supervisor:
         if write >= 0:
             os.close(write)
         if pid > 0 and log is not None:
-            self._attempt = Attempt(serial, pid, source, log, output, timeout_s, grace_s)
+            self._attempt = Attempt(serial, pid, source, log, output, timeout_s, grace_s, leads)
             self._poll.register(output, select.POLLIN)
             return None
         if output >= 0:

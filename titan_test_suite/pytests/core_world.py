@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from titan_core.model.requirement import need_of, offer_of
+from titan_core.model.requirement import Need, need_of, offer_of
 from titan_core.model.rows import ExecutionRow, JobRow, RunRow
 from titan_core.model.states import INITIAL, TRANSITIONS, JobState
 from titan_core.scheduling.core.commands import (
@@ -42,7 +42,7 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import Accepted, JobSpec, Lease, Outcome
+from titan_sdk.messages import CHILD_WORKERS, Accepted, JobSpec, Lease, Outcome
 
 WALL_START = 1_800_000_000_000
 RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution)
@@ -108,6 +108,9 @@ class KnownWorker:
     link: int
     offer: frozenset[str]
     slots: int
+    millicpus: int = 0
+    memory: int = 0
+    gpus: int = 0
     reachable: bool = True
     draining: bool = False
     held_until: float = 0.0
@@ -132,7 +135,16 @@ class History:
             if before is not None and same_process and event.classic:
                 offer |= before.offer
             draining = before is not None and same_process and before.draining
-            self._workers[event.worker_id] = KnownWorker(event.boot_id, event.link, offer, event.slots, True, draining)
+            self._workers[event.worker_id] = KnownWorker(
+                event.boot_id,
+                event.link,
+                offer,
+                event.slots,
+                round(event.cpus * 1000),
+                event.memory,
+                event.gpus,
+                draining=draining,
+            )
         elif isinstance(event, LinkBroken):
             worker = self._workers.get(event.worker_id)
             if worker is not None and worker.link == event.link:
@@ -201,13 +213,30 @@ class History:
     def _check_worker(self, command: DispatchJob) -> None:
         worker = self._workers[command.worker_id]
         assert worker.reachable and not worker.draining and not worker.held_until, f"{command.lease} on {worker}"
-        assert need_of(command.spec) <= worker.offer, f"{command.lease} on {worker}"
+        assert need_of(command.spec).capabilities <= worker.offer, f"{command.lease} on {worker}"
         if command.spec.kind != "worker":
             assert set(command.spec.requirement) <= worker.offer
-        assert self.slots_held(command.worker_id) <= worker.slots, f"{command.lease}: {command.worker_id} is full"
+        assert self.room_left(command.worker_id, need_of(command.spec)) >= 0, f"{command.lease}: no room there"
 
-    def slots_held(self, worker_id: str) -> int:
-        return sum(row.worker_id == worker_id for row in self._journal.in_state(JobState.RUNNING))
+    def held(self, worker_id: str) -> list[Need]:
+        """What runs there needs."""
+        running = self._journal.in_state(JobState.RUNNING)
+        return [need_of(self._journal.specs[row.key]) for row in running if row.worker_id == worker_id]
+
+    def room_left(self, worker_id: str, need: Need) -> int:
+        """How many more jobs of that need the worker takes; negative when it has too many."""
+        worker = self._workers[worker_id]
+        held = self.held(worker_id)
+        if need.spawn:
+            return CHILD_WORKERS - sum(each.spawn for each in held)
+        rooms = [worker.slots - sum(not each.spawn for each in held)]
+        if need.millicpus and worker.millicpus:
+            rooms.append((worker.millicpus - sum(each.millicpus for each in held)) // need.millicpus)
+        if need.memory and worker.memory:
+            rooms.append((worker.memory - sum(each.memory for each in held)) // need.memory)
+        if need.gpus:
+            rooms.append((worker.gpus - sum(each.gpus for each in held)) // need.gpus)
+        return min(rooms)
 
     def after(self, dispatched: list[DispatchJob]) -> None:
         """An event has been handled. No job was overtaken by one that ranks behind it; none waits in vain."""
@@ -215,15 +244,16 @@ class History:
         for worker_id, worker in self._workers.items():
             if worker.reachable and not worker.draining and not worker.held_until:
                 for row in pending:
-                    if need_of(self._journal.specs[row.key]) <= worker.offer:
-                        assert self.slots_held(worker_id) >= worker.slots, f"{worker_id} has room for {row.key}"
+                    need = need_of(self._journal.specs[row.key])
+                    if need.capabilities <= worker.offer:
+                        assert self.room_left(worker_id, need) <= 0, f"{worker_id} has room for {row.key}"
         for command in dispatched:
-            offer = self._workers[command.worker_id].offer
+            taken = need_of(command.spec)._replace(capabilities=self._workers[command.worker_id].offer)
             mine = self._rank(command.lease.job)
             for row in pending:
-                if need_of(self._journal.specs[row.key]) <= offer:
+                if need_of(self._journal.specs[row.key]).within(taken):
                     assert mine < self._rank(row.key), f"{command.lease} overtook {row.key}"
-        ranks: dict[frozenset[str], tuple[int, int]] = {}
+        ranks: dict[Need, tuple[int, int]] = {}
         for command in dispatched:
             need, rank = need_of(command.spec), self._rank(command.lease.job)
             assert ranks.get(need, rank) <= rank, f"{command.lease} was dispatched out of turn"
@@ -335,6 +365,7 @@ class World:
         classic: bool = False,
         permanent: bool = False,
         port: int = 8080,
+        **fields: Any,
     ) -> tuple[Lease, ...]:
         """Register over a new link; the stale leases."""
         self._links += 1
@@ -349,6 +380,7 @@ class World:
             permanent,
             classic,
             None if classic else holding,
+            **fields,
         )
         stale = self.do(event)
         assert isinstance(stale, tuple)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from titan_core.protocol.services import Done
 from titan_core.scheduling.core.events import DrainRequested
 from titan_core.scheduling.scheduler import Scheduler
-from titan_sdk.messages import GetStats, GetStatsJson, KillWorker, ListWorkers, Ok, StatsData, StatsText, WorkerList
-
-
-class _Vitals(NamedTuple):
-    """Of a worker's machine, in percent."""
-
-    cpu: float
-    memory: float
+from titan_sdk.messages import (
+    GetStats,
+    GetStatsJson,
+    Heartbeat,
+    KillWorker,
+    ListWorkers,
+    Ok,
+    StatsData,
+    StatsText,
+    WorkerList,
+)
 
 
 class ClusterService:
@@ -22,11 +25,11 @@ class ClusterService:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._vitals: dict[str, _Vitals] = {}
+        self._vitals: dict[str, Heartbeat] = {}
 
-    def heartbeat(self, worker_id: str, cpu_percent: float, memory_percent: float) -> None:
+    def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> None:
         """What a worker says of its machine."""
-        self._vitals[worker_id] = _Vitals(cpu_percent, memory_percent)
+        self._vitals[worker_id] = heartbeat
 
     def forget(self, worker_id: str) -> None:
         """The worker's link has ended."""
@@ -38,8 +41,8 @@ class ClusterService:
             worker.last_seen_s = round(self._scheduler.silence(worker.worker_id), 3)
             vitals = self._vitals.get(worker.worker_id)
             if vitals is not None:
-                worker.cpu_percent = vitals.cpu
-                worker.memory_percent = vitals.memory
+                worker.cpu_percent = vitals.cpu_percent
+                worker.memory_percent = vitals.memory_percent
         return WorkerList(workers=workers)
 
     def stats_text(self, request: GetStats) -> StatsText:
@@ -49,8 +52,8 @@ class ClusterService:
         data: dict[str, Any] = self._scheduler.read(lambda core: core.stats_json())
         for worker in data["workers"]:
             vitals = self._vitals.get(worker["worker_id"])
-            worker["cpu"] = vitals.cpu if vitals else 0.0
-            worker["memory"] = vitals.memory if vitals else 0.0
+            worker["cpu"] = vitals.cpu_percent if vitals else 0.0
+            worker["memory"] = vitals.memory_percent if vitals else 0.0
         return StatsData(data=data)
 
     def kill_worker(self, request: KillWorker, done: Done[Ok]) -> None:

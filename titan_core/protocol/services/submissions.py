@@ -17,7 +17,7 @@ from titan_core.protocol.services import Done
 from titan_core.protocol.services.files import FileService
 from titan_core.scheduling.core.events import RunSubmitted
 from titan_core.scheduling.scheduler import Scheduler
-from titan_sdk.classic_jobs import DEFAULT_WORKER_PORT, WORKER_FILES
+from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import InvalidName, NotFound, Problem, SubmissionRefused
 from titan_sdk.messages import Accepted, Deploy, JobSpec, RunFile, SubmitRun
@@ -70,7 +70,7 @@ class SubmissionService:
                 kind="worker",
                 args=request.args,
                 requirement=request.requirement,
-                port=request.port or DEFAULT_WORKER_PORT,
+                port=request.port,
             )
         else:
             stored = self._files.content_of(request.file)

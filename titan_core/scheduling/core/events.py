@@ -63,7 +63,9 @@ class WorkerRegistered:
     ``link`` identifies the connection, so that the end of an older one is told apart. With the boot_id we know, leases
     that the worker does not hold never arrived: they go back to the queue uncharged. With another boot_id, its process
     died with them: they count as losses. ``holding`` None (classic workers cannot say): leases stay, the capability is
-    added, and permanent never turns back into ephemeral.
+    added, and permanent never turns back into ephemeral. ``cpus``, ``memory`` and ``gpus``: what it may set apart for
+    jobs, of the first two 0 when nobody counts. ``machine``: its name, ``cores``: the machine's. ``job``: the key of the
+    job of kind worker that this worker is.
     """
 
     worker_id: str
@@ -76,6 +78,13 @@ class WorkerRegistered:
     permanent: bool
     classic: bool = False
     holding: tuple[Lease, ...] | None = None
+    cpus: float = 0.0
+    memory: int = 0
+    gpus: int = 0
+    machine: str = ""
+    cores: int = 0
+    limits: tuple[str, ...] = ()
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)

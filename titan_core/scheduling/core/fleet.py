@@ -63,9 +63,17 @@ class Fleet:
         worker.port = event.port
         worker.slots = event.slots
         worker.permanent = permanent
+        worker.millicpus = round(event.cpus * 1000)
+        worker.memory = event.memory
+        worker.gpus = event.gpus
+        worker.machine = event.machine
+        worker.cores = event.cores
+        worker.limits = event.limits
+        worker.job_key = event.job
         worker.set_offer(capabilities, event.classic)
         worker.connected = True
         worker.draining = worker.draining and same_process
+        worker.cordoned = worker.cordoned and same_process
 
     def _stale(self, worker: Worker, holding: tuple[Lease, ...]) -> tuple[Lease, ...]:
         return tuple(

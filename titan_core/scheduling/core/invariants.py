@@ -6,6 +6,7 @@ from collections import Counter
 
 from titan_core.model.job import Job
 from titan_core.model.states import JobState
+from titan_core.model.worker import Worker
 from titan_core.scheduling.core.delay_heap import DelayHeap
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.matcher import Matcher
@@ -73,14 +74,24 @@ def _check_leases(book: JobBook, registry: WorkerRegistry) -> None:
     assert len(epochs) == len(set(epochs)), "two live leases with the same epoch"
     for worker in registry.workers.values():
         assert not (worker.dead and worker.connected), worker.name
+        _check_counts(worker)
+
+
+def _check_counts(worker: Worker) -> None:
+    needs = [job.need for job in worker.leases.values()]
+    assert worker.children == sum(need.spawn for need in needs), worker.name
+    assert worker.busy == len(needs) - worker.children, worker.name
+    assert worker.millicpus_used == sum(need.millicpus for need in needs), worker.name
+    assert worker.memory_used == sum(need.memory for need in needs), worker.name
+    assert worker.gpus_used == sum(need.gpus for need in needs), worker.name
 
 
 def _check_queues(book: JobBook, matcher: Matcher) -> None:
     queued = []
     for lane in matcher.lanes():
         entries = lane.ready.live_entries()
-        assert len(entries) == len(lane.ready), f"lane {sorted(lane.need)}"
-        assert lane.ready.head() == min(entries, default=None), f"lane {sorted(lane.need)}"
+        assert len(entries) == len(lane.ready), f"lane {lane.need}"
+        assert lane.ready.head() == min(entries, default=None), f"lane {lane.need}"
         for entry in entries:
             assert book.jobs[entry[2]].need == lane.need, book.jobs[entry[2]].story()
         queued += entries
@@ -95,13 +106,16 @@ def _check_delays(book: JobBook, delays: DelayHeap) -> None:
 
 
 def _check_nothing_waits_in_vain(book: JobBook, registry: WorkerRegistry) -> None:
-    offers = [worker.offer for worker in registry.workers.values() if worker.has_room]
+    workers = [worker for worker in registry.workers.values() if worker.open]
     for job in _in_state(book, JobState.PENDING):
-        assert not any(job.need <= offer for offer in offers), f"a worker has room for it: {job.story()}"
+        for worker in workers:
+            room = worker.satisfies(job.need) and worker.has_room_for(job.need)
+            assert not room, f"{worker.name} has room for it: {job.story()}"
 
 
 def _check_free_workers(registry: WorkerRegistry, matcher: Matcher) -> None:
     for lane in matcher.lanes():
-        free = [worker for worker in registry.workers.values() if worker.has_room and worker.satisfies(lane.need)]
+        satisfying = [worker for worker in registry.workers.values() if worker.satisfies(lane.need)]
+        free = [worker for worker in satisfying if worker.has_room_for(lane.need)]
         best = min(free, key=lambda worker: (worker.load, len(worker.offer), worker.seq), default=None)
-        assert lane.free.best() is best, f"lane {sorted(lane.need)}"
+        assert lane.free.best() is best, f"lane {lane.need}"

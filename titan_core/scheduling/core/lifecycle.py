@@ -97,7 +97,7 @@ class JobLifecycle:
         self._move(job, Cause.DISPATCHED)
         execution = TaskExecution(job.key, job.attempt, job.epoch, worker.worker_id, worker.name, now.wall)
         self._remember(job, execution)
-        worker.leases[job.key] = job
+        worker.hold(job)
         self._matcher.load_changed(worker)
         self._changes.effect(DispatchJob(worker.worker_id, job.lease(), job.spec))
 
@@ -125,7 +125,7 @@ class JobLifecycle:
         it done again. In all other cases a job whose cancellation was requested is CANCELLED, however its attempt
         ended.
         """
-        del worker.leases[job.key]
+        worker.give_up(job, now.monotonic)
         self._matcher.load_changed(worker)
         self._close(job, job.execution, end, now)
         was_ready, job.ready = job.ready, False

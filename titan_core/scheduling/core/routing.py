@@ -22,7 +22,7 @@ class Routing:
             return None
         for worker_id in self._wishes(job):
             worker = self._workers.get(worker_id)
-            if worker is not None and worker.has_room and worker.satisfies(job.need):
+            if worker is not None and worker.has_room_for(job.need) and worker.satisfies(job.need):
                 return worker
         return None
 

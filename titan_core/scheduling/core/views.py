@@ -131,7 +131,7 @@ def worker_info(worker: Worker) -> WorkerInfo:
         state=worker.state,
         capabilities=tuple(sorted(worker.capabilities)),
         slots=worker.slots,
-        busy=len(worker.leases),
+        busy=worker.busy,
         permanent=worker.permanent,
         classic=worker.classic,
         jobs=tuple(worker.leases),

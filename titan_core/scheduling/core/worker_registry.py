@@ -61,7 +61,7 @@ class WorkerRegistry:
 
     def can_serve(self, need: Need) -> bool:
         """Whether some worker would take such jobs, now or when it has room."""
-        return any(worker.satisfies(need) and not worker.draining for worker in self.present())
+        return any(worker.satisfies(need) and not worker.draining and not worker.cordoned for worker in self.present())
 
     # --- holding back ---
 

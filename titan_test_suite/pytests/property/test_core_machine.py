@@ -47,6 +47,9 @@ class SimulatedWorker:
     draining: bool = False
     capabilities: tuple[str, ...] = ("GENERAL",)
     slots: int = 2
+    cpus: float = 0.0
+    memory: int = 0
+    gpus: int = 0
     arriving: list[Lease] = field(default_factory=list)
     """Dispatched, and on the way."""
     running: list[Lease] = field(default_factory=list)
@@ -81,6 +84,9 @@ def job_specs(draw: st.DrawFn) -> list[JobSpec]:
                 retries=draw(st.integers(0, 2)),
                 affinity=draw(st.booleans()),
                 env={"A": "1"} if draw(st.integers(0, 9)) == 0 else {},
+                cpus=draw(st.sampled_from((0, 0, 0, 0.5, 1.5))),
+                memory=draw(st.sampled_from((0, 0, 0, 3, 10))),
+                gpus=draw(st.sampled_from((0, 0, 0, 1, 2))),
             )
         )
     return specs
@@ -219,7 +225,15 @@ class ClusterMachine(RuleBasedStateMachine):
         worker.connected = True
         port = 8000 + int(worker.worker_id[1:])
         stale = self.world.register(
-            worker.worker_id, *worker.capabilities, slots=worker.slots, boot=worker.boot, holding=holding, port=port
+            worker.worker_id,
+            *worker.capabilities,
+            slots=worker.slots,
+            boot=worker.boot,
+            holding=holding,
+            port=port,
+            cpus=worker.cpus,
+            memory=worker.memory,
+            gpus=worker.gpus,
         )
         worker.link = self.world.link
         self.deliver()
@@ -227,9 +241,17 @@ class ClusterMachine(RuleBasedStateMachine):
         worker.unanswered = [report for report in worker.unanswered if report.lease not in stale]
 
     @precondition(lambda self: len(self.workers) < MAX_WORKERS)
-    @rule(capabilities=st.sets(st.sampled_from(CAPABILITIES), min_size=1), slots=st.integers(1, 3))
-    def a_worker_joins(self, capabilities: set[str], slots: int) -> None:
-        self._register(self._new_worker(tuple(sorted(capabilities)), slots))
+    @rule(
+        capabilities=st.sets(st.sampled_from(CAPABILITIES), min_size=1),
+        slots=st.integers(1, 3),
+        cpus=st.sampled_from((0, 1, 2.5)),
+        memory=st.sampled_from((0, 7, 20)),
+        gpus=st.sampled_from((0, 1, 3)),
+    )
+    def a_worker_joins(self, capabilities: set[str], slots: int, cpus: float, memory: int, gpus: int) -> None:
+        worker = self._new_worker(tuple(sorted(capabilities)), slots)
+        worker.cpus, worker.memory, worker.gpus = cpus, memory, gpus
+        self._register(worker)
 
     @rule(data=st.data())
     def a_worker_registers_again(self, data) -> None:
@@ -272,7 +294,7 @@ class ClusterMachine(RuleBasedStateMachine):
         worker.connected = False
         worker.arriving.clear()
         self.do(WorkerSilent(worker.worker_id, boot, "silent"))
-        assert self.world.history.slots_held(worker.worker_id) == 0
+        assert not self.world.history.held(worker.worker_id)
 
     @precondition(lambda self: self.connected())
     @rule(data=st.data())
@@ -291,7 +313,7 @@ class ClusterMachine(RuleBasedStateMachine):
         worker.unanswered.clear()
         self.do(WorkerLeft(worker.worker_id, worker.boot, "SIGTERM"))
         worker.boots += 1
-        assert self.world.history.slots_held(worker.worker_id) == 0
+        assert not self.world.history.held(worker.worker_id)
 
     # --- attempts ---
 
@@ -374,6 +396,7 @@ class ClusterMachine(RuleBasedStateMachine):
             worker.unanswered.clear()
             worker.capabilities = CAPABILITIES
             worker.slots = 4
+            worker.cpus, worker.memory, worker.gpus = 0, 0, 2
             self._register(worker)
         for _ in range(200):
             for worker in self.workers.values():
@@ -389,7 +412,7 @@ class ClusterMachine(RuleBasedStateMachine):
         unfinished = [row for row in self.world.journal.jobs.values() if row.state not in FINAL]
         assert not unfinished, unfinished
         for worker in self.workers.values():
-            assert self.world.history.slots_held(worker.worker_id) == 0
+            assert not self.world.history.held(worker.worker_id)
 
 
 ClusterMachine.TestCase.settings = settings(stateful_step_count=60)
