@@ -181,7 +181,12 @@ class MasterSettings:
     grace_seconds: Annotated[float, Says(_seconds, "how long a worker whose link broke has to come back")] = 10.0
     max_workers: Annotated[int, Says(_integer(1, 10_000), "most workers that scaling up may lead to")] = 5
     scale_seconds: Annotated[float, Says(_seconds, "how often load and capacity are compared")] = 15.0
-    idle_seconds: Annotated[float, Says(_seconds, "an ephemeral worker idle for so long is decommissioned")] = 45.0
+    scale_busy_percent: Annotated[
+        int, Says(_integer(1, 100), "a machine whose processors are busier gets no further worker; 100: any may")
+    ] = 90
+    idle_seconds: Annotated[
+        float, Says(_seconds, "a worker that scaling started and that is idle for so long is ended")
+    ] = 45.0
     max_connections: Annotated[
         int, Says(_integer(8, 100_000), "most connections served at once; each has a thread of its own")
     ] = 1024

@@ -44,7 +44,7 @@ class TitanJob:
         env: added to the job's environment.
         python: the interpreter for a ``.py``, instead of the worker's own.
         fresh: start a new interpreter instead of forking the worker's warm one.
-        cpus, memory, gpus: cores, memory (bytes, or a text like ``"2GB"``) and GPUs to be set apart for it on its worker.
+        cpus, memory, gpus: cores, memory (bytes, or a text like ``"2GB"``) and GPUs set apart for it on its worker.
         type: ``run`` ends by itself, ``service`` stays up until stopped, ``worker`` is another Titan worker. By default
             a job with a port is a service. ``kind=`` is the same.
         archive: a zip or folder that ``filename`` is a path inside of; says what ``is_archive`` would have to guess.

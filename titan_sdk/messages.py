@@ -25,7 +25,7 @@ JOBS_IN_ANSWER: Final = 5000
 """Jobs of a run in one answer: with ids of usual length some 2 MB, with the longest it still fits into a frame."""
 
 CHILD_WORKERS: Final = 4
-"""Workers that one worker may start on its machine, beside the jobs in its slots; each has a supervisor at the ready."""
+"""Workers that one worker may start, beside the jobs in its slots; each has a supervisor at the ready."""
 
 JobKind = Literal["run", "service", "worker"]
 StateName = Literal["WAITING", "DELAYED", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED"]
@@ -180,6 +180,24 @@ class WorkerInfo(Message):
     cpu_percent: float = 0.0
     memory_percent: float = 0.0
     last_seen_s: float = 0.0
+
+
+EventKind = Literal[
+    "worker-joined", "worker-back", "worker-away", "worker-left", "worker-died", "worker-draining", "worker-cordoned",
+    "worker-uncordoned", "scale-up", "scale-up-failed", "scale-down", "scale-limit", "machines-wanted",
+    "job-quarantined",
+]  # fmt: skip
+"""What can happen to a cluster."""
+
+
+class EventInfo(Message):
+    """Something that happened. ``subject``: the worker, pool of workers or job it is about; ``text``: what, and why."""
+
+    seq: int
+    at: int
+    kind: str
+    subject: str
+    text: str
 
 
 # --- requests and answers -----------------------------------------------------------------------------------------
@@ -368,6 +386,26 @@ class WorkerList(Message):
 class ListWorkers(Request[WorkerList]):
     OPCODE = Opcode.LIST_WORKERS
     ANSWER = WorkerList
+
+
+class EventList(Message):
+    """Events in order. ``last``: the seq of the last one there is, to ask on from."""
+
+    events: list[EventInfo]
+    last: int
+
+
+class ListEvents(Request[EventList]):
+    """Events after number ``since``, of those the ``newest`` (0: all that the master keeps in memory).
+
+    When there is none, the answer waits up to ``wait_s`` seconds for the next.
+    """
+
+    OPCODE = Opcode.LIST_EVENTS
+    ANSWER = EventList
+    since: int = 0
+    newest: int = 0
+    wait_s: float = 0.0
 
 
 class LogChunk(Message):
@@ -635,8 +673,8 @@ def _by_opcode(*kinds: type[Request]) -> dict[int, type[Request]]:
 
 TO_MASTER: Final = _by_opcode(
     Hello, SubmitRun, RunFile, Deploy, Stop, CancelJob, KillWorker, GetStats, GetStatsJson, GetJob, WatchRun, ListJobs,
-    ListWorkers, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet, KvSadd, KvSmembers, Register,
-    Heartbeat, JobStarted, JobReport, LogPiece, Deregister,
+    ListWorkers, ListEvents, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet, KvSadd, KvSmembers,
+    Register, Heartbeat, JobStarted, JobReport, LogPiece, Deregister,
 )  # fmt: skip
 """What a client or a worker may ask of the master."""
 

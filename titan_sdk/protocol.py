@@ -72,6 +72,7 @@ class Opcode(IntEnum):
     JOB_STARTED = 0x85
     DEREGISTER = 0x86
     DRAIN = 0x87
+    LIST_EVENTS = 0x90
 
 
 REPLIES: Final = frozenset({Opcode.ACK, Opcode.ERROR, Opcode.DATA})

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Final
 
 from titan_core.cli.command import argument, command
-from titan_core.cli.render import workers_table
+from titan_core.cli.render import event_line, events_table, workers_table
 from titan_core.cli.session import Session
-from titan_sdk.messages import GetStats, GetStatsJson, KillWorker, ListWorkers
+from titan_sdk.messages import GetStats, GetStatsJson, KillWorker, ListEvents, ListWorkers
 from titan_sdk.names import check_port
+
+FOLLOW_S: Final = 30.0
+"""For one question to wait for news; then it is asked again."""
 
 
 @command("stats", "Show the cluster's health: workers, their load, and the queues.")
@@ -30,6 +34,25 @@ def stats_as_json(session: Session, _: argparse.Namespace) -> None:
 def workers(session: Session, _: argparse.Namespace) -> None:
     found = session.call(ListWorkers()).workers
     session.show(found, workers_table(found) if found else "No worker has registered.")
+
+
+@command(
+    "events",
+    "Show what happened to the cluster, and why: workers that came and went, scaling, jobs set aside.",
+    argument("-f", dest="follow", action="store_true", help="go on with what happens from now on"),
+    argument("-n", type=int, default=30, metavar="N", help="the newest N of those before (default 30)"),
+)
+def events(session: Session, given: argparse.Namespace) -> None:
+    found = session.call(ListEvents(newest=max(given.n, 1)))
+    if not given.follow:
+        session.show(found.events, events_table(found.events) if found.events else "Nothing has happened yet.")
+        return
+    shown = found.events if given.n > 0 else []
+    while True:
+        for event in shown:
+            session.show(event, event_line(event))
+        found = session.call(ListEvents(since=found.last, wait_s=FOLLOW_S), timeout=FOLLOW_S + 30.0)
+        shown = found.events
 
 
 @command(

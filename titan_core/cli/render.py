@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from titan_sdk.messages import JobInfo, WorkerInfo
+from titan_sdk.messages import EventInfo, JobInfo, WorkerInfo
 
 STATE_STYLES = {
     "RUNNING": "cyan",
@@ -123,6 +123,36 @@ def job_details(job: JobInfo, now_ms: int) -> list[Table]:
         for each in job.executions
     )
     return [grid, table(("try", "worker", "started", "time", "outcome", "end"), attempts, right=("try", "time"))]
+
+
+EVENT_STYLES = {
+    "worker-died": "red",
+    "scale-up-failed": "red",
+    "job-quarantined": "red",
+    "worker-away": "yellow",
+    "scale-limit": "yellow",
+    "machines-wanted": "yellow",
+    "worker-joined": "green",
+    "worker-back": "green",
+    "scale-up": "cyan",
+    "scale-down": "cyan",
+}
+
+
+def events_table(events: Iterable[EventInfo]) -> Table:
+    rows = (
+        (moment(each.at), Text(each.kind, style=EVENT_STYLES.get(each.kind, "")), clean(each.subject), clean(each.text))
+        for each in events
+    )
+    return table(("when", "event", "about", "what and why"), rows)
+
+
+def event_line(event: EventInfo) -> Text:
+    """One event, for somebody who follows."""
+    style = EVENT_STYLES.get(event.kind, "")
+    return Text.assemble(
+        f"{moment(event.at)}  ", (f"{event.kind:17}", style), f" {clean(event.subject)}  {clean(event.text)}"
+    )
 
 
 def workers_table(workers: Iterable[WorkerInfo]) -> Table:

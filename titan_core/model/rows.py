@@ -55,6 +55,19 @@ class JobRow(NamedTuple):
     log_size: int = 0
 
 
+class EventRow(NamedTuple):
+    """Something that happened to the cluster. ``seq`` counts from 1 for ever, ``at`` is epoch ms.
+
+    ``kind`` is one of messages.EventKind, ``subject`` the worker, pool or job it is about, ``text`` what and why.
+    """
+
+    seq: int
+    at: int
+    kind: str
+    subject: str
+    text: str
+
+
 class ExecutionRow(NamedTuple):
     """One attempt. ``outcome`` is a messages.Outcome, ``lost`` when its worker died, or empty while it runs."""
 

@@ -51,7 +51,7 @@ class Worker:
         idle_since: monotonic seconds at which its last lease ended, or it came.
         connected: registered, and its link has not broken since. dead: declared so; holds nothing.
         draining: gets nothing more, and is to end. cordoned: gets nothing more.
-        held_until: monotonic seconds until which it gets nothing because it refused a dispatch; 0 when it does not count.
+        held_until: monotonic seconds until which it gets nothing because it refused a dispatch; else 0.
         stamp: grows with every change of what FreeWorkers sorts by, so that it can tell old entries.
         history: the last executions that ended here, newest last.
     """

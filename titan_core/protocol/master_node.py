@@ -28,16 +28,18 @@ from titan_core.protocol.handlers.table import HandlerTable
 from titan_core.protocol.housekeeping import Housekeeping, outcome_of_run
 from titan_core.protocol.scheduler_server import SchedulerServer, ServerLimits
 from titan_core.protocol.services.cluster import ClusterService
+from titan_core.protocol.services.events import EventService
 from titan_core.protocol.services.files import FileService
 from titan_core.protocol.services.jobs import JobService
 from titan_core.protocol.services.kv import KvService
 from titan_core.protocol.services.logs import LogService
-from titan_core.protocol.services.submissions import SubmissionService
+from titan_core.protocol.services.submissions import SubmissionService, new_run_id
 from titan_core.protocol.token_file import obtain_token
 from titan_core.protocol.trust import Endpoint, PeerTrust
 from titan_core.protocol.worker_session import WorkerSession
 from titan_core.scheduling.clock import SystemClock
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
+from titan_core.scheduling.scaler_executor import ScalerExecutor
 from titan_core.scheduling.scheduler import Scheduler
 from titan_core.storage.sqlite_store import SqliteStore
 from titan_core.storage.store import StoreError
@@ -94,7 +96,13 @@ class MasterNode:
                 folder.open()
             except OSError as error:
                 raise ConfigError(f"cannot use the folder {error.filename}: {error.strerror}") from None
-        core = SchedulerCore(CoreLimits(finished_jobs_in_memory=settings.finished_jobs_in_memory))
+        limits_of_core = CoreLimits(
+            finished_jobs_in_memory=settings.finished_jobs_in_memory,
+            max_workers=settings.max_workers,
+            idle_s=settings.idle_seconds,
+            busy_percent=settings.scale_busy_percent,
+        )
+        core = SchedulerCore(limits_of_core)
         self._scheduler = Scheduler(core, self._store, SystemClock(), settings=settings)
 
         retention = LogRetention(
@@ -108,6 +116,12 @@ class MasterNode:
         jobs = JobService(self._scheduler, self._store)
         self._logs = LogService(self._scheduler, jobs, log_store)
         self._cluster = ClusterService(self._scheduler)
+        self._scaler = ScalerExecutor(
+            settings.scale_seconds,
+            post=self._scheduler.post,
+            measure=self._cluster.loads,
+            new_run_id=new_run_id,
+        )
         submissions = SubmissionService(self._scheduler, contents, files)
         self._classic_workers = ClassicWorkers(self._scheduler, contents, self._logs, settings.heartbeat_seconds)
 
@@ -116,7 +130,7 @@ class MasterNode:
         SubmissionHandlers(submissions, files).install(table)
         FileHandlers(files).install(table)
         LogHandlers(self._logs).install(table)
-        ClusterHandlers(self._cluster).install(table)
+        ClusterHandlers(self._cluster, EventService(self._scheduler)).install(table)
         KvHandlers(KvService(self._scheduler, self._store)).install(table)
         self._classic_workers.install(table)
 
@@ -144,6 +158,7 @@ class MasterNode:
             self._store.close()
             raise
         self._server.start()
+        self._scaler.start()
         self._housekeeping.start()
 
     def stop(self) -> bool:
@@ -152,9 +167,11 @@ class MasterNode:
         # Nobody new first; then the engine, whose last answers still have their connections; then those.
         self._server.stop_accepting(JOIN_S)
         self._housekeeping.stop()
+        self._scaler.stop()
         self._classic_workers.stop()
         in_time = self._scheduler.stop(max(JOIN_S, end - time.monotonic()))
         self._classic_workers.join(JOIN_S)
+        self._scaler.join(time.monotonic() + JOIN_S)
         self._housekeeping.join(time.monotonic() + JOIN_S)
         in_time = self._server.close_connections(max(JOIN_S, end - time.monotonic())) and in_time
         self._store.close()

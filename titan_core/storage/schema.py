@@ -83,6 +83,7 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
             UNIQUE (key, member)
         )""",
     ),
+    ("CREATE TABLE events (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT, subject TEXT, text TEXT)",),
 )
 
 SCHEMA_VERSION: Final = len(VERSIONS)

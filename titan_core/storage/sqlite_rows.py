@@ -37,6 +37,10 @@ SAVE_EXECUTION: Final = """INSERT OR REPLACE INTO executions (
 PUT_KV: Final = "INSERT OR REPLACE INTO kv (key, value) VALUES (?,?)"
 ADD_MEMBER: Final = "INSERT OR IGNORE INTO kv_members (key, member) VALUES (?,?)"
 
+INSERT_EVENT: Final = "INSERT OR REPLACE INTO events (seq, at, kind, subject, text) VALUES (?,?,?,?,?)"
+FORGET_EVENTS: Final = "DELETE FROM events WHERE seq <= ?"
+SELECT_EVENTS: Final = "SELECT seq, at, kind, subject, text FROM events ORDER BY seq DESC LIMIT ?"
+
 SELECT_RUNS: Final = "SELECT run_id, seq, name, submitted_at, idempotency_key, parent, digest FROM runs"
 
 SELECT_JOBS: Final = """SELECT

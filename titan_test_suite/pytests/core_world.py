@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from titan_core.model.requirement import Need, need_of, offer_of
-from titan_core.model.rows import ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.model.states import INITIAL, TRANSITIONS, JobState
 from titan_core.scheduling.core.commands import (
     Answer,
     Command,
     DispatchJob,
     EndAttempt,
+    InsertEvent,
     InsertJob,
     InsertRun,
     RunChanged,
@@ -45,7 +46,7 @@ from titan_sdk.errors import TitanError
 from titan_sdk.messages import CHILD_WORKERS, Accepted, JobSpec, Lease, Outcome
 
 WALL_START = 1_800_000_000_000
-RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution)
+RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent)
 _NEXT_STATES = {(origin, state) for (origin, _), state in TRANSITIONS.items()}
 
 
@@ -64,6 +65,7 @@ class Journal:
     specs: dict[str, JobSpec] = field(default_factory=dict)
     jobs: dict[str, JobRow] = field(default_factory=dict)
     executions: dict[tuple[str, int], ExecutionRow] = field(default_factory=dict)
+    events: list[EventRow] = field(default_factory=list)
 
     def apply(self, command: Command) -> None:
         if isinstance(command, InsertRun):
@@ -78,6 +80,9 @@ class Journal:
             self.jobs[command.row.key] = command.row
         elif isinstance(command, SaveExecution):
             self.executions[command.row.key, command.row.attempt] = command.row
+        elif isinstance(command, InsertEvent):
+            assert command.row.seq == (self.events[-1].seq + 1 if self.events else 1)
+            self.events.append(command.row)
 
     def saved_runs(self) -> list[SavedRun]:
         return [
@@ -343,6 +348,7 @@ class World:
         self.now = Instant(7.0, self.now.wall + wall_jump_ms)
         self.alarm = None
         self.history.restarted()
+        self.core.restore_events(self.journal.events[-self.limits.events :])
         self._take(self.core.restore(self.journal.saved_runs(), self.journal.sequences(), self.now))
 
     # --- shorthands ---

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from titan_core.protocol.services import Done
-from titan_core.scheduling.core.events import DrainRequested
+from titan_core.scheduling.core.events import DrainRequested, WorkerLoad
 from titan_core.scheduling.scheduler import Scheduler
 from titan_sdk.messages import (
     GetStats,
@@ -30,6 +30,10 @@ class ClusterService:
     def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> None:
         """What a worker says of its machine."""
         self._vitals[worker_id] = heartbeat
+
+    def loads(self) -> dict[str, WorkerLoad]:
+        """What each connected worker last said of its machine."""
+        return {name: WorkerLoad(beat.cpu_percent, beat.memory_free) for name, beat in self._vitals.copy().items()}
 
     def forget(self, worker_id: str) -> None:
         """The worker's link has ended."""

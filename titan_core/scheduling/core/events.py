@@ -5,6 +5,7 @@ Each event says what the core answers (the value of the ``Answer`` command), whe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,8 +65,8 @@ class WorkerRegistered:
     that the worker does not hold never arrived: they go back to the queue uncharged. With another boot_id, its process
     died with them: they count as losses. ``holding`` None (classic workers cannot say): leases stay, the capability is
     added, and permanent never turns back into ephemeral. ``cpus``, ``memory`` and ``gpus``: what it may set apart for
-    jobs, of the first two 0 when nobody counts. ``machine``: its name, ``cores``: the machine's. ``job``: the key of the
-    job of kind worker that this worker is.
+    jobs, of the first two 0 when nobody counts. ``machine``: its name, ``cores``: the machine's. ``job``: the key of
+    the job of kind worker that this worker is.
     """
 
     worker_id: str
@@ -158,6 +159,21 @@ class DispatchRefused:
     reason: str
 
 
+class WorkerLoad(NamedTuple):
+    """Of a worker's machine, as it was last told: percent of the processors, free bytes of memory (0: unknown)."""
+
+    cpu_percent: float
+    memory_free: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadMeasured:
+    """It is time to compare load and capacity. ``loads`` by worker id; ``run_id`` for the workers to be started."""
+
+    loads: Mapping[str, WorkerLoad]
+    run_id: str
+
+
 Event = (
     RunSubmitted
     | CancelRequested
@@ -171,4 +187,5 @@ Event = (
     | AttemptStarted
     | AttemptEnded
     | DispatchRefused
+    | LoadMeasured
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from titan_core.model.worker import Worker
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import Answer, CloseLink, DecommissionWorker
+from titan_core.scheduling.core.event_log import EventLog
 from titan_core.scheduling.core.events import (
     DrainRequested,
     Instant,
@@ -24,17 +25,25 @@ class Fleet:
     """Handles the events about workers."""
 
     def __init__(
-        self, registry: WorkerRegistry, matcher: Matcher, lifecycle: JobLifecycle, changes: Changes, hold_s: float
+        self,
+        registry: WorkerRegistry,
+        matcher: Matcher,
+        lifecycle: JobLifecycle,
+        changes: Changes,
+        events: EventLog,
+        hold_s: float,
     ) -> None:
         self._registry = registry
         self._matcher = matcher
         self._lifecycle = lifecycle
         self._changes = changes
+        self._events = events
         self._hold_s = hold_s
 
     def registered(self, event: WorkerRegistered, now: Instant) -> None:
         worker = self._registry.get(event.worker_id) or self._registry.add(event.worker_id)
         same_process = worker.boot_id == event.boot_id
+        self._note_arrival(worker, event, same_process, now)
         if worker.connected and worker.link != event.link:
             self._changes.effect(CloseLink(worker.worker_id, worker.link, "the worker has a new connection"))
         self._take_over(worker, event, same_process)
@@ -46,7 +55,33 @@ class Fleet:
             if job.ending:
                 self._lifecycle.ask_for_end_again(job)
         self._matcher.offer_changed(worker)
+        self._job_is_there(worker, now)
         self._go_on_draining(worker)
+
+    def _note_arrival(self, worker: Worker, event: WorkerRegistered, same_process: bool, now: Instant) -> None:
+        """What people want to know of it: a new worker or process, or one that had been away."""
+        name = f"{event.host}:{event.port}"
+        if not same_process or worker.dead:
+            kind = "permanent" if event.permanent else "ephemeral"
+            origin = f", the job {event.job}" if self._lifecycle.worker_job(event.job) else ""
+            offers = ", ".join(sorted(event.capabilities))
+            what = f"{kind}, {event.slots} slots, offers {offers}{origin}"
+            if worker.boot_id and not same_process:
+                what = f"started anew; {what}"
+            self._events.note("worker-joined", name, what, now)
+            worker.idle_since = now.monotonic
+        elif not worker.connected:
+            self._events.note("worker-back", name, "its connection stands again", now)
+
+    def _job_is_there(self, worker: Worker, now: Instant) -> None:
+        """The job that this worker is has what it was started for, or was to be ended before it came so far."""
+        job = self._lifecycle.worker_job(worker.job_key)
+        if job is None:
+            return
+        if job.ending:
+            worker.draining = True
+        else:
+            self._lifecycle.service_ready(job, now)
 
     def _take_over(self, worker: Worker, event: WorkerRegistered, same_process: bool) -> None:
         """Make the worker what the event says."""
@@ -101,6 +136,7 @@ class Fleet:
             return
         worker.connected = False
         self._matcher.load_changed(worker)
+        self._events.note("worker-away", worker.name, f"its connection broke: {event.reason}", now)
 
     def silent(self, event: WorkerSilent, now: Instant) -> None:
         worker = self._registry.get(event.worker_id)
@@ -108,6 +144,7 @@ class Fleet:
             return
         if worker.connected:
             self._changes.effect(CloseLink(worker.worker_id, worker.link, event.reason))
+        self._events.note("worker-died", worker.name, event.reason + _with_jobs(worker), now)
         self._registry.declare_dead(worker)
         self._matcher.forget(worker)
         self._end_leases(worker, AttemptEnd(LOST, f"its worker died: {event.reason}"), now)
@@ -116,6 +153,7 @@ class Fleet:
         worker = self._registry.get(event.worker_id)
         if worker is None or worker.boot_id != event.boot_id:
             return
+        self._events.note("worker-left", worker.name, event.reason, now)
         self._registry.remove(worker)
         worker.connected = False
         self._matcher.forget(worker)
@@ -131,9 +169,15 @@ class Fleet:
             raise NotFound(f"no worker at {event.host}:{event.port}")
         if worker.permanent:
             raise Conflict(f"the worker at {event.host}:{event.port} is permanent")
+        self._changes.effect(Answer(worker.worker_id))
+        self.decommission(worker, "decommissioned on request", now)
+
+    def decommission(self, worker: Worker, reason: str, now: Instant) -> None:
+        """It gets nothing more, and is told to end once it has done or given back what it has."""
+        if not worker.draining:
+            self._events.note("worker-draining", worker.name, reason + _with_jobs(worker), now)
         worker.draining = True
         self._matcher.load_changed(worker)
-        self._changes.effect(Answer(worker.worker_id))
         self._go_on_draining(worker)
 
     def job_came_back(self, worker: Worker, now: Instant) -> None:
@@ -161,6 +205,12 @@ class Fleet:
     def _go_when_idle(self, worker: Worker) -> None:
         if worker.classic:
             self._go_on_draining(worker)
+
+
+def _with_jobs(worker: Worker) -> str:
+    if not worker.leases:
+        return ""
+    return f"; it has {len(worker.leases)} job{'s' if len(worker.leases) > 1 else ''}"
 
 
 def _runs_a_job(worker: Worker) -> bool:

@@ -13,11 +13,16 @@ from titan_core.model.worker import Worker
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import DispatchJob, EndAttempt
 from titan_core.scheduling.core.delay_heap import DelayHeap
+from titan_core.scheduling.core.event_log import EventLog
 from titan_core.scheduling.core.events import Instant
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.matcher import Matcher
 
+CANNOT_BEGIN = 2
+"""Exit code of a worker that was started wrongly, and of one that the master refuses."""
+SCALER = "@scaler"
+"""Stands as the submitting job of a run with which scaling starts workers; no job has such a key."""
 LOST = "lost"
 """The outcome of an attempt whose worker died; the others are messages.Outcome."""
 
@@ -46,12 +51,19 @@ class JobLifecycle:
     """Makes every move of every job, with all that follows: places in the queues, children, records, effects."""
 
     def __init__(
-        self, book: JobBook, matcher: Matcher, delays: DelayHeap, changes: Changes, limits: CoreLimits
+        self,
+        book: JobBook,
+        matcher: Matcher,
+        delays: DelayHeap,
+        changes: Changes,
+        events: EventLog,
+        limits: CoreLimits,
     ) -> None:
         self._book = book
         self._matcher = matcher
         self._delays = delays
         self._changes = changes
+        self._events = events
         self._limits = limits
         self.epoch = 0
 
@@ -136,6 +148,8 @@ class JobLifecycle:
             self._delay(job, self._limits.backoff(job.failures), now)
         else:
             job.ended_at = job.execution.ended_at
+            if end.outcome == LOST and job.state is JobState.DEAD:
+                self._events.note("job-quarantined", job.key, job.reason, now)
         if job.state is JobState.COMPLETED:
             if not was_ready:
                 self._release_children(job, now)
@@ -144,6 +158,11 @@ class JobLifecycle:
             self._doom_children(job, now)
         elif was_ready:
             self._block_children(job)
+
+    def worker_job(self, key: str) -> Job | None:
+        """The running job of that key if it is a worker; None when there is none."""
+        job = self._book.jobs.get(key)
+        return job if job is not None and job.spec.kind == "worker" and job.state is JobState.RUNNING else None
 
     def _verdict(self, job: Job, end: AttemptEnd) -> Cause:
         """What an attempt's end means, and the charge for it."""
@@ -155,8 +174,8 @@ class JobLifecycle:
         if job.ending == "stop":
             return Cause.STOPPED
         job.reason = end.why
-        if end.outcome == "cancelled":
-            return Cause.CANCELLED
+        if end.outcome == "cancelled" or (job.run.row.parent == SCALER and end.outcome in ("handed_back", LOST)):
+            return Cause.CANCELLED  # of a worker that scaling started: whether another is needed is decided anew
         if end.outcome == "handed_back":
             return Cause.HANDED_BACK
         if end.outcome == LOST:
@@ -166,6 +185,8 @@ class JobLifecycle:
             job.reason = f"{job.losses} workers died while running it; the last: {end.why}"
             return Cause.QUARANTINED
         job.failures += 1
+        if job.spec.kind == "worker" and end.exit_code == CANNOT_BEGIN:
+            return Cause.EXHAUSTED  # its port is taken, say: the same again would end the same way
         if job.failures <= job.spec.retries:
             return Cause.RETRIED
         if job.failures > 1:
@@ -210,7 +231,10 @@ class JobLifecycle:
             self._doom_children(job, now)
 
     def ask_for_end_again(self, job: Job) -> None:
-        """The worker of a job whose end was asked for may not have heard it."""
+        """The worker of a job whose end was asked for may not have heard it.
+
+        A job that is a worker is ended by its host with time to drain: the host sends its SIGTERM to it alone.
+        """
         self._changes.effect(EndAttempt(job.worker_id, job.lease(), job.reason))
 
     def _ask_for_end(self, job: Job, ending: str, reason: str) -> None:

@@ -20,6 +20,10 @@ class CoreLimits:
         history_per_worker: past executions kept for the dashboard's timeline.
         histories: workers whose history is kept, the ones that are gone included.
         dead_workers: dead workers that are still listed.
+        events: what happened to the cluster is kept in memory so far; the store keeps more.
+        max_workers: scaling up leads to no more workers than this, all of them counted.
+        idle_s: a worker that scaling has started leaves when it was idle for so long.
+        busy_percent: a machine whose processors are busier than this gets no further worker.
         idle_lanes: needs that nothing is queued for are forgotten beyond so many.
     """
 
@@ -34,6 +38,10 @@ class CoreLimits:
     histories: int = 1_000
     dead_workers: int = 100
     idle_lanes: int = 64
+    events: int = 1_000
+    max_workers: int = 5
+    idle_s: float = 45.0
+    busy_percent: float = 90.0
 
     def backoff(self, failures: int) -> float:
         """Seconds to wait after the given number of failed attempts (1 or more)."""

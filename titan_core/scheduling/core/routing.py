@@ -15,12 +15,18 @@ class Routing:
     def __init__(self, book: JobBook, workers: Mapping[str, Worker]) -> None:
         self._book = book
         self._workers = workers
+        self._pins: dict[str, str] = {}
+
+    def pin(self, job: Job, worker: Worker) -> None:
+        """The job is about to be queued, and to go to this worker if it can at once."""
+        self._pins[job.key] = worker.worker_id
 
     def preferred(self, job: Job) -> Worker | None:
         """The worker to prefer, if it can take the job now; a job never waits for it."""
         if not job.spec.affinity and not job.run.row.parent:
             return None
-        for worker_id in self._wishes(job):
+        pinned = self._pins.pop(job.key, "")
+        for worker_id in (pinned, *self._wishes(job)):
             worker = self._workers.get(worker_id)
             if worker is not None and worker.has_room_for(job.need) and worker.satisfies(job.need):
                 return worker

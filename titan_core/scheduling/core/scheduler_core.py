@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from titan_core.model.rows import EventRow
 from titan_core.model.states import JobState
 from titan_core.scheduling.core import invariants
 from titan_core.scheduling.core.acceptance import Acceptance, accepted
@@ -16,6 +17,7 @@ from titan_core.scheduling.core.attempt_reports import AttemptReports
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import Answer, Command, SetAlarm
 from titan_core.scheduling.core.delay_heap import DelayHeap
+from titan_core.scheduling.core.event_log import EventLog
 from titan_core.scheduling.core.events import (
     AttemptEnded,
     AttemptStarted,
@@ -25,6 +27,7 @@ from titan_core.scheduling.core.events import (
     Event,
     Instant,
     LinkBroken,
+    LoadMeasured,
     RunSubmitted,
     StopRequested,
     TimePassed,
@@ -39,12 +42,13 @@ from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.restoration import SavedRun, rebuild, restore_workers
 from titan_core.scheduling.core.routing import Routing
+from titan_core.scheduling.core.scaler import Scaler
 from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_core.scheduling.core.stats import stats_json, stats_text
 from titan_core.scheduling.core.views import Views
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
-from titan_sdk.messages import JobInfo, JobList, Lease, RunInfo, WorkerInfo
+from titan_sdk.messages import EventInfo, EventList, JobInfo, JobList, Lease, RunInfo, WorkerInfo
 
 __all__ = ["CoreLimits", "SchedulerCore"]
 
@@ -60,11 +64,26 @@ class SchedulerCore:
         self._matcher = Matcher(self._book.jobs, self._registry.workers, limits.idle_lanes)
         self._delays = DelayHeap()
         self._changes = Changes()
-        self._lifecycle = JobLifecycle(self._book, self._matcher, self._delays, self._changes, limits)
+        self._events = EventLog(self._changes, limits.events)
+        self._lifecycle = JobLifecycle(self._book, self._matcher, self._delays, self._changes, self._events, limits)
         self._acceptance = Acceptance(self._book, self._pool, limits)
         self._routing = Routing(self._book, self._registry.workers)
-        self._fleet = Fleet(self._registry, self._matcher, self._lifecycle, self._changes, limits.refusal_hold_s)
+        self._fleet = Fleet(
+            self._registry, self._matcher, self._lifecycle, self._changes, self._events, limits.refusal_hold_s
+        )
         self._reports = AttemptReports(self._registry, self._lifecycle, self._fleet, self._changes)
+        self._scaler = Scaler(
+            self._book,
+            self._registry,
+            self._matcher,
+            self._lifecycle,
+            self._acceptance,
+            self._routing,
+            self._fleet,
+            self._changes,
+            self._events,
+            limits,
+        )
         self._views = Views(self._book, self._registry)
         self._alarm: float | None = None
         self._handlers: dict[type[Event], Callable[[Any, Instant], None]] = {
@@ -80,6 +99,7 @@ class SchedulerCore:
             AttemptStarted: self._reports.started,
             AttemptEnded: self._reports.ended,
             DispatchRefused: self._reports.refused,
+            LoadMeasured: self._scaler.load_measured,
         }
 
     # --- the write side ---
@@ -107,6 +127,10 @@ class SchedulerCore:
         for job in book.jobs.values():
             self._lifecycle.resume(job, now)
         return self._finish(now)
+
+    def restore_events(self, rows: Iterable[EventRow]) -> None:
+        """Take up the events that a store holds, in order; once, before the first event."""
+        self._events.restore(rows)
 
     def _finish(self, now: Instant) -> list[Command]:
         """Dispatch what the event made possible, see to the alarm, and collect the commands."""
@@ -179,6 +203,20 @@ class SchedulerCore:
 
     def workers(self) -> list[WorkerInfo]:
         return self._views.workers()
+
+    @property
+    def last_event(self) -> int:
+        """The number of the last event in the log; 0 when there is none."""
+        return self._events.last
+
+    @property
+    def events_kept(self) -> int:
+        return self._limits.events
+
+    def events_since(self, seq: int, newest: int = 0) -> EventList:
+        """The events in memory after that one, in order; with ``newest`` no more than so many, the newest."""
+        events = [EventInfo(**row._asdict()) for row in self._events.since(seq, newest)]
+        return EventList(events=events, last=self._events.last)
 
     def stats_json(self) -> dict[str, Any]:
         return stats_json(self._book, self._registry)

@@ -16,9 +16,7 @@ def diagram() -> str:
     """The table of moves as a Mermaid diagram."""
     lines = ["stateDiagram-v2"]
     lines += [f"    [*] --> {state.value}" for state in TRANSITION_ORDER if state in INITIAL]
-    lines += [
-        f"    {origin.value} --> {target.value}: {cause.value}" for (origin, cause), target in TRANSITIONS.items()
-    ]
+    lines += [f"    {origin.value} --> {target.value}: {cause.value}" for (origin, cause), target in TRANSITIONS.items()]
     lines += [f"    {state.value} --> [*]" for state in TRANSITION_ORDER if state in FINAL]
     return "\n".join(lines)
 

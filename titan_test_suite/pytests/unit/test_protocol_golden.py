@@ -199,6 +199,16 @@ STRUCTURED = [
         b"\x81\xa7workers\x91\x87\xa9worker_id\xa1w\xa4host\xa1h\xa4port\xcd\x1f\x90\xa5state\xa5alive\xaccapabilities\x91\xa3GPU\xa5slots\x04\xa4busy\x01",
     ),
     Golden(
+        messages.ListEvents(since=3, wait_s=1.5),
+        0x90,
+        b"\x82\xa5since\x03\xa6wait_s\xcb?\xf8\x00\x00\x00\x00\x00\x00",
+        messages.EventList(
+            events=[messages.EventInfo(seq=4, at=1000, kind="worker-left", subject="h:1", text="SIGTERM")], last=4
+        ),
+        0x52,
+        b"\x82\xa6events\x91\x85\xa3seq\x04\xa2at\xcd\x03\xe8\xa4kind\xabworker-left\xa7subject\xa3h:1\xa4text\xa7SIGTERM\xa4last\x04",
+    ),
+    Golden(
         GetLogs(id="a", offset=-100),
         0x16,
         b"\x82\xa2id\xa1a\xa6offset\xd0\x9c",
@@ -265,7 +275,7 @@ STRUCTURED = [
     Golden(
         Register(worker_id="w", boot_id="b", port=8080, capabilities=("GENERAL",), slots=4, holding=[LEASE]),
         0x02,
-        b"\x86\xa9worker_id\xa1w\xa7boot_id\xa1b\xa4port\xcd\x1f\x90\xaccapabilities\x91\xa7GENERAL\xa5slots\x04\xa7holding\x91\x83\xa3job\xa4r1/a\xa7attempt\x02\xa5epoch\x07",
+        b"\xde\x00\x06\xa9worker_id\xa1w\xa7boot_id\xa1b\xa4port\xcd\x1f\x90\xaccapabilities\x91\xa7GENERAL\xa5slots\x04\xa7holding\x91\x83\xa3job\xa4r1/a\xa7attempt\x02\xa5epoch\x07",
         Registered(worker_id="w", lease_s=30.0, heartbeat_s=5.0, stale=[LEASE]),
         0x52,
         b"\x84\xa9worker_id\xa1w\xa7lease_s\xcb@>\x00\x00\x00\x00\x00\x00\xabheartbeat_s\xcb@\x14\x00\x00\x00\x00\x00\x00\xa5stale\x91\x83\xa3job\xa4r1/a\xa7attempt\x02\xa5epoch\x07",
