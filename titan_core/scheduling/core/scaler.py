@@ -103,7 +103,7 @@ class Scaler:
                 self._events.note("scale-limit", pool_name(decision.capabilities), decision.reason, now)
 
     def _demands(self) -> list[Demand]:
-        return [Demand(lane.need, len(lane.ready)) for lane in self._matcher.lanes() if lane.ready]
+        return [Demand(lane.need, len(lane.ready), lane.ready.emptied) for lane in self._matcher.lanes() if lane.ready]
 
     def _coming(self) -> Iterator[Coming]:
         """Workers that are being started, by scaling or on request."""

@@ -4,7 +4,7 @@ Pure: it looks at queues, workers and the load of their machines, and returns de
 
 A pool is what one set of capabilities needs: the workers that offer all of them, and the jobs that want them. It is
 saturated when jobs wait that no worker has room for. One that has more jobs waiting than its workers have slots is
-acted on at once; a shorter queue must still be there at the next look, since it may be gone by itself a moment later.
+acted on at once; a shorter queue only when it was there at the look before and has not been empty since.
 A pool at most doubles at one look. A new worker is started by a worker of the pool, because what a machine can do (a
 GPU) is known of it alone; on the machine whose processors are least busy, if it has room.
 
@@ -16,7 +16,7 @@ first; so whatever the load does, a worker that was started stays at least that 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from titan_core.model.requirement import STRUCTURED, Need, Offer
@@ -36,10 +36,14 @@ _UNKNOWN: Final = WorkerLoad(0.0, 0)
 
 
 class Demand(NamedTuple):
-    """Jobs with the same need that wait, none of which any worker has room for."""
+    """Jobs with the same need that wait, none of which any worker has room for.
+
+    ``emptied`` counts how often none waited any more: when it is as before, some have waited ever since.
+    """
 
     need: Need
     queued: int
+    emptied: int = 0
 
 
 class Coming(NamedTuple):
@@ -89,7 +93,8 @@ Decision = StartWorker | EndWorker | WantMachines | AtLimit
 class _Pool:
     """What is remembered of a pool: when it may be acted on again, and for how long after the next failure."""
 
-    saturated_before: bool = False
+    seen: dict[Need, int] = field(default_factory=dict)
+    """What waited at the look before, with Demand.emptied."""
     not_before: float = 0.0
     pause_s: float = FIRST_PAUSE_S
     told_limit: bool = False
@@ -155,7 +160,8 @@ class ScalingPolicy:
             decisions += look.grow(self._pool(capabilities), capabilities, grouped[capabilities])
         for capabilities, pool in list(self._pools.items()):
             if capabilities not in grouped:
-                pool.saturated_before = pool.told_limit = False
+                pool.seen = {}
+                pool.told_limit = False
                 if now >= pool.not_before:
                     del self._pools[capabilities]
         return decisions + self._shrink(now, workers)
@@ -201,11 +207,12 @@ class _Look:
     def grow(self, pool: _Pool, capabilities: Offer, demands: list[Demand]) -> list[Decision]:
         members = [each for each in self._workers if capabilities <= each.capabilities and not each.draining]
         queued = sum(demand.queued for demand in demands)
-        seen_before, pool.saturated_before = pool.saturated_before, True
+        lasting = any(pool.seen.get(demand.need) == demand.emptied for demand in demands)
+        pool.seen = {demand.need: demand.emptied for demand in demands}
         if self._now < pool.not_before or any(not member.connected or member.held_until for member in members):
             return []  # those that are away come back in a moment, or are dead then
         slots = sum(member.slots for member in members)
-        if not seen_before and queued <= slots:
+        if not lasting and queued <= slots:
             return []
         missing = queued - sum(each.slots for each in self._coming if capabilities <= each.capabilities)
         if missing <= 0:
