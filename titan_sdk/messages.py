@@ -165,7 +165,16 @@ class RunInfo(Message):
 
 
 class WorkerInfo(Message):
-    """A worker in the master's eyes. ``state``: ``alive``, ``away`` (link broken, in grace), ``draining``, ``dead``."""
+    """A worker in the master's eyes.
+
+    Attributes:
+        state: ``alive``, ``away`` (link broken, in grace), ``draining`` (about to end), ``cordoned`` (gets nothing new,
+            goes on) or ``dead``.
+        busy: slots in use. children: workers that it has started and that run.
+        cpus, memory, gpus: set apart for jobs, of which ``*_used`` are taken. limits: those that it enforces, in words.
+        machine: the name of its machine, cores: the machine's. job: the key of the job that it is, if it is one.
+        scaled: scaling has started it, and ends it when it is idle.
+    """
 
     worker_id: str
     host: str
@@ -180,6 +189,18 @@ class WorkerInfo(Message):
     cpu_percent: float = 0.0
     memory_percent: float = 0.0
     last_seen_s: float = 0.0
+    children: int = 0
+    cpus: float = 0.0
+    cpus_used: float = 0.0
+    memory: int = 0
+    memory_used: int = 0
+    gpus: int = 0
+    gpus_used: int = 0
+    limits: tuple[str, ...] = ()
+    machine: str = ""
+    cores: int = 0
+    job: str = ""
+    scaled: bool = False
 
 
 EventKind = Literal[
@@ -318,6 +339,16 @@ class KillWorker(Request[Ok]):
     port: int
 
 
+class Cordon(Request[Ok]):
+    """The worker at host:port gets no new jobs, finishes what it has, and stays; with ``undo`` it gets jobs again."""
+
+    OPCODE = Opcode.CORDON
+    ANSWER = Ok
+    host: str
+    port: int
+    undo: bool = False
+
+
 class StatsText(Message):
     text: str
 
@@ -347,6 +378,29 @@ class GetJob(Request[JobInfo]):
     ANSWER = JobInfo
     id: str
     wait_s: float = 0.0
+
+
+class WorkerReason(Message):
+    """``text``: what keeps the worker from taking the job."""
+
+    worker: str
+    text: str
+
+
+class Explanation(Message):
+    """``summary``: why the job is where it is; ``workers``: of each why a pending one is not on it."""
+
+    job: JobInfo
+    summary: str
+    workers: list[WorkerReason] = field(default_factory=list)
+
+
+class ExplainJob(Request[Explanation]):
+    """Why is the job where it is?"""
+
+    OPCODE = Opcode.EXPLAIN_JOB
+    ANSWER = Explanation
+    id: str
 
 
 class WatchRun(Request[RunInfo]):
@@ -672,9 +726,9 @@ def _by_opcode(*kinds: type[Request]) -> dict[int, type[Request]]:
 
 
 TO_MASTER: Final = _by_opcode(
-    Hello, SubmitRun, RunFile, Deploy, Stop, CancelJob, KillWorker, GetStats, GetStatsJson, GetJob, WatchRun, ListJobs,
-    ListWorkers, ListEvents, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet, KvSadd, KvSmembers,
-    Register, Heartbeat, JobStarted, JobReport, LogPiece, Deregister,
+    Hello, SubmitRun, RunFile, Deploy, Stop, CancelJob, KillWorker, Cordon, ExplainJob, GetStats, GetStatsJson, GetJob,
+    WatchRun, ListJobs, ListWorkers, ListEvents, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet,
+    KvSadd, KvSmembers, Register, Heartbeat, JobStarted, JobReport, LogPiece, Deregister,
 )  # fmt: skip
 """What a client or a worker may ask of the master."""
 

@@ -73,6 +73,8 @@ class Opcode(IntEnum):
     DEREGISTER = 0x86
     DRAIN = 0x87
     LIST_EVENTS = 0x90
+    CORDON = 0x91
+    EXPLAIN_JOB = 0x92
 
 
 REPLIES: Final = frozenset({Opcode.ACK, Opcode.ERROR, Opcode.DATA})

@@ -9,7 +9,7 @@ from typing import Final
 from titan_core.cli.command import argument, command
 from titan_core.cli.render import event_line, events_table, workers_table
 from titan_core.cli.session import Session
-from titan_sdk.messages import GetStats, GetStatsJson, KillWorker, ListEvents, ListWorkers
+from titan_sdk.messages import Cordon, GetStats, GetStatsJson, KillWorker, ListEvents, ListWorkers
 from titan_sdk.names import check_port
 
 FOLLOW_S: Final = 30.0
@@ -64,3 +64,20 @@ def events(session: Session, given: argparse.Namespace) -> None:
 def shutdown(session: Session, given: argparse.Namespace) -> None:
     answer = session.call(KillWorker(host=given.host, port=check_port(given.port)))
     session.show(answer, answer.text or f"{given.host}:{given.port} is decommissioned")
+
+
+@command(
+    "drain",
+    "Keep new jobs away from a worker, which finishes what it has and stays; `undrain` takes it back.",
+    argument("host"),
+    argument("port", type=int),
+)
+def drain(session: Session, given: argparse.Namespace) -> None:
+    answer = session.call(Cordon(host=given.host, port=check_port(given.port)))
+    session.show(answer, answer.text)
+
+
+@command("undrain", "Let a drained worker have jobs again.", argument("host"), argument("port", type=int))
+def undrain(session: Session, given: argparse.Namespace) -> None:
+    answer = session.call(Cordon(host=given.host, port=check_port(given.port), undo=True))
+    session.show(answer, answer.text)

@@ -8,7 +8,7 @@ import sys
 import time
 
 from titan_core.cli.command import argument, command
-from titan_core.cli.render import clean, job_details, jobs_table
+from titan_core.cli.render import clean, job_details, jobs_table, table
 from titan_core.cli.session import Session
 from titan_sdk.messages import (
     DEFAULT_PRIORITY,
@@ -16,6 +16,7 @@ from titan_sdk.messages import (
     Accepted,
     CancelJob,
     Deploy,
+    ExplainJob,
     GetJob,
     ListJobs,
     RunFile,
@@ -123,6 +124,19 @@ def jobs(session: Session, given: argparse.Namespace) -> None:
 def job(session: Session, given: argparse.Namespace) -> None:
     found = session.call(GetJob(id=given.id))
     session.show(found, *job_details(found, _now_ms()))
+
+
+@command(
+    "explain",
+    "Tell why a job is where it is; of one that waits for a worker, what keeps each of them from taking it.",
+    argument("id"),
+    completes="job",
+)
+def explain(session: Session, given: argparse.Namespace) -> None:
+    found = session.call(ExplainJob(id=given.id))
+    rows = [(clean(each.worker), clean(each.text)) for each in found.workers]
+    shown = [table(("worker", "why not there"), rows)] if rows else []
+    session.show(found, f"{clean(found.job.key)} is {found.job.state}. {clean(found.summary)}", *shown)
 
 
 @command(

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from titan_sdk.messages import EventInfo, JobInfo, WorkerInfo
+from titan_sdk.sizes import format_size
 
 STATE_STYLES = {
     "RUNNING": "cyan",
@@ -18,6 +19,7 @@ STATE_STYLES = {
     "alive": "green",
     "away": "yellow",
     "draining": "yellow",
+    "cordoned": "yellow",
     "dead": "red",
 }
 
@@ -155,20 +157,41 @@ def event_line(event: EventInfo) -> Text:
     )
 
 
-def workers_table(workers: Iterable[WorkerInfo]) -> Table:
+def workers_table(workers: Iterable[WorkerInfo], *, brief: bool = False) -> Table:
+    """The workers; ``brief`` leaves out what they enforce and what runs on them."""
     rows = (
         (
             clean(f"{worker.host}:{worker.port}"),
             state_text(worker.state),
-            f"{worker.busy}/{worker.slots}",
+            f"{worker.busy}/{worker.slots}" + (f" +{worker.children}" if worker.children else ""),
             ",".join(worker.capabilities),
-            "permanent" if worker.permanent else "",
-            "classic" if worker.classic else f"{worker.cpu_percent:.0f}%",
+            kind_of(worker),
+            "" if worker.classic else f"{worker.cpu_percent:.0f}%",
             "" if worker.classic else f"{worker.memory_percent:.0f}%",
+            resources(worker),
             f"{worker.last_seen_s:.1f}s ago",
-            clean(", ".join(worker.jobs)),
+            *(() if brief else (clean(", ".join(worker.limits)), clean(", ".join(worker.jobs)))),
         )
         for worker in workers
     )
-    columns = ("worker", "state", "load", "capabilities", "", "cpu", "memory", "seen", "jobs")
-    return table(columns, rows, right=("load", "cpu", "memory"))
+    columns = ("worker", "state", "load", "capabilities", "kind", "cpu", "memory", "set apart", "seen")
+    return table((*columns, *(() if brief else ("limits", "jobs"))), rows, right=("load", "cpu", "memory"))
+
+
+def kind_of(worker: WorkerInfo) -> str:
+    """What becomes of it: ``permanent``, ``scaled`` (ends when idle), ``classic``, or ``ephemeral``."""
+    if worker.classic:
+        return "classic, permanent" if worker.permanent else "classic"
+    return "permanent" if worker.permanent else "scaled" if worker.scaled else "ephemeral"
+
+
+def resources(worker: WorkerInfo) -> str:
+    """What is taken of what there is to set apart, where anything is."""
+    texts = []
+    if worker.cpus_used:
+        texts.append(f"cpus {worker.cpus_used:g}/{worker.cpus:g}")
+    if worker.memory_used:
+        texts.append(f"memory {format_size(worker.memory_used)} of {format_size(worker.memory)}")
+    if worker.gpus:
+        texts.append(f"gpus {worker.gpus_used}/{worker.gpus}")
+    return ", ".join(texts)

@@ -197,6 +197,10 @@ class Worker:
         self.classic = classic
         self.offer = offer_of(capabilities, classic)
 
-    def is_at(self, host: str, port: int) -> bool:
-        """Whether host:port names it; the names of the loopback address are one."""
-        return self.port == port and (self.host == host or (host in _LOOPBACK and self.host in _LOOPBACK))
+    def is_at(self, host: str, port: int, others: frozenset[str] = frozenset()) -> bool:
+        """Whether host:port names it; the names of the loopback address are one. ``others`` mean the same host."""
+        if self.port != port:
+            return False
+        if self.host == host or self.host in others or (host in _LOOPBACK and self.host in _LOOPBACK):
+            return True
+        return self.machine.lower() == host.lower() != ""

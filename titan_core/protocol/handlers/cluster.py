@@ -1,4 +1,4 @@
-"""STATS, STATS_JSON, CLEAN_STATS, KILL_WORKER, LIST_WORKERS, LIST_EVENTS."""
+"""STATS, STATS_JSON, CLEAN_STATS, KILL_WORKER, LIST_WORKERS, LIST_EVENTS, CORDON."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class ClusterHandlers:
         table.answer(messages.ListWorkers, self._service.workers)
         table.answer_later(messages.ListEvents, self._events.list_events)
         table.answer_later(messages.KillWorker, self._service.kill_worker)
+        table.answer_later(messages.Cordon, self._service.cordon)
         table.classic(classic.GetStats, self._stats)
         table.classic(classic.GetStatsJson, self._stats_json)
         table.classic(classic.CleanStats, self._clean_stats)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from titan_core.protocol.host_names import other_names
 from titan_core.protocol.services import Done
-from titan_core.scheduling.core.events import DrainRequested, WorkerLoad
+from titan_core.scheduling.core.events import CordonRequested, DrainRequested, WorkerLoad
 from titan_core.scheduling.scheduler import Scheduler
 from titan_sdk.messages import (
+    Cordon,
     GetStats,
     GetStatsJson,
     Heartbeat,
@@ -67,4 +69,17 @@ class ClusterService:
             place = f"{request.host}:{request.port}"
             done(worker_id if isinstance(worker_id, Exception) else Ok(text=f"{place} is being decommissioned"))
 
-        self._scheduler.post(DrainRequested(request.host, request.port), posted)
+        self._scheduler.post(DrainRequested(request.host, request.port, other_names(request.host)), posted)
+
+    def cordon(self, request: Cordon, done: Done[Ok]) -> None:
+        """No new jobs for it, or new ones again; it stays whatever it is."""
+
+        def posted(worker_id: str | Exception) -> None:
+            place = f"{request.host}:{request.port}"
+            text = (
+                f"{place} gets jobs again" if request.undo else f"{place} gets no new jobs and stays; undo with undrain"
+            )
+            done(worker_id if isinstance(worker_id, Exception) else Ok(text=text))
+
+        names = other_names(request.host)
+        self._scheduler.post(CordonRequested(request.host, request.port, names, request.undo), posted)

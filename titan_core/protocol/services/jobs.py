@@ -19,6 +19,8 @@ from titan_sdk.errors import BadRequest, NotFound
 from titan_sdk.messages import (
     JOBS_IN_ANSWER,
     CancelJob,
+    ExplainJob,
+    Explanation,
     GetJob,
     JobInfo,
     JobList,
@@ -62,6 +64,15 @@ class JobService:
         wait_s = min(request.wait_s, MAX_WAIT_S)
         tell = partial(self._tell_job, key, done)
         SettledWait(self._scheduler, run_id, lambda core: core.is_settled(key), wait_s, tell, done).look()
+
+    def explain(self, request: ExplainJob, done: Done[Explanation]) -> None:
+        """Why the job is where it is; of one that ended long ago, how it ended."""
+        _check(request.id)
+        try:
+            self._scheduler.read_durable(lambda core: core.explain(request.id), done)
+        except NotFound:
+            job = self._stored_job(request.id)
+            done(Explanation(job=job, summary=f"It has ended {job.state}" + (f": {job.reason}" if job.reason else ".")))
 
     def list_jobs(self, request: ListJobs, done: Done[JobList]) -> None:
         if not 0 <= request.limit <= MAX_LISTED:

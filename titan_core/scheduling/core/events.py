@@ -108,10 +108,27 @@ class WorkerSilent:
 
 @dataclass(frozen=True, slots=True)
 class DrainRequested:
-    """Decommission the worker at host:port. Answer: its worker id. Raises NotFound, or Conflict when permanent."""
+    """Decommission the worker at host:port. Answer: its worker id. Raises NotFound, or Conflict when permanent.
+
+    ``names``: further names of the host.
+    """
 
     host: str
     port: int
+    names: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class CordonRequested:
+    """The worker at host:port gets nothing new, or (``undo``) is in use again. Answer: its worker id. Raises NotFound.
+
+    It lasts until it is taken back, or the worker or the master is started anew.
+    """
+
+    host: str
+    port: int
+    names: frozenset[str] = frozenset()
+    undo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +200,7 @@ Event = (
     | LinkBroken
     | WorkerSilent
     | DrainRequested
+    | CordonRequested
     | WorkerLeft
     | AttemptStarted
     | AttemptEnded

@@ -7,6 +7,7 @@ from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import Answer, CloseLink, DecommissionWorker
 from titan_core.scheduling.core.event_log import EventLog
 from titan_core.scheduling.core.events import (
+    CordonRequested,
     DrainRequested,
     Instant,
     LinkBroken,
@@ -18,7 +19,7 @@ from titan_core.scheduling.core.lifecycle import LOST, AttemptEnd, JobLifecycle
 from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import Conflict, NotFound
-from titan_sdk.messages import Lease
+from titan_sdk.messages import EventKind, Lease
 
 
 class Fleet:
@@ -164,13 +165,32 @@ class Fleet:
             self._lifecycle.attempt_over(job, worker, end, now)
 
     def drain_requested(self, event: DrainRequested, now: Instant) -> None:
-        worker = self._registry.at(event.host, event.port)
-        if worker is None:
-            raise NotFound(f"no worker at {event.host}:{event.port}")
+        worker = self._find(event)
         if worker.permanent:
-            raise Conflict(f"the worker at {event.host}:{event.port} is permanent")
+            raise Conflict(
+                f"the worker at {event.host}:{event.port} is permanent: it is not ended from here; "
+                "SIGTERM on its own machine ends it, and `drain` keeps new jobs away from it"
+            )
         self._changes.effect(Answer(worker.worker_id))
         self.decommission(worker, "decommissioned on request", now)
+
+    def cordon_requested(self, event: CordonRequested, now: Instant) -> None:
+        worker = self._find(event)
+        if worker.draining and event.undo:
+            raise Conflict(f"the worker at {event.host}:{event.port} has been told to end, which is not taken back")
+        self._changes.effect(Answer(worker.worker_id))
+        if worker.cordoned is event.undo:
+            kind: EventKind = "worker-uncordoned" if event.undo else "worker-cordoned"
+            text = "it gets jobs again" if event.undo else "it gets no new jobs" + _with_jobs(worker)
+            self._events.note(kind, worker.name, text, now)
+        worker.cordoned = not event.undo
+        self._matcher.load_changed(worker)
+
+    def _find(self, event: DrainRequested | CordonRequested) -> Worker:
+        worker = self._registry.at(event.host, event.port, event.names)
+        if worker is None:
+            raise NotFound(f"no worker at {event.host}:{event.port}")
+        return worker
 
     def decommission(self, worker: Worker, reason: str, now: Instant) -> None:
         """It gets nothing more, and is told to end once it has done or given back what it has."""

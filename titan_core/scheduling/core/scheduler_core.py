@@ -22,6 +22,7 @@ from titan_core.scheduling.core.events import (
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
+    CordonRequested,
     DispatchRefused,
     DrainRequested,
     Event,
@@ -35,6 +36,7 @@ from titan_core.scheduling.core.events import (
     WorkerRegistered,
     WorkerSilent,
 )
+from titan_core.scheduling.core.explanation import Explanations
 from titan_core.scheduling.core.fleet import Fleet
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.lifecycle import JobLifecycle
@@ -48,7 +50,7 @@ from titan_core.scheduling.core.stats import stats_json, stats_text
 from titan_core.scheduling.core.views import Views
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
-from titan_sdk.messages import EventInfo, EventList, JobInfo, JobList, Lease, RunInfo, WorkerInfo
+from titan_sdk.messages import EventInfo, EventList, Explanation, JobInfo, JobList, Lease, RunInfo, WorkerInfo
 
 __all__ = ["CoreLimits", "SchedulerCore"]
 
@@ -85,6 +87,7 @@ class SchedulerCore:
             limits,
         )
         self._views = Views(self._book, self._registry)
+        self._explanations = Explanations(self._book, self._registry, self._matcher)
         self._alarm: float | None = None
         self._handlers: dict[type[Event], Callable[[Any, Instant], None]] = {
             RunSubmitted: self._submit,
@@ -95,6 +98,7 @@ class SchedulerCore:
             LinkBroken: self._fleet.link_broken,
             WorkerSilent: self._fleet.silent,
             DrainRequested: self._fleet.drain_requested,
+            CordonRequested: self._fleet.cordon_requested,
             WorkerLeft: self._fleet.left,
             AttemptStarted: self._reports.started,
             AttemptEnded: self._reports.ended,
@@ -202,7 +206,21 @@ class SchedulerCore:
         return self._views.jobs(states, limit)
 
     def workers(self) -> list[WorkerInfo]:
-        return self._views.workers()
+        workers = self._views.workers()
+        for info, worker in zip(workers, self._registry.workers.values(), strict=True):
+            info.scaled = self._scaler.is_scaled(worker)
+        return workers
+
+    def explain(self, name: str) -> Explanation:
+        """Why a job is where it is. Raises NotFound; it may have left memory then."""
+        job = self._book.find_job(name)
+        if job is None:
+            raise NotFound(f"no job {name}")
+        return Explanation(
+            job=self._views.job(name),
+            summary=self._explanations.summary(job),
+            workers=self._explanations.reasons(job),
+        )
 
     @property
     def last_event(self) -> int:

@@ -135,6 +135,17 @@ def worker_info(worker: Worker) -> WorkerInfo:
         permanent=worker.permanent,
         classic=worker.classic,
         jobs=tuple(worker.leases),
+        children=worker.children,
+        cpus=worker.millicpus / 1000,
+        cpus_used=worker.millicpus_used / 1000,
+        memory=worker.memory,
+        memory_used=worker.memory_used,
+        gpus=worker.gpus,
+        gpus_used=worker.gpus_used,
+        limits=worker.limits,
+        machine=worker.machine,
+        cores=worker.cores,
+        job=worker.job_key,
     )
 
 

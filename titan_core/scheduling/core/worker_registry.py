@@ -54,9 +54,12 @@ class WorkerRegistry:
         """The workers that are not dead, in order of registration."""
         return [worker for worker in self.workers.values() if not worker.dead]
 
-    def at(self, host: str, port: int) -> Worker | None:
-        """The worker at that address that is not dead; a connected one, then the latest, when there are several."""
-        found = [worker for worker in self.present() if worker.is_at(host, port)]
+    def at(self, host: str, port: int, others: frozenset[str] = frozenset()) -> Worker | None:
+        """The worker at that address that is not dead; a connected one, then the latest, when there are several.
+
+        ``others``: further names of the host.
+        """
+        found = [worker for worker in self.present() if worker.is_at(host, port, others)]
         return max(found, key=lambda worker: (worker.connected, worker.seq), default=None)
 
     def can_serve(self, need: Need) -> bool:

@@ -196,7 +196,7 @@ STRUCTURED = [
             ]
         ),
         0x52,
-        b"\x81\xa7workers\x91\x87\xa9worker_id\xa1w\xa4host\xa1h\xa4port\xcd\x1f\x90\xa5state\xa5alive\xaccapabilities\x91\xa3GPU\xa5slots\x04\xa4busy\x01",
+        b"\x81\xa7workers\x91\xde\x00\x07\xa9worker_id\xa1w\xa4host\xa1h\xa4port\xcd\x1f\x90\xa5state\xa5alive\xaccapabilities\x91\xa3GPU\xa5slots\x04\xa4busy\x01",
     ),
     Golden(
         messages.ListEvents(since=3, wait_s=1.5),
@@ -207,6 +207,26 @@ STRUCTURED = [
         ),
         0x52,
         b"\x82\xa6events\x91\x85\xa3seq\x04\xa2at\xcd\x03\xe8\xa4kind\xabworker-left\xa7subject\xa3h:1\xa4text\xa7SIGTERM\xa4last\x04",
+    ),
+    Golden(
+        messages.Cordon(host="h", port=8080, undo=True),
+        0x91,
+        b"\x83\xa4host\xa1h\xa4port\xcd\x1f\x90\xa4undo\xc3",
+        Ok(text="done"),
+        0x50,
+        b"\x81\xa4text\xa4done",
+    ),
+    Golden(
+        messages.ExplainJob(id="a"),
+        0x92,
+        b"\x81\xa2id\xa1a",
+        messages.Explanation(
+            job=JobInfo(key="r/a", id="a", run_id="r", file="a.py", state="PENDING"),
+            summary="s",
+            workers=[messages.WorkerReason(worker="h:1", text="t")],
+        ),
+        0x52,
+        b"\x83\xa3job\xde\x00\x05\xa3key\xa3r/a\xa2id\xa1a\xa6run_id\xa1r\xa4file\xa4a.py\xa5state\xa7PENDING\xa7summary\xa1s\xa7workers\x91\x82\xa6worker\xa3h:1\xa4text\xa1t",
     ),
     Golden(
         GetLogs(id="a", offset=-100),
