@@ -166,6 +166,15 @@ class Channel:
             log.exception("%s: handling an answer failed", self.name)
             self.close("handling an answer failed")
 
+    @property
+    def unanswered_s(self) -> float:
+        """Seconds that the peer has owed the oldest answer somebody waits for; 0 when it owes none.
+
+        A connection neither loses nor repeats a frame, so a peer that answers other requests meanwhile, but not this
+        one, never will; whoever keeps a connection for long closes it then and begins anew.
+        """
+        return self._in_flight.longest_wait()
+
     # --- answering ------------------------------------------------------------------------------------------------
 
     def reply(self, frame: Frame, message: Message) -> None:

@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from titan_core.cli.command import argument, command
-from titan_core.cli.render import clean, duration, event_line, state_text, table, workers_table
+from titan_core.cli.render import event_line, workers_table
 from titan_core.cli.session import Session
 from titan_sdk.messages import GetStatsJson, JobInfo, ListEvents, ListJobs, ListWorkers, WorkerInfo
+from titan_sdk.render import clean, duration, state_text, table
 
 PERIOD_S: Final = 1.0
 """Between two looks."""

@@ -142,6 +142,7 @@ class MasterNode:
             welcome=Welcome(master_id=self._store.master_id, term=self._store.term, version=__version__),
             new_session=self._new_session,
             limits=limits,
+            spoke=self._server.spoke,
         )
 
     def start(self) -> None:

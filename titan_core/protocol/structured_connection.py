@@ -30,16 +30,25 @@ class StructuredConnection:
 
     Args:
         new_session: makes the worker's half when the peer says that it is a worker.
+        on_greeted: called when the peer has shown the token.
     """
 
     def __init__(
-        self, table: HandlerTable, token: str, welcome: Welcome, new_session: NewSession, frame_deadline_s: float
+        self,
+        table: HandlerTable,
+        token: str,
+        welcome: Welcome,
+        new_session: NewSession,
+        frame_deadline_s: float,
+        *,
+        on_greeted: Callable[[], None],
     ) -> None:
         self._table = table
         self._token = token.encode()
         self._welcome = welcome
         self._new_session = new_session
         self._frame_deadline_s = frame_deadline_s
+        self._on_greeted = on_greeted
         self._greeted = False
         self._session: WorkerSession | None = None
         self._peer = Endpoint("", 0)
@@ -78,6 +87,7 @@ class StructuredConnection:
         hello = _hello(frame)
         if hello is not None and hmac.compare_digest(hello.token.encode("utf-8", "surrogatepass"), self._token):
             self._greeted = True
+            self._on_greeted()
             if hello.role == "worker":
                 self._session = self._new_session(channel, self._peer)
             channel.reply(frame, self._welcome)

@@ -601,6 +601,33 @@ def test_files_that_cannot_be_uploaded(client: TitanClient, tmp_path: Path) -> N
         client.upload_project_folder(tmp_path, "up/there")
 
 
+def test_large_scripts_of_one_run_travel_side_by_side(alone: TitanClient, script: Script) -> None:
+    def large(number: int) -> str:
+        return f"# {number}\n" + "# " + "x" * 1_500_000
+
+    seen: list[tuple[int, int]] = []
+    jobs = [script(f"large-{number}", large(number)) for number in range(5)]
+    jobs.append(TitanJob("same-as-0", jobs[0].filename))
+    run = alone.submit_dag("large", jobs, progress=lambda sent, total: seen.append((sent, total)))
+    sizes = [Path(job.filename).stat().st_size for job in jobs[:5]]
+    assert seen[-1] == (sum(sizes), sum(sizes)) and seen == sorted(seen)
+    assert len(run.jobs()) == 6
+
+
+def test_a_file_that_changes_while_it_is_uploaded_is_refused(
+    alone: TitanClient, cluster: Cluster, tmp_path: Path
+) -> None:
+    path = tmp_path / "log.txt"
+    path.write_bytes(b"a" * 2_500_000)
+
+    def grow(sent: int, total: int) -> None:
+        path.write_bytes(b"b" * 2_500_000)
+
+    with pytest.raises(PipelineError, match="changed while it was uploaded"):
+        alone.upload_file(path, progress=grow)
+    assert not (cluster.perm_files / "log.txt").exists()
+
+
 def project(folder: Path) -> Path:
     (folder / "pkg").mkdir(parents=True)
     (folder / "pkg" / "__init__.py").write_text("NAME = 'the package'\n", encoding="utf-8")

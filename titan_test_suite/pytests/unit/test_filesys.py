@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import struct
 import threading
 import zipfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from titan_core.filesys.asset_manager import AssetManager
 from titan_core.filesys.content_store import ContentStore
 from titan_core.filesys.log_store import LogStore
 from titan_core.filesys.workspace_manager import KEPT_LOGS, WorkspaceManager
-from titan_core.filesys.zip_utils import BadArchive, ExtractLimits, safe_extract
+from titan_core.filesys.zip_utils import MAX_DIRECTORY_BYTES, BadArchive, ExtractLimits, entry_names, safe_extract
 from titan_sdk.errors import BadRequest, InvalidName, NotFound
 from titan_sdk.messages import JobSpec, Lease
 
@@ -184,6 +185,36 @@ def test_links_and_bombs_and_damage_refuse_the_archive(tmp_path: Path) -> None:
     with pytest.raises(BadArchive):
         safe_extract(torn, target)
     assert not target.exists()
+
+
+def test_the_names_in_an_archive_without_unpacking_it(tmp_path: Path) -> None:
+    archive = zip_with(tmp_path / "p.zip", ("src/main.py", b"1"), ("lib.py", b""))
+    assert entry_names(archive) == {"src/main.py", "lib.py"}
+    with pytest.raises(BadArchive, match="2 entries"):
+        entry_names(archive, ExtractLimits(entries=1))
+    archive.write_bytes(archive.read_bytes()[:-10])
+    with pytest.raises(BadArchive, match="cannot be read as a zip"):
+        entry_names(archive)
+    directory = b"PK\x01\x02" + bytes(MAX_DIRECTORY_BYTES)
+    archive.write_bytes(directory + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(directory), 0, 0))
+    with pytest.raises(BadArchive, match="list of entries"):
+        entry_names(archive)
+
+
+def test_what_an_archive_says_of_its_size_is_enough_to_refuse_it(tmp_path: Path) -> None:
+    data = bytearray(zip_with(tmp_path / "p.zip", ("a", b"x" * 100)).read_bytes())
+    at = data.rindex(b"PK\x01\x02")
+    data[at + 24 : at + 28] = struct.pack("<I", 1001)
+    (tmp_path / "p.zip").write_bytes(data)
+    with pytest.raises(BadArchive, match="more than 1000 bytes"):
+        safe_extract(tmp_path / "p.zip", tmp_path / "project", ExtractLimits(total_bytes=1000))
+
+
+def test_a_file_takes_no_folders_place(tmp_path: Path) -> None:
+    assets = AssetManager(tmp_path)
+    assets.open()
+    with pytest.raises(InvalidName, match="folder"):
+        assets.save("staged", b"")
 
 
 def test_executables_stay_executable(tmp_path: Path) -> None:
