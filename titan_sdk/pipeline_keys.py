@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from titan_sdk.dag import MAX_DELAY_MS, MAX_PRIORITY, MAX_RETRIES
+from titan_sdk.dag import MAX_CPUS, MAX_DELAY_MS, MAX_GPUS, MAX_PRIORITY, MAX_RETRIES
 from titan_sdk.errors import InvalidName, TitanError
 from titan_sdk.job import KINDS, split_args, split_requirement
 from titan_sdk.names import check_capability, check_job_id, check_relative_path
+from titan_sdk.sizes import parse_size
 from titan_sdk.yaml_lines import List, Map, Node, Text
 
 MAX_NAME_BYTES: Final = 256
@@ -88,7 +89,10 @@ def _integer(node: Node) -> int:
 
 
 def _seconds(node: Node) -> float:
-    wanted = "a number of seconds"
+    return _number(node, "a number of seconds")
+
+
+def _number(node: Node, wanted: str) -> float:
     found = _scalar(node, wanted)
     # YAML 1.1 takes 1e3 for a text, people do not.
     plain = found.kind in ("int", "float") or (found.kind == "str" and re.fullmatch(r"[0-9]+[eE][0-9]+", found.text))
@@ -253,6 +257,19 @@ def _timeout(node: Node) -> float:
     return value
 
 
+def _cpus(node: Node) -> float:
+    value = _number(node, "a number of cores")
+    if not 0 <= value <= MAX_CPUS:
+        raise Bad((f"{value:g} is out of range; 0 to {MAX_CPUS} is wanted", node.line))
+    return value
+
+
+def _memory(node: Node) -> int:
+    text = _text(node, "an amount of memory")
+    found: int = _checked(parse_size, text, node)
+    return found
+
+
 def _python(node: Node) -> str:
     found = _no_nul(_text(node, "an interpreter"), node)
     if not found:
@@ -308,6 +325,9 @@ JOB_KEYS: Final = {
     "env": Key("env", _env),
     "python": Key("python", _python),
     "fresh": Key("fresh", _flag),
+    "cpus": Key("cpus", _cpus),
+    "memory": Key("memory", _memory),
+    "gpus": Key("gpus", _between(0, MAX_GPUS)),
 }
 
 _MEANT: Final = {
@@ -315,6 +335,7 @@ _MEANT: Final = {
     "parents": "depends_on", "needs": "depends_on", "requires": "requirement", "requirements": "requirement",
     "capability": "requirement", "capabilities": "requirement", "arguments": "args", "argv": "args", "kind": "type",
     "environment": "env", "retry": "retries", "max_retries": "retries", "interpreter": "python", "tasks": "jobs",
+    "cpu": "cpus", "cores": "cpus", "mem": "memory", "ram": "memory", "gpu": "gpus",
     "steps": "jobs", "pipeline": "name", "title": "name",
 }  # fmt: skip
 """What other tools, or TitanJob, call a key."""

@@ -30,10 +30,11 @@ from titan_core.tasks.attempt_reporter import AttemptReporter
 from titan_core.tasks.content_fetcher import ContentFetcher
 from titan_core.tasks.job_environment import JobEnvironment
 from titan_core.tasks.job_launch import JobLaunch
-from titan_core.tasks.job_runner import JobRunner
+from titan_core.tasks.job_runner import GPU_VARIABLE, JobRunner, gpu_names
 from titan_core.tasks.launch import LaunchEvent
 from titan_core.tasks.launcher import LEFTOVER_GRACE_S, Launcher
 from titan_core.tasks.process_registry import ProcessRegistry
+from titan_core.tasks.resource_limits import MEMORY_IS_LIMITED
 from titan_core.tasks.result_spool import ResultSpool
 from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
 from titan_core.tasks.service_handler import ServiceHandler
@@ -172,6 +173,7 @@ class WorkerNode:
             make_request=launch.request,
             services=self._services,
             children=CHILD_WORKERS,
+            devices=gpu_names(settings.gpus, os.environ),
         )
         self._reporter = AttemptReporter(self._link, self._runner, spool, self._alarms, grace_s=settings.grace_seconds)
         self._classic_master = ClassicMaster(settings.master_host, settings.master_port)
@@ -283,6 +285,7 @@ class WorkerNode:
             cpus=settings.cpus or float(os.cpu_count() or 0),
             memory=settings.memory or psutil.virtual_memory().total,
             gpus=settings.gpus,
+            limits=self._limits(),
             job=_own_job(os.environ),
         )
 
@@ -315,6 +318,13 @@ class WorkerNode:
 
     def _token(self) -> str:
         return self._settings.token if self._settings.token is not None else read_token(self._settings.home)
+
+    def _limits(self) -> tuple[str, ...]:
+        """What jobs are kept to, for people."""
+        limits = ["memory of each process (RLIMIT_DATA)"] if MEMORY_IS_LIMITED else []
+        if self._settings.gpus:
+            limits.append(f"gpus ({GPU_VARIABLE})")
+        return tuple(limits)
 
     def _worker_command(self, spec: JobSpec) -> tuple[str, ...]:
         """What starts the worker that a job of kind ``worker`` asks for: this one's like, but for port and skills."""

@@ -39,6 +39,8 @@ class Attempt:
     phase: Phase = Phase.PREPARING
     sandbox: Sandbox | None = None
     end_request: EndRequest | None = None
+    devices: tuple[str, ...] = ()
+    """GPUs that are its own while it runs."""
 
 
 class AttemptOwner(Protocol):

@@ -6,9 +6,11 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
+
+from msgspec.structs import replace
 
 from titan_core.filesys.content_store import ContentStore
 from titan_core.filesys.workspace_manager import Sandbox, WorkspaceManager
@@ -29,6 +31,9 @@ CANNOT_BEGIN: Final = 2
 QUICK_BYTES: Final = 1024 * 1024
 """A script up to this size is put in place at once, by the thread that took the job."""
 
+GPU_VARIABLE: Final = "CUDA_VISIBLE_DEVICES"
+"""Tells a program which GPUs are its own; AMD's libraries obey it too."""
+
 MakeRequest = Callable[[Lease, JobSpec, Sandbox], LaunchRequest]
 """How an attempt is run; raises TitanError when it cannot be."""
 
@@ -41,6 +46,7 @@ class JobRunner:
     Args:
         slots: attempts at once. children: attempts of kind ``worker`` at once, beside those; their supervisors are the
             launcher's last ones.
+        devices: the GPUs that jobs may ask for, as CUDA_VISIBLE_DEVICES names them.
         launcher: runs the processes; its events go to ``on_launch_event``.
         fetcher: brings contents that ``contents`` lacks.
         make_request: turns an attempt and its sandbox into what the launcher is asked.
@@ -58,6 +64,7 @@ class JobRunner:
         make_request: MakeRequest,
         services: ServiceHandler,
         children: int = 0,
+        devices: Sequence[str] = (),
     ) -> None:
         self.slots = slots
         self._launcher = launcher
@@ -69,6 +76,9 @@ class JobRunner:
         self._changed = threading.Condition()
         self._free = list(range(slots - 1, -1, -1))
         self._free_for_workers = list(range(slots + children - 1, slots - 1, -1))
+        self._devices = list(devices)
+        """In the order they are given out."""
+        self._free_devices = set(devices)
         self._attempts: dict[Lease, Attempt] = {}
         self._draining = ""
         self._pool = ThreadPoolExecutor(PREPARE_THREADS, "prepare")
@@ -94,7 +104,11 @@ class JobRunner:
             if not free:
                 what = "places for workers" if spec.kind == "worker" else "slots"
                 raise Saturated(f"all {what} are taken")
-            attempt = self._attempts[lease] = Attempt(lease, spec, free.pop(), owner)
+            devices = [device for device in self._devices if device in self._free_devices][: spec.gpus]
+            if len(devices) < spec.gpus:
+                raise Saturated(f"{len(devices)} of {len(self._devices)} GPUs are free")
+            attempt = self._attempts[lease] = Attempt(lease, spec, free.pop(), owner, devices=tuple(devices))
+            self._free_devices.difference_update(devices)
         if spec.sha256 and not self._contents.has(spec.sha256):
             self._fetcher.fetch(spec.sha256, lambda failure: self._fetched(attempt, failure))
         elif spec.archive or spec.size > QUICK_BYTES:
@@ -170,6 +184,8 @@ class JobRunner:
         try:
             content = self._contents.path(spec.sha256) if spec.sha256 else None
             sandbox = self._workspace.prepare(attempt.lease, spec, content)
+            if attempt.devices:
+                spec = replace(spec, env={**spec.env, GPU_VARIABLE: ",".join(attempt.devices)})
             request = self._make_request(attempt.lease, spec, sandbox)
         except Exception as error:
             if not isinstance(error, (TitanError, OSError)):
@@ -227,8 +243,15 @@ class JobRunner:
             attempt.phase = Phase.OVER
             del self._attempts[attempt.lease]
             self._places(attempt.spec).append(attempt.slot)
+            self._free_devices.update(attempt.devices)
             self._changed.notify_all()
         attempt.owner.ended(attempt, report)
+
+
+def gpu_names(count: int, environ: Mapping[str, str]) -> list[str]:
+    """Names for so many GPUs: those that this process may see, in that order, else their numbers."""
+    visible = [name.strip() for name in environ.get(GPU_VARIABLE, "").split(",") if name.strip()]
+    return (visible if len(visible) >= count else [str(number) for number in range(count)])[:count]
 
 
 def last_words(log_tail: bytes) -> str:

@@ -29,6 +29,7 @@ class LaunchRequest:
         log_path: receives stdout and stderr, in the order they were written, byte for byte. log_bytes: of more than
             this, the first and the last part.
         timeout_s: ends an attempt that runs longer. grace_s: from SIGTERM to SIGKILL, whenever the launcher ends it.
+        memory: bytes that each of its processes may use; 0: no limit.
         leads: the main process ends all others itself when it is asked to end: SIGTERM goes to it alone.
     """
 
@@ -42,6 +43,7 @@ class LaunchRequest:
     timeout_s: float | None = None
     grace_s: float = DEFAULT_GRACE_S
     leads: bool = False
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)

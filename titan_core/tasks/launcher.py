@@ -183,6 +183,7 @@ class Launcher:
                 request.timeout_s,
                 request.grace_s,
                 request.leads,
+                request.memory,
             ),
         )
         if slot.end is not None:

@@ -1,7 +1,7 @@
 """The supervisor of one slot: runs one job at a time, owns its output, and leaves nothing of it behind.
 
-From the worker: ("run", serial, argv, warm, env, cwd, log_path, log_bytes, timeout_s, grace_s, leads) and
-("end", serial, reason, grace_s).
+From the worker: ("run", serial, argv, warm, env, cwd, log_path, log_bytes, timeout_s, grace_s, leads,
+memory) and ("end", serial, reason, grace_s).
 To the worker: ("ready", pid, started), ("started", serial, pid, started, started_at), ("output", serial, size) and
 ("exited", serial, exit_code, cause, reason, log_size, tail, tail_offset, started_at, ended_at).
 
@@ -19,6 +19,7 @@ from titan_core.tasks.job_log import JobLog
 from titan_core.tasks.launcher_wire import Decoder, encode
 from titan_core.tasks.process_table import find_process
 from titan_core.tasks.process_tree import group_is_left, reap
+from titan_core.tasks.resource_limits import Inherited, limit_memory
 from titan_core.tasks.script_cache import MAX_SOURCE_BYTES, ScriptCache
 from titan_core.tasks.supervised_attempt import LEFTOVER_S, Attempt, epoch_ms
 from titan_core.tasks.warm_python import WarmJob
@@ -168,6 +169,7 @@ class Supervisor:
         timeout_s: float | None,
         grace_s: float,
         leads: bool,
+        memory: int,
     ) -> WarmJob | None:
         """Start a job. Returns it in the process of a script, once forked; None here."""
         log: JobLog | None = None
@@ -187,10 +189,15 @@ class Supervisor:
                 job = WarmJob(argv, env, source=source, code=code, output=write, close=ours, keep=self)
                 pid = os.fork()
                 if pid == 0:
+                    if memory:
+                        limit_memory(0, memory)
                     return job
             else:
                 to_log = [(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_DUP2, write, 2)]
-                pid = os.posix_spawn(argv[0], argv, env, file_actions=to_log, setsid=True, setsigdef=_DEFAULTED)
+                with Inherited(memory):
+                    pid = os.posix_spawn(argv[0], argv, env, file_actions=to_log, setsid=True, setsigdef=_DEFAULTED)
+                if memory:
+                    limit_memory(pid, memory)
         except (OSError, ValueError) as error:
             why = f"{doing}: {getattr(error, 'strerror', None) or error}"
         os.chdir("/")

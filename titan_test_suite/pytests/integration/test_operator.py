@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def local_names() -> list[str]:
     """What a person may call this machine."""
     names = ["localhost", "127.0.0.1", socket.gethostname()]
     try:
-        names += [address[4][0] for address in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)]
+        names += [str(address[4][0]) for address in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)]
     except OSError:
         pass
     return list(dict.fromkeys(names))
@@ -92,7 +93,7 @@ def test_why_a_job_waits(cluster: Cluster):
     cluster.start_worker("--slots", "1", "--cpus", "2", "--memory", "1GB")
     busy = cluster.run(SLEEP, id="busy")
     cluster.wait_state(busy, "RUNNING")
-    jobs = {
+    jobs: dict[str, tuple[dict[str, Any], str]] = {
         "next": ({}, "all 1 slots are taken"),
         "gpu": ({"requirement": ("GPU",)}, "does not offer GPU"),
         "cores": ({"cpus": 3}, "has 2 cpus in all, 3 are needed"),

@@ -188,7 +188,7 @@ jobs:
 """
     for project in ("", "project: true\n"):
         jobs = parsed(folder, project + text.replace("SERVICE", "worker")).jobs
-        assert [(job.kind, job.port) for job in jobs] == [("worker", 8090), ("worker", 8085), ("worker", 8085)]
+        assert [(job.kind, job.port) for job in jobs] == [("worker", 8090), ("worker", 0), ("worker", 0)]
         assert [source_of(job) for job in jobs] == [None] * 3
     assert parsed(folder, text).jobs[1].kind == "worker", "the original's way to say it"
 
