@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar, get_type_hints
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -109,6 +110,13 @@ def _boolean(text: str) -> bool:
     raise ValueError(f"{text!r} is neither true nor false")
 
 
+def _http_url(text: str) -> str:
+    parts = urlsplit(text.strip())
+    if text.strip() and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError(f"{text!r} is no address like https://host/path")
+    return text.strip()
+
+
 def _cores(text: str) -> float:
     try:
         value = float(text)
@@ -187,6 +195,10 @@ class MasterSettings:
     idle_seconds: Annotated[
         float, Says(_seconds, "a worker that scaling started and that is idle for so long is ended")
     ] = 45.0
+    provisioner_url: Annotated[str, Says(_http_url, "where to POST a request for machines when none has room")] = ""
+    provisioner_secret: Annotated[
+        str | None, Says(_text, "signs the requests to provisioner_url, by HMAC-SHA256", option=False)
+    ] = field(default=None, repr=False)
     max_connections: Annotated[
         int, Says(_integer(8, 100_000), "most connections served at once; each has a thread of its own")
     ] = 1024

@@ -206,6 +206,7 @@ class WorkerInfo(Message):
 EventKind = Literal[
     "worker-joined", "worker-back", "worker-away", "worker-left", "worker-died", "worker-draining", "worker-cordoned",
     "worker-uncordoned", "scale-up", "scale-up-failed", "scale-down", "scale-limit", "machines-wanted",
+    "machines-asked", "machines-not-asked",
     "job-quarantined",
 ]  # fmt: skip
 """What can happen to a cluster."""

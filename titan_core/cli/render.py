@@ -88,6 +88,7 @@ EVENT_STYLES = {
     "scale-up-failed": "red",
     "job-quarantined": "red",
     "worker-away": "yellow",
+    "machines-not-asked": "red",
     "scale-limit": "yellow",
     "machines-wanted": "yellow",
     "worker-joined": "green",

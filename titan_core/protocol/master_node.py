@@ -38,7 +38,9 @@ from titan_core.protocol.token_file import obtain_token
 from titan_core.protocol.trust import Endpoint, PeerTrust
 from titan_core.protocol.worker_session import WorkerSession
 from titan_core.scheduling.clock import SystemClock
+from titan_core.scheduling.core.commands import RequestMachines
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
+from titan_core.scheduling.provisioner import Provisioner
 from titan_core.scheduling.scaler_executor import ScalerExecutor
 from titan_core.scheduling.scheduler import Scheduler
 from titan_core.storage.sqlite_store import SqliteStore
@@ -69,6 +71,8 @@ class MasterNode:
             ConfigError, StoreError: one of them cannot be used; the text is one line.
         """
         settings = self._settings
+        if settings.provisioner_url and not settings.provisioner_secret:
+            raise ConfigError("provisioner_url is set, and provisioner_secret is not: requests are signed with it")
         _allow_files(settings.max_connections + _OTHER_FILES)
         limits = ServerLimits(settings.max_connections, settings.frame_seconds)
         try:
@@ -103,7 +107,13 @@ class MasterNode:
             busy_percent=settings.scale_busy_percent,
         )
         core = SchedulerCore(limits_of_core)
-        self._scheduler = Scheduler(core, self._store, SystemClock(), settings=settings)
+        self._provisioner: Provisioner | None = None
+        self._scheduler = Scheduler(
+            core, self._store, SystemClock(), settings=settings, request_machines=self._request_machines
+        )
+        if settings.provisioner_url:
+            secret = settings.provisioner_secret or ""
+            self._provisioner = Provisioner(settings.provisioner_url, secret, self._scheduler.post)
 
         retention = LogRetention(
             settings.data_dir / "logs",
@@ -159,6 +169,8 @@ class MasterNode:
             self._store.close()
             raise
         self._server.start()
+        if self._provisioner is not None:
+            self._provisioner.start()
         self._scaler.start()
         self._housekeeping.start()
 
@@ -169,14 +181,22 @@ class MasterNode:
         self._server.stop_accepting(JOIN_S)
         self._housekeeping.stop()
         self._scaler.stop()
+        if self._provisioner is not None:
+            self._provisioner.stop()
         self._classic_workers.stop()
         in_time = self._scheduler.stop(max(JOIN_S, end - time.monotonic()))
         self._classic_workers.join(JOIN_S)
         self._scaler.join(time.monotonic() + JOIN_S)
+        if self._provisioner is not None:
+            self._provisioner.join(time.monotonic() + JOIN_S)
         self._housekeeping.join(time.monotonic() + JOIN_S)
         in_time = self._server.close_connections(max(JOIN_S, end - time.monotonic())) and in_time
         self._store.close()
         return in_time
+
+    def _request_machines(self, request: RequestMachines) -> None:
+        if self._provisioner is not None:
+            self._provisioner.request(request)
 
     def _serve(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         self._handler(sock, address)

@@ -29,6 +29,7 @@ from titan_core.scheduling.core.events import (
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
+    CordonRequested,
     DispatchRefused,
     DrainRequested,
     Event,
@@ -118,6 +119,7 @@ class KnownWorker:
     gpus: int = 0
     reachable: bool = True
     draining: bool = False
+    cordoned: bool = False
     held_until: float = 0.0
 
 
@@ -140,6 +142,7 @@ class History:
             if before is not None and same_process and event.classic:
                 offer |= before.offer
             draining = before is not None and same_process and before.draining
+            cordoned = before is not None and same_process and before.cordoned
             self._workers[event.worker_id] = KnownWorker(
                 event.boot_id,
                 event.link,
@@ -149,6 +152,7 @@ class History:
                 event.memory,
                 event.gpus,
                 draining=draining,
+                cordoned=cordoned,
             )
         elif isinstance(event, LinkBroken):
             worker = self._workers.get(event.worker_id)
@@ -160,6 +164,8 @@ class History:
                 del self._workers[event.worker_id]
         elif isinstance(event, DrainRequested):
             self._workers[answer].draining = True
+        elif isinstance(event, CordonRequested):
+            self._workers[answer].cordoned = not event.undo
         elif isinstance(event, (AttemptEnded, DispatchRefused)):
             self._attempt_over(event, now)
         elif isinstance(event, TimePassed):
@@ -218,6 +224,7 @@ class History:
     def _check_worker(self, command: DispatchJob) -> None:
         worker = self._workers[command.worker_id]
         assert worker.reachable and not worker.draining and not worker.held_until, f"{command.lease} on {worker}"
+        assert not worker.cordoned, f"{command.lease} on {worker}"
         assert need_of(command.spec).capabilities <= worker.offer, f"{command.lease} on {worker}"
         if command.spec.kind != "worker":
             assert set(command.spec.requirement) <= worker.offer
@@ -247,7 +254,7 @@ class History:
         """An event has been handled. No job was overtaken by one that ranks behind it; none waits in vain."""
         pending = self._journal.in_state(JobState.PENDING)
         for worker_id, worker in self._workers.items():
-            if worker.reachable and not worker.draining and not worker.held_until:
+            if worker.reachable and not worker.draining and not worker.cordoned and not worker.held_until:
                 for row in pending:
                     need = need_of(self._journal.specs[row.key])
                     if need.capabilities <= worker.offer:

@@ -191,6 +191,15 @@ class LoadMeasured:
     run_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class MachinesAskedFor:
+    """Whoever can bring machines was asked for ``count`` of them; ``problem``: why that failed, else empty."""
+
+    capabilities: tuple[str, ...]
+    count: int
+    problem: str
+
+
 Event = (
     RunSubmitted
     | CancelRequested
@@ -206,4 +215,5 @@ Event = (
     | AttemptEnded
     | DispatchRefused
     | LoadMeasured
+    | MachinesAskedFor
 )

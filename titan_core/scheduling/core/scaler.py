@@ -13,7 +13,7 @@ from titan_core.scheduling.core.acceptance import Acceptance
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import RequestMachines
 from titan_core.scheduling.core.event_log import EventLog
-from titan_core.scheduling.core.events import Instant, LoadMeasured, RunSubmitted
+from titan_core.scheduling.core.events import Instant, LoadMeasured, MachinesAskedFor, RunSubmitted
 from titan_core.scheduling.core.fleet import Fleet
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.lifecycle import SCALER, JobLifecycle
@@ -101,6 +101,13 @@ class Scaler:
                 self._changes.effect(RequestMachines(wanted, decision.count, decision.reason))
             elif isinstance(decision, AtLimit):
                 self._events.note("scale-limit", pool_name(decision.capabilities), decision.reason, now)
+
+    def machines_asked_for(self, event: MachinesAskedFor, now: Instant) -> None:
+        if event.problem:
+            self._events.note("machines-not-asked", pool_name(event.capabilities), event.problem, now)
+        else:
+            text = f"the provisioner was asked for {event.count} more"
+            self._events.note("machines-asked", pool_name(event.capabilities), text, now)
 
     def _demands(self) -> list[Demand]:
         return [Demand(lane.need, len(lane.ready), lane.ready.emptied) for lane in self._matcher.lanes() if lane.ready]

@@ -205,7 +205,12 @@ class _Look:
         self._children: dict[str, int] = {}
 
     def grow(self, pool: _Pool, capabilities: Offer, demands: list[Demand]) -> list[Decision]:
-        members = [each for each in self._workers if capabilities <= each.capabilities and not each.draining]
+        # Of those that have not come back since the master's restart nobody knows what they offer.
+        members = [
+            each
+            for each in self._workers
+            if (capabilities <= each.capabilities and not each.draining) or not each.slots
+        ]
         queued = sum(demand.queued for demand in demands)
         lasting = any(pool.seen.get(demand.need) == demand.emptied for demand in demands)
         pool.seen = {demand.need: demand.emptied for demand in demands}

@@ -29,6 +29,7 @@ from titan_core.scheduling.core.events import (
     Instant,
     LinkBroken,
     LoadMeasured,
+    MachinesAskedFor,
     RunSubmitted,
     StopRequested,
     TimePassed,
@@ -104,6 +105,7 @@ class SchedulerCore:
             AttemptEnded: self._reports.ended,
             DispatchRefused: self._reports.refused,
             LoadMeasured: self._scaler.load_measured,
+            MachinesAskedFor: self._scaler.machines_asked_for,
         }
 
     # --- the write side ---

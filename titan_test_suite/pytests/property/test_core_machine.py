@@ -15,14 +15,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from titan_core.model.states import JobState
+from titan_core.scheduling.core.commands import DecommissionWorker
 from titan_core.scheduling.core.events import (
     AttemptEnded,
     AttemptStarted,
+    CordonRequested,
     DispatchRefused,
     LinkBroken,
+    LoadMeasured,
     RunSubmitted,
     TimePassed,
     WorkerLeft,
+    WorkerLoad,
     WorkerSilent,
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits
@@ -50,6 +54,7 @@ class SimulatedWorker:
     cpus: float = 0.0
     memory: int = 0
     gpus: int = 0
+    job: str = ""
     arriving: list[Lease] = field(default_factory=list)
     """Dispatched, and on the way."""
     running: list[Lease] = field(default_factory=list)
@@ -104,6 +109,7 @@ class ClusterMachine(RuleBasedStateMachine):
         self.submitted: dict[str, RunSubmitted] = {}
         """By idempotency key."""
         self.accepted: set[str] = set()
+        self.looks = 0
 
     # --- what the cluster does by itself ---
 
@@ -234,6 +240,7 @@ class ClusterMachine(RuleBasedStateMachine):
             cpus=worker.cpus,
             memory=worker.memory,
             gpus=worker.gpus,
+            job=worker.job,
         )
         worker.link = self.world.link
         self.deliver()
@@ -302,6 +309,46 @@ class ClusterMachine(RuleBasedStateMachine):
         worker = self.pick(data, self.connected(), "worker")
         assert self.world.drain(8000 + int(worker.worker_id[1:])) == worker.worker_id
         worker.draining = True
+
+    @precondition(lambda self: self.connected())
+    @rule(undo=st.booleans(), data=st.data())
+    def a_worker_is_cordoned_or_taken_back(self, undo: bool, data) -> None:
+        worker = self.pick(data, self.connected(), "worker")
+        try:
+            self.do(CordonRequested("10.0.0.1", 8000 + int(worker.worker_id[1:]), undo=undo))
+        except Conflict:
+            assert undo and worker.draining
+
+    @precondition(lambda self: self.connected())
+    @rule(busy=st.booleans(), seconds=st.sampled_from((1.0, 50.0)))
+    def load_is_measured(self, busy: bool, seconds: float) -> None:
+        """Whatever else goes on: never too many workers, and nobody is sent away that scaling did not start."""
+        self.time_passes(seconds)
+        before = self.world.core.workers()
+        self.looks += 1
+        load = WorkerLoad(99.0 if busy else 5.0, 8 << 30)
+        self.do(LoadMeasured(dict.fromkeys(self.workers, load), f"run-scale{self.looks}"))
+        self.accepted |= set(self.world.journal.jobs)
+        sent_away = [each.worker_id for each in self.world.commands if isinstance(each, DecommissionWorker)]
+        assert all(info.scaled and not info.jobs for info in before if info.worker_id in sent_away)
+        for name in sent_away:
+            self.workers[name].draining = True
+        started = [each for each in self.world.dispatched() if each.spec.id.startswith("SCALE-")]
+        assert not started or len([info for info in before if info.state != "dead"]) + len(started) <= 5
+        assert not (busy and started)
+
+    @precondition(lambda self: len(self.workers) < MAX_WORKERS and self._starting())
+    @rule(data=st.data())
+    def a_worker_that_was_started_joins(self, data) -> None:
+        key = self.pick(data, self._starting(), "job")
+        worker = self._new_worker(self.world.journal.specs[key].requirement or ("GENERAL",), 2)
+        worker.job = key
+        self._register(worker)
+
+    def _starting(self) -> list[str]:
+        taken = {worker.job for worker in self.workers.values()}
+        running = [row.key for row in self.world.journal.in_state(JobState.RUNNING)]
+        return [key for key in running if self.world.journal.specs[key].kind == "worker" and key not in taken]
 
     @precondition(lambda self: self.connected())
     @rule(data=st.data())

@@ -207,6 +207,7 @@ def test_every_setting_can_be_given_everywhere(home, load, kind):
         config._boolean: "true",
         config._log_level: "ERROR",
         config._text: "localhost",
+        config._http_url: "https://example.org/machines",
         config._capabilities: "GPU,TPU",
         config._words: "json,csv",
         config._seconds: "7.5",
