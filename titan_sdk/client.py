@@ -19,6 +19,7 @@ from titan_sdk.log_reader import LogReader
 from titan_sdk.messages import (
     Accepted,
     CancelJob,
+    EventList,
     GetStats,
     GetStatsJson,
     JobInfo,
@@ -27,6 +28,7 @@ from titan_sdk.messages import (
     KvSadd,
     KvSet,
     KvSmembers,
+    ListEvents,
     ListJobs,
     ListWorkers,
     Stop,
@@ -157,6 +159,14 @@ class TitanClient:
 
     def workers(self) -> list[WorkerInfo]:
         return self._caller.call(ListWorkers()).workers
+
+    def events(self, since: int = 0, *, newest: int = 0, wait: float = 0.0) -> EventList:
+        """What happened to the cluster after event number ``since``: workers that came and went, scaling, and why.
+
+        ``newest``: no more than so many of them. When there is none, it is waited for, ``wait`` seconds at most. Go on
+        from the ``last`` of the answer.
+        """
+        return self._caller.call(ListEvents(since=since, newest=newest, wait_s=wait), self.timeout + wait)
 
     def stats(self) -> dict[str, Any]:
         """The cluster's statistics: active_workers, queue_size, workers and more."""

@@ -2,8 +2,8 @@
 
 The body is JSON: ``id`` (of this request, the same when it is sent again), ``at`` (epoch ms), ``capabilities``,
 ``count`` and ``reason``. X-Titan-Signature is ``sha256=`` and the hex HMAC-SHA256, under the shared secret, of
-the value of X-Titan-Timestamp (epoch seconds), a full stop and the body. Who receives it should refuse old timestamps and known
-ids.
+the value of X-Titan-Timestamp (epoch seconds), a full stop and the body. Who receives it should refuse old timestamps
+and known ids.
 """
 
 from __future__ import annotations

@@ -88,6 +88,18 @@ def test_fan_out(shared_cluster: Cluster) -> None:
     assert log_of(shared_cluster, "gather") == "7837 primes below 80000\n"
 
 
+def test_load_cycle(cluster: Cluster) -> None:
+    cluster.start_master(
+        TITAN_SCALE_SECONDS="0.5", TITAN_IDLE_SECONDS="1", TITAN_HEARTBEAT_SECONDS="0.5", TITAN_SCALE_BUSY_PERCENT="100"
+    )
+    cluster.start_worker("--slots", "2")
+    output = python(cluster, str(EXAMPLES / "load_cycle" / "load_cycle.py"), "40", "0.4")
+    grown, shrunk = output.index("scale-up: GENERAL"), output.index("scale-down: ")
+    assert grown < output.index("all 40 jobs are done") < shrunk
+    peak = int(output.splitlines()[-1].split()[4])
+    assert peak > 1 and output.endswith(f"1 workers at first, {peak} at the peak, 1 at the end\n")
+
+
 def test_sdk_dag(shared_cluster: Cluster) -> None:
     output = python(shared_cluster, str(EXAMPLES / "dynamic_dag_custom" / "sdk_dag" / "sdk_dag.py"))
     assert "the warmest of 3 is Reykjavik" in output
