@@ -191,7 +191,7 @@ class MasterSettings:
     scale_seconds: Annotated[float, Says(_seconds, "how often load and capacity are compared")] = 15.0
     scale_busy_percent: Annotated[
         int, Says(_integer(1, 100), "a machine whose processors are busier gets no further worker; 100: any may")
-    ] = 90
+    ] = 100
     idle_seconds: Annotated[
         float, Says(_seconds, "a worker that scaling started and that is idle for so long is ended")
     ] = 45.0

@@ -620,13 +620,18 @@ class Register(Request[Registered]):
 
 
 class Heartbeat(Request[Ok]):
-    """Sent every ``heartbeat_s``; any frame of the link counts as a sign of life too."""
+    """Sent every ``heartbeat_s``; any frame of the link counts as a sign of life too.
+
+    What it says is of the whole machine: ``memory_free`` in bytes, ``load`` in processes that run or would, averaged
+    over a minute.
+    """
 
     OPCODE = Opcode.HEARTBEAT
     ANSWER = Ok
     cpu_percent: float = 0.0
     memory_percent: float = 0.0
     memory_free: int = 0
+    load: float = 0.0
 
 
 class Verdict(Message):

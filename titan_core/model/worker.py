@@ -50,7 +50,7 @@ class Worker:
         limits: which limits it enforces, for people. job_key: of the job that this worker is, empty when it is none.
         idle_since: monotonic seconds at which its last lease ended, or it came.
         connected: registered, and its link has not broken since. dead: declared so; holds nothing.
-        draining: gets nothing more, and is to end. cordoned: gets nothing more.
+        draining: gets nothing more, and is to end, for drain_reason. cordoned: gets nothing more.
         held_until: monotonic seconds until which it gets nothing because it refused a dispatch; else 0.
         stamp: grows with every change of what FreeWorkers sorts by, so that it can tell old entries.
         history: the last executions that ended here, newest last.
@@ -66,6 +66,7 @@ class Worker:
         "cordoned",
         "cores",
         "dead",
+        "drain_reason",
         "draining",
         "gpus",
         "gpus_used",
@@ -116,6 +117,7 @@ class Worker:
         self.connected = False
         self.dead = False
         self.draining = False
+        self.drain_reason = ""
         self.cordoned = False
         self.held_until = 0.0
         self.stamp = 0

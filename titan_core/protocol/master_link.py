@@ -255,7 +255,10 @@ class MasterLink:
                 continue
             memory = psutil.virtual_memory()
             beat = Heartbeat(
-                cpu_percent=psutil.cpu_percent(), memory_percent=memory.percent, memory_free=memory.available
+                cpu_percent=psutil.cpu_percent(),
+                memory_percent=memory.percent,
+                memory_free=memory.available,
+                load=psutil.getloadavg()[0],
             )
             channel.send_request(beat, _ignore)
 

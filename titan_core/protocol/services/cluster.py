@@ -35,7 +35,8 @@ class ClusterService:
 
     def loads(self) -> dict[str, WorkerLoad]:
         """What each connected worker last said of its machine."""
-        return {name: WorkerLoad(beat.cpu_percent, beat.memory_free) for name, beat in self._vitals.copy().items()}
+        vitals = self._vitals.copy()
+        return {name: WorkerLoad(beat.cpu_percent, beat.memory_free, beat.load) for name, beat in vitals.items()}
 
     def forget(self, worker_id: str) -> None:
         """The worker's link has ended."""

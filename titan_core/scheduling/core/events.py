@@ -177,10 +177,15 @@ class DispatchRefused:
 
 
 class WorkerLoad(NamedTuple):
-    """Of a worker's machine, as it was last told: percent of the processors, free bytes of memory (0: unknown)."""
+    """Of a worker's machine, as it was last told.
+
+    ``cpu_percent``: how busy its processors are; ``memory_free``: bytes, 0 when unknown; ``load``: how many processes
+    run or would, averaged over a minute.
+    """
 
     cpu_percent: float
     memory_free: int
+    load: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

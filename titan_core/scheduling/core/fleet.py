@@ -81,6 +81,7 @@ class Fleet:
             return
         if job.ending:
             worker.draining = True
+            worker.drain_reason = job.reason
         else:
             self._lifecycle.service_ready(job, now)
 
@@ -172,7 +173,10 @@ class Fleet:
                 "SIGTERM on its own machine ends it, and `drain` keeps new jobs away from it"
             )
         self._changes.effect(Answer(worker.worker_id))
-        self.decommission(worker, "decommissioned on request", now)
+        reason = "decommissioned on request"
+        if not worker.draining:
+            self._events.note("worker-draining", worker.name, reason + _with_jobs(worker), now)
+        self.decommission(worker, reason)
 
     def cordon_requested(self, event: CordonRequested, now: Instant) -> None:
         worker = self._find(event)
@@ -192,10 +196,10 @@ class Fleet:
             raise NotFound(f"no worker at {event.host}:{event.port}")
         return worker
 
-    def decommission(self, worker: Worker, reason: str, now: Instant) -> None:
+    def decommission(self, worker: Worker, reason: str) -> None:
         """It gets nothing more, and is told to end once it has done or given back what it has."""
         if not worker.draining:
-            self._events.note("worker-draining", worker.name, reason + _with_jobs(worker), now)
+            worker.drain_reason = reason
         worker.draining = True
         self._matcher.load_changed(worker)
         self._go_on_draining(worker)
@@ -220,7 +224,7 @@ class Fleet:
     def _go_on_draining(self, worker: Worker) -> None:
         """Tell a draining worker to go. Ours waits for its jobs itself; a classic one ends at once, so we wait."""
         if worker.draining and worker.connected and not (worker.classic and _runs_a_job(worker)):
-            self._changes.effect(DecommissionWorker(worker.worker_id, "decommissioned on request"))
+            self._changes.effect(DecommissionWorker(worker.worker_id, worker.drain_reason))
 
     def _go_when_idle(self, worker: Worker) -> None:
         if worker.classic:

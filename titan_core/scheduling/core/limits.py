@@ -41,7 +41,7 @@ class CoreLimits:
     events: int = 1_000
     max_workers: int = 5
     idle_s: float = 45.0
-    busy_percent: float = 90.0
+    busy_percent: float = 100.0
 
     def backoff(self, failures: int) -> float:
         """Seconds to wait after the given number of failed attempts (1 or more)."""

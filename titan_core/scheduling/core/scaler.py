@@ -94,7 +94,7 @@ class Scaler:
         for decision in decisions:
             if isinstance(decision, EndWorker):
                 self._events.note("scale-down", decision.worker.name, decision.reason, now)
-                self._fleet.decommission(decision.worker, decision.reason, now)
+                self._fleet.decommission(decision.worker, decision.reason)
             elif isinstance(decision, WantMachines):
                 self._events.note("machines-wanted", pool_name(decision.capabilities), decision.reason, now)
                 wanted = tuple(sorted(decision.capabilities))

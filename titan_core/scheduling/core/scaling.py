@@ -25,6 +25,9 @@ from titan_core.scheduling.core.events import WorkerLoad
 from titan_sdk.messages import CHILD_WORKERS
 from titan_sdk.sizes import format_size
 
+LOAD_PER_CORE: Final = 8.0
+"""A machine where so many processes for each core run, or would if they could, is overloaded by any standard. Less does
+not count: most jobs wait for something else, and those that do not are bounded by ``busy_percent``."""
 SLOTS_PER_CORE: Final = 16
 """A machine takes no more slots than this for each core, however idle it seems: its load is known a moment late."""
 WORKER_MEMORY: Final = 256 << 20
@@ -284,6 +287,9 @@ class _Look:
         busy = self._busy(worker)
         if busy > self._policy._busy_percent:
             return f"the processors of {machine} are busy at {busy:.0f} %"
+        running = max(self._loads.get(each.worker_id, _UNKNOWN).load for each in self._on(machine))
+        if worker.cores and running > worker.cores * LOAD_PER_CORE:
+            return f"{machine} has {running:.0f} processes that want to run on {worker.cores} cores"
         new = [each for each in self._coming if each.machine == machine]
         slots = sum(each.slots for each in self._on(machine)) + sum(each.slots for each in new)
         if worker.cores and slots + worker.slots > worker.cores * SLOTS_PER_CORE:

@@ -101,7 +101,14 @@ class ClusterMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World(
-            CoreLimits(losses_to_quarantine=3, idle_lanes=3, dead_workers=1, executions_per_job=4, history_per_worker=3)
+            CoreLimits(
+                busy_percent=90.0,
+                losses_to_quarantine=3,
+                idle_lanes=3,
+                dead_workers=1,
+                executions_per_job=4,
+                history_per_worker=3,
+            )
         )
         self.workers: dict[str, SimulatedWorker] = {}
         self.said: list[AttemptEnded | AttemptStarted | DispatchRefused] = []

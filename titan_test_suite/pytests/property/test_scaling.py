@@ -68,7 +68,9 @@ class Simulation:
 
     def __init__(self, max_workers: int, *, permanent: bool = False) -> None:
         self.max_workers = max_workers
-        self.core = SchedulerCore(CoreLimits(max_workers=max_workers, idle_s=IDLE_S, open_jobs=10**6))
+        self.core = SchedulerCore(
+            CoreLimits(max_workers=max_workers, idle_s=IDLE_S, busy_percent=90.0, open_jobs=10**6)
+        )
         self.time = 0.0
         self.load = IDLE_MACHINE
         self.nodes: dict[str, Node] = {}

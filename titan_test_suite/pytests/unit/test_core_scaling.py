@@ -27,7 +27,7 @@ class Cluster(World):
     """A world with looks of the scaler, and workers that come when they were started."""
 
     def __init__(self, **limits: Any) -> None:
-        super().__init__(CoreLimits(**limits))
+        super().__init__(CoreLimits(**{"busy_percent": 90.0, **limits}))
         self.loads: dict[str, WorkerLoad] = {}
         self.looks = 0
 
@@ -113,6 +113,7 @@ def test_the_machine_that_is_least_busy_is_chosen():
     [
         ({"cores": 8}, BUSY, "the processors of m are busy at 99 %"),
         ({"cores": 8}, WorkerLoad(5.0, 100 << 20), "m has 100 MB of free memory"),
+        ({"cores": 2}, WorkerLoad(80.0, 8 << 30, 17.0), "m has 17 processes that want to run on 2 cores"),
         ({"cores": 1, "slots": 12}, IDLE, "m has 12 slots for 1 cores"),
     ],
 )
