@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import threading
 import time
 from typing import Any, Final, NamedTuple
 
@@ -44,12 +45,13 @@ def top(session: Session, given: argparse.Namespace) -> None:
     if session.as_json or not session.console.is_terminal:
         session.show(glance._asdict(), *parts(glance, session.address))
         return
+    never = threading.Event()
     try:
         with Live(
             Group(*parts(glance, session.address)), console=session.console, screen=True, auto_refresh=False
         ) as live:
             while True:
-                time.sleep(PERIOD_S)
+                never.wait(PERIOD_S)
                 live.update(Group(*parts(look(session, given.n), session.address)), refresh=True)
     except KeyboardInterrupt:
         return

@@ -341,6 +341,7 @@ class WorkerNode:
             *("--slots", str(settings.slots), "--log-level", settings.log_level),
             *("--log-bytes", str(settings.log_bytes)),
             *("--grace-seconds", str(settings.grace_seconds), "--drain-seconds", str(settings.drain_seconds)),
+            *(("--preload", ",".join(settings.preload)) if settings.preload else ()),
             *(("--insecure",) if settings.insecure else ()),
             *(("--classic",) if settings.classic else ()),
             *spec.args,

@@ -176,7 +176,8 @@ class ScalingPolicy:
         """Of each pool the idle worker with the highest port, if any."""
         idle: dict[Offer, Worker] = {}
         for worker in workers:
-            if worker.permanent or worker.leases or not worker.connected or worker.draining or not self._scaled(worker):
+            closed = not worker.connected or worker.draining or worker.cordoned
+            if closed or worker.permanent or worker.leases or not self._scaled(worker):
                 continue
             if now - worker.idle_since < self._idle_s:
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from titan_sdk.messages import JobSpec, ListEvents, WorkerInfo
+from titan_sdk.messages import JobSpec, KillWorker, ListEvents, ListJobs, WorkerInfo
 from titan_test_suite.pytests.cluster import Cluster, wait_until
 
 FAST = ("--scale-seconds", "1", "--idle-seconds", "2", "--heartbeat-seconds", "0.5", "--scale-busy-percent", "100")
@@ -37,6 +37,24 @@ def test_a_burst_makes_the_cluster_grow_and_then_shrink(cluster: Cluster):
     ended = [event.subject for event in cluster.client.call(ListEvents()).events if event.kind == "scale-down"]
     ports = [int(name.rpartition(":")[2]) for name in ended]
     assert ports == sorted(ports, reverse=True), "the highest port goes first"
+
+
+def test_a_host_that_is_shut_down_takes_what_it_started_with_it_and_no_work_is_lost(cluster: Cluster):
+    cluster.start_master(*FAST, "--max-workers", "2")
+    host = cluster.start_worker("--slots", "2", "--drain-seconds", "5")
+    run_id = burst(cluster, 30, 0.3)
+    wait_until(lambda: len(present(cluster)) == 2, 30.0, "a worker joined")
+    (root,) = [worker for worker in cluster.workers() if not worker.scaled]
+    cluster.client.call(KillWorker(host="localhost", port=root.port))
+    assert host.wait() == 0
+    master = {program.pid for program in cluster.programs if program.name == "master"}
+    wait_until(lambda: {process.pid for process in cluster.processes()} <= master, 20.0, "nothing is left of both")
+    wait_until(lambda: not present(cluster), 20.0, "both are gone")
+    cluster.start_worker(name="another")
+    run = cluster.wait_run(run_id, 60.0)
+    assert {job.state for job in run.jobs} == {"COMPLETED"}
+    states = {job.id: job.state for job in cluster.client.call(ListJobs()).jobs if job.kind == "worker"}
+    assert set(states.values()) <= {"CANCELLED", "COMPLETED"}, states
 
 
 def test_events_can_be_waited_for_and_outlive_the_master(cluster: Cluster):
