@@ -40,8 +40,9 @@ class ContentStore:
         """Folders whose own names are known to be on the disk."""
 
     def open(self) -> None:
-        """Make the folders and drop what abandoned uploads and a crash left."""
-        self._partial.mkdir(parents=True, exist_ok=True)
+        """Make the folders, for this user alone, and drop what abandoned uploads and a crash left."""
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._partial.mkdir(exist_ok=True)
         if self._durable:
             sync_directory(self._root.absolute().parent)
         oldest = time.time() - ABANDONED_AFTER_S

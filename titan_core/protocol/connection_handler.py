@@ -89,7 +89,7 @@ class ConnectionHandler:
                 frame_s,
                 on_greeted=lambda: self._spoke(sock),
             )
-            connection.serve(sock, peer, first)
+            connection.serve(sock, peer, first, decoder)
 
     def _read_header(self, sock: socket.socket) -> bytes:
         """The first frame's header, no byte more; empty when the peer said nothing at all.

@@ -122,7 +122,7 @@ class MasterNode:
             outcome_of=functools.partial(outcome_of_run, self._store),
         )
         self._housekeeping = Housekeeping(retention)
-        files = FileService(assets, contents)
+        files = FileService(assets, contents, self._scheduler.check_room)
         jobs = JobService(self._scheduler, self._store)
         self._logs = LogService(self._scheduler, jobs, log_store)
         self._cluster = ClusterService(self._scheduler)

@@ -83,7 +83,15 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
             UNIQUE (key, member)
         )""",
     ),
-    ("CREATE TABLE events (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT, subject TEXT, text TEXT)",),
+    (
+        """CREATE TABLE events (
+            seq INTEGER PRIMARY KEY,
+            at INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            text TEXT NOT NULL
+        )""",
+    ),
 )
 
 SCHEMA_VERSION: Final = len(VERSIONS)

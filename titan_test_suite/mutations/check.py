@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+import psutil
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -35,6 +38,8 @@ TRIAL_S: Final = 300.0
 """For the tests of one mutation; what hangs was noticed too."""
 TEST_S: Final = 40
 """For one test: several times what the slowest one takes, as a broken engine often hangs."""
+MARK: Final = "MUTANTS_RUN"
+"""Variable in the environment of pytest and all that it starts; its value belongs to one run."""
 PASSED: Final = 0
 FAILED: Final = 1
 
@@ -72,11 +77,12 @@ def run_tests(root: Path, tests: Iterable[str], *, stop_at_first: bool) -> tuple
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--timeout={TEST_S}", *tests]
     if stop_at_first:
         command.append("-x")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TITAN_CHAOS", "PYTHON"))}
+    mark = f"{os.getpid()}-{secrets.token_hex(6)}"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TITAN_", "PYTHON"))}
     process = subprocess.Popen(
         command,
         cwd=root,
-        env=environment,
+        env=environment | {MARK: mark},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -87,17 +93,19 @@ def run_tests(root: Path, tests: Iterable[str], *, stop_at_first: bool) -> tuple
     except subprocess.TimeoutExpired:
         output = "it did not end"
     finally:
-        _end_group(process)
+        _end_all(process, mark)
     return process.returncode if process.returncode >= 0 else FAILED, output
 
 
-def _end_group(process: subprocess.Popen[str]) -> None:
-    """What a broken engine left behind belongs to sessions of its own, whose tests end it; this ends pytest."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+def _end_all(process: subprocess.Popen[str], mark: str) -> None:
+    """End pytest, if it still runs, and whatever a broken engine left behind."""
+    if process.poll() is None:
+        process.kill()
     process.wait()
+    for left in psutil.process_iter():
+        with suppress(psutil.Error):
+            if left.environ().get(MARK) == mark:
+                left.kill()
 
 
 def try_out(mutation: Mutation, root: Path) -> tuple[str, str]:

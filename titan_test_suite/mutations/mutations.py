@@ -145,7 +145,7 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         "titan_core/tasks/attempt_reporter.py",
         "            if lease in self._leases or lease in self._over:\n",
         "            if lease in self._leases:\n",
-        (f"{CHAOS}test_link.py::test_every_message_of_a_jobs_life[again]",),
+        (f"{UNIT}test_attempt_reporter.py",),
     ),
     Mutation(
         "answer-waited-for-in-vain",

@@ -727,6 +727,20 @@ def test_nothing_is_served_before_the_welcome(master: tuple[str, int]) -> None:
     assert wire.call(master, wire.KV_GET, key).text == "NULL"
 
 
+def test_what_comes_with_the_hello_is_served_too(cluster: Cluster, master: tuple[str, int]) -> None:
+    """In one piece, and cut in the middle of the second frame."""
+    hello = wire.frame(HELLO, msgspec.msgpack.encode({"token": cluster.token}), flags=STRUCTURED, spare=1)
+    asked = wire.frame(LIST_JOBS, msgspec.msgpack.encode({}), flags=STRUCTURED, spare=2)
+    for sent in (hello + asked, hello + asked[:5]):
+        with Structured(master) as peer:
+            peer.send(sent)
+            welcome = peer.read()
+            assert welcome is not None and welcome[1] == 1
+            peer.send((hello + asked)[len(sent) :])
+            listed = peer.read()
+            assert listed is not None and listed[1] == 2
+
+
 AS_ANOTHER_USER = """
 import os, socket, struct, sys
 os.setgroups([]); os.setgid(65534); os.setuid(65534)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import stat
 import struct
 import threading
@@ -44,6 +45,12 @@ def test_content_is_found_by_its_digest(contents: ContentStore, tmp_path: Path) 
         contents.size(sha(b"two"))
     with pytest.raises(InvalidName):
         contents.path("../../etc/passwd")
+
+
+def test_contents_and_logs_are_this_users_alone(contents: ContentStore, tmp_path: Path) -> None:
+    LogStore(tmp_path / "logs").open()
+    modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("content", "logs")}
+    assert modes == {"content": 0o700, "logs": 0o700}
 
 
 def test_upload_goes_on_where_it_stands(contents: ContentStore) -> None:
@@ -250,6 +257,18 @@ def test_single_file_runs_in_shared(workspace: WorkspaceManager, tmp_path: Path)
     assert sandbox.script.parent == sandbox.job_dir == workspace.root / "jobs" / "job"
     assert sandbox.cwd == workspace.shared
     assert sandbox.log == sandbox.job_dir / "job.log"
+
+
+@pytest.mark.parametrize("removed", ["shared", "jobs"])
+def test_what_a_job_removed_is_made_again_for_the_next(
+    workspace: WorkspaceManager, tmp_path: Path, removed: str
+) -> None:
+    first = workspace.prepare(lease(1), JobSpec(id="first", file="a.py"), script_file(tmp_path, "1"))
+    shutil.rmtree(workspace.root / removed)
+    workspace.release(first.job_dir)
+    second = workspace.prepare(lease(2), JobSpec(id="second", file="a.py"), script_file(tmp_path, "2"))
+    assert second.cwd.is_dir()
+    assert second.script.read_text() == "2"
 
 
 def test_two_attempts_at_once_do_not_share_a_folder(workspace: WorkspaceManager, tmp_path: Path) -> None:
