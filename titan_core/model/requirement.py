@@ -74,6 +74,8 @@ def offer_of(capabilities: frozenset[str], classic: bool) -> Offer:
 
 def describe_need(need: Need) -> str:
     """The need in words, as in "no worker with <this>"."""
+    if need.spawn:
+        return "a place for another worker"
     names = " and ".join([*sorted(need.capabilities - {STRUCTURED}), *_resources(need)])
     if STRUCTURED not in need.capabilities or need.counted:
         return names or "any capability"

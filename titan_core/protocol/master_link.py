@@ -96,6 +96,7 @@ class MasterLink:
         self._channel: Channel | None = None
         self._latest: Channel | None = None
         self._was_registered = False
+        self._registering = False
         self._complaint = ""
         self._thread = threading.Thread(target=self._run, name="master-link", daemon=True)
 
@@ -105,6 +106,11 @@ class MasterLink:
     def connected(self) -> bool:
         """Whether there is a connection on which the master took our registration."""
         return self._channel is not None
+
+    @property
+    def registering(self) -> bool:
+        """Whether the master has been asked to take our registration, and has not answered yet."""
+        return self._registering
 
     def wait_connected(self, timeout: float) -> bool:
         with self._changed:
@@ -177,9 +183,11 @@ class MasterLink:
         except TitanError as error:
             self._not_connected(error)
             return False
+        self._registering = True
         try:
             answer = channel.request(self._owner.registration(), HANDSHAKE_S)
         except TitanError as error:
+            self._registering = False
             channel.close("the worker could not register")
             channel.join(_JOIN_S)
             self._not_connected(error)
@@ -240,6 +248,7 @@ class MasterLink:
         self._complaint = ""
         with self._changed:
             self._channel = channel
+            self._registering = False
             self._changed.notify_all()
         self._owner.registered(answer)
 

@@ -220,7 +220,7 @@ class WorkerNode:
             self._runner.wait_idle(self._settings.grace_seconds + SETTLE_S)
         if self._settings.classic:
             self._classic_jobs.stop(REPORT_S)
-        elif self._link.connected:
+        elif self._link.wait_connected(GOODBYE_S if self._link.registering else 0.0):
             if self._reporter.wait_reported(REPORT_S):
                 self._link.deregister(reason, GOODBYE_S)
             else:
@@ -271,6 +271,7 @@ class WorkerNode:
 
     def registration(self) -> Register:
         settings = self._settings
+        psutil.cpu_percent()  # the first heartbeat tells how busy it was since now
         return Register(
             worker_id=self._state.worker_id,
             boot_id=self._state.boot_id,

@@ -127,7 +127,7 @@ def test_a_parent_that_is_not_known_is_no_obstacle(world: World):
 def test_a_new_worker_may_be_started_by_any_of_ours_but_no_classic_one(world: World):
     world.register("java", "GENERAL", classic=True)
     world.submit(job("new", file="TitanWorker.py", kind="worker", port=8085, requirement=("TPU",)))
-    assert world.core.job_info("new").reason == "no worker with the structured dialect, which this job needs"
+    assert world.core.job_info("new").reason == "no worker with a place for another worker"
     world.register("ours", "GPU")
     assert world.worker_of("new") == "ours"
 
