@@ -200,7 +200,7 @@ STRUCTURED = [
     ),
     Golden(
         messages.ListEvents(since=3, wait_s=1.5),
-        0x90,
+        0xA0,
         b"\x82\xa5since\x03\xa6wait_s\xcb?\xf8\x00\x00\x00\x00\x00\x00",
         messages.EventList(
             events=[messages.EventInfo(seq=4, at=1000, kind="worker-left", subject="h:1", text="SIGTERM")], last=4
@@ -210,7 +210,7 @@ STRUCTURED = [
     ),
     Golden(
         messages.Cordon(host="h", port=8080, undo=True),
-        0x91,
+        0xA1,
         b"\x83\xa4host\xa1h\xa4port\xcd\x1f\x90\xa4undo\xc3",
         Ok(text="done"),
         0x50,
@@ -218,7 +218,7 @@ STRUCTURED = [
     ),
     Golden(
         messages.ExplainJob(id="a"),
-        0x92,
+        0xA2,
         b"\x81\xa2id\xa1a",
         messages.Explanation(
             job=JobInfo(key="r/a", id="a", run_id="r", file="a.py", state="PENDING"),
