@@ -25,6 +25,8 @@ JOBS_IN_ANSWER: Final = 5000
 """Jobs of a run in one answer: with ids of usual length some 2 MB, with the longest it still fits into a frame."""
 
 JobKind = Literal["run", "service", "worker"]
+RestartPolicy = Literal["always", "on-failure", "never"]
+Lifetime = Literal["stopped", "run"]
 StateName = Literal["WAITING", "DELAYED", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED"]
 FINAL_STATES: Final = frozenset({"COMPLETED", "DEAD", "CANCELLED"})
 
@@ -48,6 +50,35 @@ class Message(Struct, kw_only=True, omit_defaults=True):
 # --- what a job is ------------------------------------------------------------------------------------------------
 
 
+class ServiceSpec(Message, frozen=True):
+    """How a service is kept alive; the defaults are those of a service that says nothing of it.
+
+    Attributes:
+        restart: after which ends of its process it is started again: all, those that are failures, or none.
+        auto_port: its worker picks a free port, hands it over as PORT and publishes it.
+        health_path: healthy is a service that answers GET there with a status below 400; empty: one whose port accepts.
+        ready_line: a regular expression; it is ready when it has printed a line that matches, whatever its port does.
+        start_s: seconds from the start of its process in which it has to be ready; later counts as a failure.
+        interval_s: between two looks at its health. failures: so many in a row end it, and that counts as a failure.
+        lifetime: ``stopped``: until it is stopped; ``run``: until no unfinished job of its run waits for it or for
+            those that do.
+        replaces: key of the service that is stopped once this one is ready; set by the master.
+    """
+
+    restart: RestartPolicy = "always"
+    auto_port: bool = False
+    health_path: str = ""
+    ready_line: str = ""
+    start_s: float = 30.0
+    interval_s: float = 10.0
+    failures: int = 3
+    lifetime: Lifetime = "stopped"
+    replaces: str = ""
+
+
+DEFAULT_SERVICE: Final = ServiceSpec()
+
+
 class JobSpec(Message, frozen=True):
     """A job as it was asked for; never changed after acceptance.
 
@@ -69,6 +100,7 @@ class JobSpec(Message, frozen=True):
         port: a service's port (0: none); for kind ``worker`` the new worker's.
         python: interpreter to exec a ``.py`` with instead of the worker's own.
         fresh: exec a new interpreter instead of forking the warm one.
+        service: how a service is kept alive; None: as DEFAULT_SERVICE says.
     """
 
     id: str
@@ -89,6 +121,12 @@ class JobSpec(Message, frozen=True):
     port: int = 0
     python: str = ""
     fresh: bool = False
+    service: ServiceSpec | None = None
+
+    @property
+    def upkeep(self) -> ServiceSpec:
+        """How it is kept alive, when it is a service."""
+        return self.service or DEFAULT_SERVICE
 
 
 class Lease(Message, frozen=True):
@@ -116,7 +154,11 @@ class ExecutionInfo(Message):
 
 
 class JobInfo(Message):
-    """A job's state, for people and handles. ``exit_code`` is minus the signal number when a signal ended it."""
+    """A job's state, for people and handles. ``exit_code`` is minus the signal number when a signal ended it.
+
+    Of a service: ``restarts`` counts the times it was started again after its process had ended, ``port`` is the one it
+    was given, ``url`` where it answers while it is ready.
+    """
 
     key: str
     id: str
@@ -138,6 +180,9 @@ class JobInfo(Message):
     ended_at: int = 0
     due_at: int = 0
     log_bytes: int = 0
+    restarts: int = 0
+    port: int = 0
+    url: str = ""
     executions: list[ExecutionInfo] = field(default_factory=list)
 
 
@@ -173,6 +218,22 @@ class WorkerInfo(Message):
     cpu_percent: float = 0.0
     memory_percent: float = 0.0
     last_seen_s: float = 0.0
+
+
+class ServiceInfo(Message):
+    """A service and how it does. ``status`` in a word: ready, starting, waiting, restarting, stopping or crash loop.
+
+    ``cpu_percent`` (of one core) and ``memory_bytes`` (resident) are of its whole process tree, as its worker saw them
+    at its last heartbeat. ``replaces``: key of the service that is stopped when this one is ready.
+    """
+
+    job: JobInfo
+    status: str
+    uptime_s: float = 0.0
+    cpu_percent: float = 0.0
+    memory_bytes: int = 0
+    processes: int = 0
+    replaces: str = ""
 
 
 # --- requests and answers -----------------------------------------------------------------------------------------
@@ -243,6 +304,7 @@ class SubmitRun(Request[Accepted]):
     jobs: list[JobSpec]
     idempotency_key: str = ""
     parent: str = ""
+    replace: bool = False
 
 
 class RunFile(Request[Accepted]):
@@ -258,7 +320,10 @@ class RunFile(Request[Accepted]):
 
 
 class Deploy(Request[Accepted]):
-    """Start a file of perm_files as a service; ``Worker.jar`` and ``TitanWorker.py`` start another worker."""
+    """Start a file of perm_files as a service; ``Worker.jar`` and ``TitanWorker.py`` start another worker.
+
+    ``name`` becomes its id, made up when there is none; a service of that name is replaced once the new one is ready.
+    """
 
     OPCODE = Opcode.DEPLOY
     ANSWER = Accepted
@@ -266,6 +331,8 @@ class Deploy(Request[Accepted]):
     port: int = 0
     requirement: tuple[str, ...] = (GENERAL,)
     args: tuple[str, ...] = ()
+    name: str = ""
+    service: ServiceSpec | None = None
 
 
 class Stop(Request[Ok]):
@@ -274,6 +341,48 @@ class Stop(Request[Ok]):
     OPCODE = Opcode.STOP
     ANSWER = Ok
     id: str
+
+
+class Restarted(Message):
+    """Keys of the services that get a new attempt."""
+
+    jobs: list[str]
+
+
+class Restart(Request[Restarted]):
+    """End a service's processes and start it again, without a wait; of a run, all its services. An ended one anew."""
+
+    OPCODE = Opcode.RESTART
+    ANSWER = Restarted
+    id: str
+
+
+class Scaled(Message):
+    """Keys of the replicas that were started, and of those that are being stopped."""
+
+    started: list[str]
+    stopped: list[str]
+
+
+class Scale(Request[Scaled]):
+    """Have ``count`` replicas of a service: NAME, NAME.2, NAME.3 ..., each a job of its own; 0 stops all."""
+
+    OPCODE = Opcode.SCALE
+    ANSWER = Scaled
+    id: str
+    count: int
+
+
+class ServiceList(Message):
+    services: list[ServiceInfo]
+
+
+class ListServices(Request[ServiceList]):
+    """The services that have not ended; with ``name`` that one, its replicas and a version that is to replace it."""
+
+    OPCODE = Opcode.LIST_SERVICES
+    ANSWER = ServiceList
+    name: str = ""
 
 
 class CancelJob(Request[Ok]):
@@ -508,13 +617,23 @@ class Register(Request[Registered]):
     holding: list[Lease] = field(default_factory=list)
 
 
+class Usage(Message, frozen=True):
+    """What the process tree of a job takes: percent of one core since the last look, resident bytes, processes."""
+
+    job: str
+    cpu_percent: float
+    memory_bytes: int
+    processes: int
+
+
 class Heartbeat(Request[Ok]):
-    """Sent every ``heartbeat_s``; any frame of the link counts as a sign of life too."""
+    """Sent every ``heartbeat_s``; any frame of the link counts as a sign of life too. ``usage``: of its services."""
 
     OPCODE = Opcode.HEARTBEAT
     ANSWER = Ok
     cpu_percent: float = 0.0
     memory_percent: float = 0.0
+    usage: tuple[Usage, ...] = ()
 
 
 class Verdict(Message):
@@ -524,7 +643,10 @@ class Verdict(Message):
 
 
 class JobStarted(Request[Verdict]):
-    """An attempt's process runs (``ready`` false), or a service is ready for its dependents (``ready`` true)."""
+    """An attempt's process runs (``ready`` false), or a service is ready for its dependents (``ready`` true).
+
+    ``port``: the service's, which its worker may have picked.
+    """
 
     OPCODE = Opcode.JOB_STARTED
     ANSWER = Verdict
@@ -532,6 +654,7 @@ class JobStarted(Request[Verdict]):
     pid: int
     started_at: int
     ready: bool = False
+    port: int = 0
 
 
 class JobReport(Request[Verdict]):
@@ -617,7 +740,7 @@ def _by_opcode(*kinds: type[Request]) -> dict[int, type[Request]]:
 TO_MASTER: Final = _by_opcode(
     Hello, SubmitRun, RunFile, Deploy, Stop, CancelJob, KillWorker, GetStats, GetStatsJson, GetJob, WatchRun, ListJobs,
     ListWorkers, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet, KvSadd, KvSmembers, Register,
-    Heartbeat, JobStarted, JobReport, LogPiece, Deregister,
+    Heartbeat, JobStarted, JobReport, LogPiece, Deregister, Restart, Scale, ListServices,
 )  # fmt: skip
 """What a client or a worker may ask of the master."""
 

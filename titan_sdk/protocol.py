@@ -72,6 +72,9 @@ class Opcode(IntEnum):
     JOB_STARTED = 0x85
     DEREGISTER = 0x86
     DRAIN = 0x87
+    LIST_SERVICES = 0x90
+    RESTART = 0x91
+    SCALE = 0x92
 
 
 REPLIES: Final = frozenset({Opcode.ACK, Opcode.ERROR, Opcode.DATA})

@@ -83,6 +83,10 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
             UNIQUE (key, member)
         )""",
     ),
+    (
+        "ALTER TABLE jobs ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN port INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 
 SCHEMA_VERSION: Final = len(VERSIONS)
