@@ -26,11 +26,11 @@ import titan_core.cli.job_commands
 import titan_core.cli.perm_files_commands
 import titan_core.cli.shell_commands  # noqa: F401
 from titan_core.cli.command import COMMANDS, UsageError
-from titan_core.cli.render import clean
 from titan_core.cli.session import Session
 from titan_core.cli.shell import LEAVE, Shell
 from titan_sdk.errors import ConfigError, ConnectFailed, InvalidName, PipelineError, RemoteError, TitanError
 from titan_sdk.names import check_port
+from titan_sdk.render import clean
 from titan_sdk.settings import client_settings
 
 FAILED = 1

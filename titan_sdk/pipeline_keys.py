@@ -15,7 +15,7 @@ from typing import Any, Final
 from titan_sdk.dag import MAX_DELAY_MS, MAX_PRIORITY, MAX_RETRIES
 from titan_sdk.errors import InvalidName, TitanError
 from titan_sdk.job import AUTO, HEALTH_KEYS, KINDS, LIFETIMES, RESTARTS, split_args, split_requirement
-from titan_sdk.names import check_capability, check_job_id, check_port, check_relative_path
+from titan_sdk.names import check_capability, check_job_id, check_relative_path
 from titan_sdk.yaml_lines import List, Map, Node, Text
 
 MAX_NAME_BYTES: Final = 256
@@ -59,8 +59,7 @@ def in_words(node: Node) -> str:
     if not node.text:
         return "nothing"
     shown = node.text if len(node.text) <= 60 else f"{node.text[:60]}..."
-    quoted = f'"{shown}"' if shown.isprintable() else repr(shown)
-    return f"the text {quoted}" if node.kind == "str" else shown
+    return f'the text "{shown}"' if node.kind == "str" else shown
 
 
 def _scalar(node: Node, wanted: str) -> Text:
@@ -78,7 +77,8 @@ def _text(node: Node, wanted: str = "a text") -> str:
     return found.text
 
 
-def _integer(node: Node, wanted: str = "a whole number") -> int:
+def _integer(node: Node) -> int:
+    wanted = "a whole number"
     found = _scalar(node, wanted)
     if found.kind != "int" or not _INTEGER.fullmatch(found.text) or len(found.text) > _MAX_DIGITS:
         hint = "; leave the quotes out" if found.kind == "str" and _INTEGER.fullmatch(found.text) else ""
@@ -159,6 +159,8 @@ def _file(node: Node) -> str:
     normal = os.path.normpath(path)
     if normal == ".." or normal.startswith("../"):
         raise Bad((f"{path} leads out of the pipeline's folder", node.line))
+    if normal == ".":
+        raise Bad((f"{path} is the pipeline's folder; a file in it is wanted", node.line))
     _checked(check_relative_path, normal, node)
     return normal
 
@@ -254,8 +256,7 @@ def _health(node: Node) -> str | dict[str, Any]:
 def _port(node: Node) -> int | str:
     if isinstance(node, Text) and node.text.lower() == AUTO:
         return AUTO
-    found: int = _checked(check_port, _integer(node, "a port"), node)
-    return found
+    return _between(1, 65535)(node)
 
 
 def _between(low: int, high: int) -> Callable[[Node], int]:
@@ -289,11 +290,20 @@ def _python(node: Node) -> str:
     return found
 
 
+def check_run_name(name: str) -> str:
+    """The name itself when it can be a run's.
+
+    Raises:
+        InvalidName: blank, longer than MAX_NAME_BYTES in UTF-8, or with what cannot be printed.
+    """
+    if not name.strip() or not name.isprintable() or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        shown = name if len(name) <= 60 else f"{name[:60]}..."
+        raise InvalidName(f"{shown!r} cannot be a run's name: {MAX_NAME_BYTES} bytes at most, all of them printable")
+    return name
+
+
 def _name(node: Node) -> str:
-    found = _text(node)
-    if not found.strip() or not found.isprintable() or len(found.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
-        text = f"a name of printable characters, {MAX_NAME_BYTES} bytes at most, is wanted, not {in_words(node)}"
-        raise Bad((text, node.line))
+    found: str = _checked(check_run_name, _text(node), node)
     return found
 
 

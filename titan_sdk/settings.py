@@ -49,15 +49,19 @@ def read_token(home: Path) -> str:
     """
     path = home / TOKEN_FILE
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            status = os.fstat(file.fileno())
+        # Unlike a file object, a bare descriptor can be looked at whatever it is, a folder too.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigError(f"{path} is not a regular file")
             if status.st_uid != os.geteuid():
                 raise ConfigError(f"{path} belongs to another user; a token file must be your own")
             if status.st_mode & 0o077:
                 raise ConfigError(f"{path} can be read by others; `chmod 600 {path}` if its token is still a secret")
-            text = file.read(_MAX_TOKEN_BYTES + 1)
+            text = os.read(fd, _MAX_TOKEN_BYTES + 1)
+        finally:
+            os.close(fd)
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:

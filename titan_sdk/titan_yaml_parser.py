@@ -17,7 +17,7 @@ from titan_sdk.job import TitanJob
 from titan_sdk.messages import JobSpec
 from titan_sdk.pipeline_keys import JOB_KEYS, PIPELINE_KEYS, Bad, Key, in_words, misspelt
 from titan_sdk.sources import explain, suggestion
-from titan_sdk.yaml_lines import List, Map, Node, Text, read_yaml
+from titan_sdk.yaml_lines import List, Map, Node, Text, printable, read_yaml
 
 SUFFIXES: Final = (".yaml", ".yml")
 PREFERRED: Final = ("titan.yaml", "titan.yml", "pipeline.yaml", "pipeline.yml")
@@ -191,7 +191,8 @@ class TitanYamlParser:
                 parents.add(parent)
         named = [each for each in described if "id" in each.values]
         specs = [JobSpec(id=each.where, file="-", parents=each.parents) for each in named]
-        self._problems += validate_dag(specs, lines=[each.lines["id"] for each in named], known=parents)
+        if specs:
+            self._problems += validate_dag(specs, lines=[each.lines["id"] for each in named], known=parents)
 
     def _made(self, described: _Described, project: bool) -> TitanJob | None:
         values, line = dict(described.values), described.line
@@ -221,10 +222,12 @@ class TitanYamlParser:
         return job
 
     def _problem(self, where: str, text: str, line: int) -> None:
-        self._problems.append(Problem(where if where.isprintable() else repr(where), text, line))
+        self._problems.append(Problem(where, text, line))
 
     def _refusal(self, *problems: Problem) -> PipelineError:
-        shown = problems[:MAX_PROBLEMS]
+        shown = tuple(
+            Problem(printable(each.where), printable(each.text), each.line) for each in problems[:MAX_PROBLEMS]
+        )
         if len(problems) > len(shown):
             shown = (*shown, Problem("", f"... and {len(problems) - len(shown)} more problems"))
         return PipelineError(shown, str(self._path))
@@ -308,7 +311,7 @@ class _Files:
 
 
 def _short(text: str) -> str:
-    return repr(text) if not text.isprintable() or not text else text if len(text) <= 60 else f"{text[:60]}..."
+    return (text if len(text) <= 60 else f"{text[:60]}...") or "''"
 
 
 def _printable(name: str) -> str:

@@ -98,7 +98,7 @@ def _decode(data: bytes) -> str:
 
 
 def _events(text: str, loader: Any) -> Iterator[yaml.Event]:
-    line = 0
+    line = 1
     try:
         for event in yaml.parse(text, loader):
             line = _line(event)
@@ -133,8 +133,13 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> PipelineError:
     return _error(number, f"not valid YAML: {problem}{context}{hint}")
 
 
+def printable(text: str) -> str:
+    """The text with escapes for whatever a terminal would not show, or obey."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 def _error(line: int, text: str) -> PipelineError:
-    return PipelineError([Problem("", text, line)])
+    return PipelineError([Problem("", printable(text), line)])
 
 
 class _Builder:

@@ -8,7 +8,7 @@ import sys
 import time
 
 from titan_core.cli.command import argument, command
-from titan_core.cli.render import clean, job_details, jobs_table
+from titan_core.cli.render import job_details, jobs_table
 from titan_core.cli.session import Session
 from titan_sdk.messages import (
     DEFAULT_PRIORITY,
@@ -23,6 +23,7 @@ from titan_sdk.messages import (
 )
 from titan_sdk.names import check_capability, check_port
 from titan_sdk.protocol import Opcode
+from titan_sdk.render import clean
 
 
 def _requirement(text: str) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from titan_core.cli.command import COMMANDS, CommandFailed, argument, command
-from titan_core.cli.render import table
 from titan_core.cli.session import Session
+from titan_sdk.render import table
 
 
 @command("help", "List the commands, or tell how one is used.", argument("command", nargs="?"), completes="command")

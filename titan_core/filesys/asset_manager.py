@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from titan_core.filesys.atomic import replacing
-from titan_sdk.errors import NotFound
+from titan_sdk.errors import InvalidName, NotFound
 from titan_sdk.names import check_file_name
 
 STAGED: Final = "staged"
@@ -28,7 +28,7 @@ class AssetManager:
         """Put these bytes under a plain name; an older file of that name is replaced at once and whole.
 
         Raises:
-            InvalidName: the name is a path, or no name at all.
+            InvalidName: the name is a path, or no name at all, or a folder's.
         """
         target = self._target(name, staged)
         with replacing(target, durable=not staged) as file:
@@ -73,4 +73,7 @@ class AssetManager:
 
     def _target(self, name: str, staged: bool) -> Path:
         check_file_name(name)
-        return self._root / STAGED / name if staged else self._root / name
+        target = self._root / STAGED / name if staged else self._root / name
+        if target.is_dir():
+            raise InvalidName(f"{name!r} is a folder in {self._root.name}/; a file cannot take its place")
+        return target

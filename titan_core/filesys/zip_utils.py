@@ -32,7 +32,8 @@ class ExtractLimits:
 def safe_extract(archive: Path, target: Path, limits: ExtractLimits | None = None) -> None:
     """Unpack ``archive`` into the new folder ``target``, whole or not at all.
 
-    Sizes are counted while unpacking, since a header can lie. Permission bits are kept, so executables stay so.
+    What the archive says of its sizes refuses it before anything is written; they are counted while unpacking all the
+    same, since a header can lie. Permission bits are kept, so executables stay so.
 
     Raises:
         BadArchive: not a zip, damaged, encrypted, an absolute path, ``..``, a symbolic link or another special file,
@@ -61,6 +62,8 @@ def _extract_all(zipped: zipfile.ZipFile, root: Path, limits: ExtractLimits) -> 
     if len(entries) > limits.entries:
         raise BadArchive(f"{len(entries)} entries are over the limit of {limits.entries}")
     room = limits.total_bytes
+    if sum(entry.file_size for entry in entries) > room:
+        raise BadArchive(f"it expands to more than {room} bytes")
     for entry in entries:
         name = entry.filename.rstrip("/")
         check_relative_path(name, "archive entry")

@@ -73,6 +73,9 @@ class ClassicConnection:
             return reply if len(reply.payload) <= MAX_PAYLOAD else error_frame("the answer is larger than a frame")
         except TitanError as error:
             return _refusal(error)
+        except OSError as error:
+            log.exception("classic 0x%02x failed", frame.opcode)
+            return error_frame(f"ERROR the master cannot do this now: {error.strerror or type(error).__name__}")
         except Exception as error:
             log.exception("classic 0x%02x failed", frame.opcode)
             return error_frame(error)

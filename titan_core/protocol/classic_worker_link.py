@@ -81,6 +81,7 @@ class ClassicWorkerLink:
         self._unheard: dict[Key, Task] = {}
         self._sent: dict[Lease, float] = {}
         self._idle_since: float | None = None
+        self._told_to_end = ""
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"link-{worker_id}", daemon=True)
 
@@ -176,6 +177,12 @@ class ClassicWorkerLink:
     def _heartbeat(self) -> None:
         try:
             pong = Pong.parse(self._call(Opcode.HEARTBEAT, ""))
+        except ConnectFailed as error:
+            log.info("worker %s: no heartbeat: %s", self.worker_id, error)
+            self._idle_since = None
+            if self._told_to_end:  # it ended before its answer was through
+                self._gone(self._told_to_end)
+            return
         except (TransportError, RemoteError, ProtocolError) as error:
             log.info("worker %s: no heartbeat: %s", self.worker_id, error)
             self._idle_since = None
@@ -255,12 +262,18 @@ class ClassicWorkerLink:
 
     def _decommission(self, reason: str) -> None:
         """The core asks this when no job runs there any more: the original ends at once."""
+        self._told_to_end = reason
         try:
             answer = self._call(Opcode.KILL_WORKER, reason)
         except RemoteError as error:
             log.warning("worker %s refused to end: %s", self.worker_id, error)
+            self._told_to_end = ""
             return
         log.info("worker %s: %s", self.worker_id, answer)
+        self._gone(reason)
+
+    def _gone(self, reason: str) -> None:
+        """It has ended, as it was told to."""
         self._scheduler.detach(self.worker_id, self.link_id)
         self._scheduler.post(WorkerLeft(self.worker_id, CLASSIC_BOOT_ID, reason))
         self.close(reason)

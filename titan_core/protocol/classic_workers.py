@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 MAX_WORKERS: Final = 500
 """Original workers at once; each has a thread here."""
 _ID_PREFIX: Final = "classic-"
+_LOG_LOCKS: Final = 64
+"""Shared by hash of the job's id."""
 _RECENT: Final = 256
 """Attempts that ended lately and may still get lines: the original's log batches do not wait for one another."""
 
@@ -66,6 +68,8 @@ class ClassicWorkers:
         self._lock = threading.Lock()
         self._registrations: dict[str, _Registration] = {}
         self._recent: OrderedDict[str, _Matched] = OrderedDict()
+        # A job's lines and its result come on connections of their own, at the same time: the log takes one of them.
+        self._log_locks = [threading.Lock() for _ in range(_LOG_LOCKS)]
         self._stopping = False
 
     def install(self, table: HandlerTable) -> None:
@@ -93,7 +97,11 @@ class ClassicWorkers:
     # --- registration ---------------------------------------------------------------------------------------------
 
     def _register(self, request: classic.Register, peer: ClassicPeer) -> str:
-        """Sent again every 30 s, and once more for each capability."""
+        """Sent again every 30 s, and once more for each capability.
+
+        Only what is news reaches the core, where a registration counts as a sign of life: the thread that registers
+        says nothing about the one that should answer heartbeats.
+        """
         worker_id = f"{_ID_PREFIX}{peer.endpoint.address}-{request.port}"
         with self._lock:
             if self._stopping:
@@ -108,9 +116,12 @@ class ClassicWorkers:
                 self._scheduler.attach(worker_id, link)
                 link.start()
                 log.info("original worker %s is registered", worker_id)
+            before = _registered(registration)
             registration.capabilities |= frozenset(request.capabilities)
             registration.permanent |= request.permanent
             event = _registered(registration)
+        if event == before and self._scheduler.read(lambda core: _is_connected(core, worker_id)):
+            return replies.REGISTERED
         self._scheduler.call(event, ANSWER_TIMEOUT_S)
         return replies.REGISTERED
 
@@ -155,11 +166,12 @@ class ClassicWorkers:
             log.info("a stale report on %s of %s was ignored", request.id, peer.endpoint.address)
             return replies.CALLBACK
         lease = matched.lease
-        if request.output and not self._logs.size(lease.job, lease.attempt):
-            # No line came before: then the result holds all that was printed.
-            self._logs.extend(lease.job, lease.attempt, request.output.encode() + b"\n")
-            matched.sealed = True
-        self._remember(request.id, matched)
+        with self._log_lock(request.id):
+            if request.output and not self._logs.size(lease.job, lease.attempt):
+                # No line came before: then the result holds all that was printed.
+                self._logs.extend(lease.job, lease.attempt, request.output.encode() + b"\n")
+                matched.sealed = True
+            self._remember(request.id, matched)
         exit_code = request.exit_code
         if exit_code is None and request.completed:
             exit_code = 0
@@ -194,14 +206,19 @@ class ClassicWorkers:
         return replies.BATCH_TAKEN
 
     def _take_lines(self, job_id: str, text: str, peer: ClassicPeer) -> None:
-        matched = self._match(job_id, peer)
-        if matched is None:
+        with self._log_lock(job_id):
+            matched = self._match(job_id, peer)
             with self._lock:
-                matched = self._recent.get(job_id)
-            if matched is None or matched.sealed or not _same_host(matched.host, peer.endpoint.address):
+                recent = self._recent.get(job_id)
+            if matched is None and recent is not None and _same_host(recent.host, peer.endpoint.address):
+                matched = recent
+            if matched is None:
                 log.debug("lines for %s, which runs on no original worker there, were dropped", job_id)
-                return
-        self._logs.extend(matched.lease.job, matched.lease.attempt, text.encode() + b"\n")
+            elif recent is None or recent.lease != matched.lease or not recent.sealed:
+                self._logs.extend(matched.lease.job, matched.lease.attempt, text.encode() + b"\n")
+
+    def _log_lock(self, job_id: str) -> threading.Lock:
+        return self._log_locks[hash(job_id) % _LOG_LOCKS]
 
     def _remember(self, job_id: str, matched: _Matched) -> None:
         with self._lock:
@@ -229,6 +246,10 @@ def _registered(registration: _Registration) -> WorkerRegistered:
         classic=True,
         holding=None,
     )
+
+
+def _is_connected(core: SchedulerCore, worker_id: str) -> bool:
+    return any(worker.worker_id == worker_id and worker.state in ("alive", "draining") for worker in core.workers())
 
 
 def _find_attempt(core: SchedulerCore, job_id: str, address: str) -> _Matched | None:

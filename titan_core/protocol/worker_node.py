@@ -113,6 +113,7 @@ class WorkerNode:
         )
         environment = JobEnvironment(
             os.environ,
+            worker_id=self._state.worker_id,
             shared=self._workspace.shared,
             master_host=settings.master_host,
             master_port=settings.master_port,

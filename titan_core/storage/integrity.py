@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from titan_core.storage.schema import APPLICATION_ID, SCHEMA_VERSION
-from titan_core.storage.store import StoreDamaged, StoreError
+from titan_core.storage.store import WAY_OUT, StoreDamaged, StoreError
 
 logger = logging.getLogger(__name__)
 
 FULL_CHECK_BYTES: Final = 1 << 30
-"""Largest database that is checked page by page at each start: about a second per 250 MB, and a restart has five."""
+"""Largest database that is checked page by page at each start: about a second per 500 MB, and a restart has five."""
+INDEX_CHECK_BYTES: Final = 128 << 20
+"""Largest one whose rows are compared with their indexes too, which tells a changed value: a second per 100 MB."""
 
 _DATABASE_HEADER: Final = struct.Struct(">16s44xI4xI28x")
 _WAL_HEADER: Final = struct.Struct(">8I")
@@ -47,11 +49,12 @@ def examine(path: Path) -> None:
         # Without a log the file alone is the database; `immutable` keeps SQLite from making an empty log beside it.
         uri = f"{path.absolute().as_uri()}?mode=ro{'' if has_wal else '&immutable=1'}"
         with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
-            _examine_pages(db, path)
+            if _examine_pages(db, path):
+                _examine_links(db, path)
             _examine_state(db, path, has_wal)
             if salts is not None:
                 _examine_wal_frames(wal, salts, _frames_in_use(path), db)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite's own texts quote what it found, as it is
         raise _damaged(path, str(error)) from error
     except OSError as error:
         raise StoreError(f"cannot read {error.filename or path}: {error.strerror}") from error
@@ -59,8 +62,8 @@ def examine(path: Path) -> None:
 
 def _damaged(path: Path, what: str) -> StoreDamaged:
     return StoreDamaged(
-        f"{path} is damaged: {what}. Nothing was changed. Restore it together with {path.name}-wal from a backup, "
-        "or start with another data directory."
+        f"{path} is damaged: {' '.join(what.split())}. Nothing was changed. Restore the data directory from a backup, "
+        f"or start with another one. {WAY_OUT}"
     )
 
 
@@ -73,22 +76,35 @@ def _examine_header(path: Path) -> None:
     if magic != b"SQLite format 3\0":
         raise _damaged(path, "it does not begin like a database")
     if application != APPLICATION_ID:
-        raise StoreDamaged(f"{path} is a database, but not one of Titan's. It was left as it is.")
+        raise StoreDamaged(f"{path} is a database, but not one of Titan's. It was left as it is. {WAY_OUT}")
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{path} was made by a newer Titan (version {version} of its tables, this one knows {SCHEMA_VERSION}). "
-            "It was left as it is: use the newer Titan, or another data directory."
+            f"It was left as it is: use the newer Titan, or another data directory. {WAY_OUT}"
         )
 
 
-def _examine_pages(db: sqlite3.Connection, path: Path) -> None:
+def _examine_pages(db: sqlite3.Connection, path: Path) -> bool:
+    """Whether the database is small enough to be read from end to end now."""
     size = path.stat().st_size
     if size > FULL_CHECK_BYTES:
         logger.warning("%s has %d MB: its pages are checked when they are read, not now", path, size >> 20)
-        return
-    verdict: str = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        return False
+    check = "integrity_check" if size <= INDEX_CHECK_BYTES else "quick_check"
+    verdict: str = db.execute(f"PRAGMA {check}(1)").fetchone()[0]
     if verdict != "ok":
         raise _damaged(path, verdict)
+    return True
+
+
+def _examine_links(db: sqlite3.Connection, path: Path) -> None:
+    """A job whose run or spec cannot be found would be missing without a word."""
+    lonely = db.execute("PRAGMA foreign_key_check").fetchone()
+    if lonely is not None:
+        raise _damaged(path, f"row {lonely[1]} of {lonely[0]} belongs to nothing in {lonely[2]}")
+    jobs, specs = db.execute("SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM specs)").fetchone()
+    if jobs != specs:
+        raise _damaged(path, f"there are {jobs} jobs, and {specs} descriptions of jobs")
 
 
 def _examine_state(db: sqlite3.Connection, path: Path, has_wal: bool) -> None:

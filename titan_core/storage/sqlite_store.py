@@ -20,7 +20,7 @@ from titan_core.storage.data_dir_lock import DataDirLock
 from titan_core.storage.integrity import examine
 from titan_core.storage.read_connections import ReadConnections
 from titan_core.storage.schema import OPEN_STATES, SCHEMA_VERSION, migrate
-from titan_core.storage.store import StoreDamaged, StoredRun, StoreError, StoreFull
+from titan_core.storage.store import WAY_OUT, StoreDamaged, StoredRun, StoreError, StoreFull
 from titan_sdk.errors import BadMessage
 
 logger = logging.getLogger(__name__)
@@ -89,15 +89,17 @@ class SqliteStore:
         except BaseException as error:
             self._close_writer()
             self._lock.release()
-            if isinstance(error, (sqlite3.Error, OSError)):
-                raise StoreError(f"cannot open {self.path}: {error}") from error
+            if isinstance(error, (sqlite3.Error, OSError, UnicodeDecodeError)):
+                raise StoreError(f"cannot open {self.path}: {error}. {WAY_OUT}") from error
             raise
 
     def _create(self) -> None:
         """A new database, made under another name: a file of the right name is whole from its first moment on."""
         wal = self.path.with_name(DATABASE_NAME + "-wal")
         if wal.exists():
-            raise StoreDamaged(f"{wal} is there, but the {DATABASE_NAME} it belongs to is not. Nothing was changed.")
+            raise StoreDamaged(
+                f"{wal} is there, but the {DATABASE_NAME} it belongs to is not. Nothing was changed. {WAY_OUT}"
+            )
         new = self.path.with_name(DATABASE_NAME + ".new")
         for suffix in ("", "-wal", "-shm", "-journal"):
             new.with_name(new.name + suffix).unlink(missing_ok=True)
@@ -342,9 +344,9 @@ class SqliteStore:
             with self._readers.borrow() as db:
                 yield db
         except sqlite3.OperationalError as error:
-            raise StoreError(f"cannot read {self.path}: {error}") from error
-        except (sqlite3.DatabaseError, BadMessage, KeyError, TypeError) as error:
-            raise StoreDamaged(f"{self.path} is damaged: {error!r}") from error
+            raise StoreError(f"cannot read {self.path}: {error}. {WAY_OUT}") from error
+        except (sqlite3.DatabaseError, BadMessage, KeyError, TypeError, ValueError) as error:
+            raise StoreDamaged(f"{self.path} is damaged: {error!r}. {WAY_OUT}") from error
 
 
 def _is_full(error: BaseException) -> bool:

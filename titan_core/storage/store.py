@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from titan_core.model.rows import ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import Record
 from titan_sdk.errors import TitanError
 from titan_sdk.messages import JobSpec
+
+WAY_OUT: Final = "What to do is in docs/operations.md."
+"""At the end of what people are told of a database that cannot be used."""
 
 
 class StoreError(TitanError):

@@ -18,6 +18,7 @@ class JobEnvironment:
 
     Args:
         base: the worker's own environment.
+        worker_id: of the worker.
         shared: the folder where jobs find each other's files.
         master_host, master_port, home, token: with which the SDK in a job reaches the master; no token: it is in home.
     """
@@ -26,6 +27,7 @@ class JobEnvironment:
         self,
         base: Mapping[str, str],
         *,
+        worker_id: str,
         shared: Path,
         master_host: str,
         master_port: int,
@@ -34,6 +36,7 @@ class JobEnvironment:
     ) -> None:
         self._base = {name: value for name, value in base.items() if name not in _OF_ONE_WORKER}
         self._base |= {
+            "TITAN_WORKER_ID": worker_id,
             "TITAN_SHARED_DIR": str(shared),
             "TITAN_HOST": master_host,
             "TITAN_PORT": str(master_port),

@@ -1,4 +1,4 @@
-# The program that the worker starts as its launcher, as a file: `python -u launcher_main.py CONTROL_FD [MODULE ...]`.
+# The program that a worker starts as its launcher: `python -u launcher_main.py CONTROL_FD [MODULE ...]`.
 # No docstring, no __future__ import, and no frame or name that outlives this code: see warm_python.py.
 _pristine = dict(globals())
 

@@ -46,7 +46,6 @@ def stats_text(book: JobBook, registry: WorkerRegistry) -> str:
         percent = f"({100 * len(worker.leases) // worker.slots if worker.slots else 0}%)"
         lines.append(f" • [{worker.port}] Load: {_load(worker)} {percent:<8} | Skills: {_skills(worker)}")
         lines += [f"    └── ⚙️ Service ID: {job.spec.id}" for job in _services(worker)]
-        lines += [f"    └── ▶ Job ID: {job.spec.id}" for job in _jobs(worker)]
     return "\n".join(lines)
 
 

@@ -25,7 +25,9 @@ class JavaWorker:
         master: where it registers and calls back.
         folder: its workspace.
         slots: jobs at once; more are answered ERROR_WORKER_SATURATED.
+        claimed_slots: what it says in PONG, where that is not ``slots``.
         register_s: seconds between registrations (30 in the original).
+        port: to listen on; 0 takes a free one.
     """
 
     def __init__(
@@ -36,17 +38,19 @@ class JavaWorker:
         capability: str = "GENERAL",
         permanent: bool = False,
         slots: int = 4,
+        claimed_slots: int = 0,
         register_s: float = 30.0,
+        port: int = 0,
     ) -> None:
         self.master = master
         self.folder = folder
         self.capability = capability
         self.permanent = permanent
         self.slots = slots
+        self.claimed_slots = claimed_slots or slots
         self.register_s = register_s
         self.received: list[tuple[int, str]] = []
         self.replies: list[wire.Reply] = []
-        self.frozen = threading.Event()
         self._thawed = threading.Event()
         self._thawed.set()
         self._lock = threading.Lock()
@@ -55,7 +59,7 @@ class JavaWorker:
         self._services: dict[str, subprocess.Popen[bytes]] = {}
         self._threads: list[threading.Thread] = []
         self._connections: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port = int(self._listener.getsockname()[1])
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -74,6 +78,15 @@ class JavaWorker:
     def opcodes(self) -> list[int]:
         """Of everything that came in, heartbeats left out."""
         return [opcode for opcode, _ in list(self.received) if opcode != wire.HEARTBEAT]
+
+    def payloads(self, opcode: int) -> list[str]:
+        """Of the requests with that opcode."""
+        return [text for each, text in list(self.received) if each == opcode]
+
+    def kill_service(self, service_id: str) -> None:
+        """As when it crashes: the worker finds it gone."""
+        with self._lock:
+            self._services[service_id].kill()
 
     def freeze(self) -> None:
         """Go on accepting, answer nothing."""
@@ -169,7 +182,7 @@ class JavaWorker:
     def _answer(self, opcode: int, text: str) -> tuple[int, str]:
         if opcode == wire.HEARTBEAT:
             with self._lock:
-                return wire.ACK, f"PONG|{len(self._jobs)}|{self.slots}"
+                return wire.ACK, f"PONG|{len(self._jobs)}|{self.claimed_slots}"
         if opcode == wire.STAGE:
             name, content = text.split("|", 1)
             path = self.folder / name
@@ -238,7 +251,8 @@ class JavaWorker:
             lines = [line.decode("utf-8", "replace").rstrip("\n") for line in output]
         code = process.wait()
         with self._lock:
-            del self._jobs[job_id]
+            if self._jobs.get(job_id) is process:
+                del self._jobs[job_id]
         if self._ended.is_set():
             return
         if lines:

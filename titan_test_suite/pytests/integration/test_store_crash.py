@@ -2,69 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import random
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-from titan_core.model.rows import JobRow
-from titan_core.scheduling.core.idempotency import digest_of
 from titan_core.scheduling.engine_thread import EXIT_FAILED
 from titan_core.storage.sqlite_store import SqliteStore
-from titan_core.storage.store import StoredRun
-from titan_test_suite.pytests.crashing_master import DELAY_MS, jobs_of
-
-ROOT = Path(__file__).parents[3]
-DEADLINE_S = 60.0
-
-Facts = list[dict[str, Any]]
-
-
-def run_and_kill(data_dir: Path, round_: int, lines: int) -> Facts:
-    """Let a master say so many facts, kill it, and return all that it got out."""
-    program = [sys.executable, "-m", "titan_test_suite.pytests.crashing_master", str(data_dir), str(round_)]
-    master = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
-    try:
-        assert master.stdout
-        said = [master.stdout.readline() for _ in range(lines)]
-        master.send_signal(signal.SIGKILL)
-        rest, errors = master.communicate(timeout=DEADLINE_S)
-        assert master.returncode == -signal.SIGKILL, errors.decode()
-        return [json.loads(line) for line in [*said, *rest.splitlines(keepends=True)]]
-    finally:
-        master.kill()
-        master.communicate()
-
-
-def check_run(stored: StoredRun, run_id: str) -> None:
-    """The run is there in whole, with its edges, delays and the fate that its jobs share."""
-    specs = jobs_of(run_id)
-    assert [spec for spec, _ in stored.jobs] == list(specs)
-    assert stored.run.idempotency_key == f"key {run_id}"
-    assert stored.run.digest == digest_of(specs)
-    good, bad, after_good, after_bad, late, _ = (row for _, row in stored.jobs)
-    assert late.state.value == "DELAYED"
-    assert late.due_at == stored.run.submitted_at + DELAY_MS
-    if good.state.value != "COMPLETED":
-        assert after_good.state.value == after_bad.state.value == "WAITING" or bad.state.value == "DEAD"
-    else:
-        assert after_good.state.value != "WAITING"
-    assert (bad.state.value == "DEAD") == (after_bad.state.value == "DEAD")
-
-
-def check_attempt(runs: dict[str, StoredRun], key: str, fact: dict[str, Any]) -> None:
-    run = runs[key.partition("/")[0]]
-    row: JobRow = next(row for _, row in run.jobs if row.key == key)
-    assert row.attempt >= fact["attempt"]
-    execution = next(e for e in run.executions if (e.key, e.attempt) == (key, fact["attempt"]))
-    assert execution.epoch == fact["epoch"]
-    if "ended" in fact:
-        assert row.state.final and row.attempt == fact["attempt"]
-        assert (row.exit_code, row.log_size) == (fact["code"], 77)
-        assert (execution.exit_code, execution.ended_at > 0) == (fact["code"], True)
+from titan_test_suite.pytests.crash_facts import DEADLINE_S, ROOT, Facts, check_facts, run_and_kill
 
 
 def test_what_was_acknowledged_survives_being_killed(tmp_path: Path) -> None:
@@ -72,24 +17,7 @@ def test_what_was_acknowledged_survives_being_killed(tmp_path: Path) -> None:
     facts: Facts = []
     for round_ in range(5):
         facts += run_and_kill(tmp_path, round_, dice.randrange(40, 500))
-
-        store = SqliteStore(tmp_path)
-        store.open()
-        runs = {stored.run.run_id: stored for stored in store.load(1_000_000)}
-        for stored in runs.values():
-            check_run(stored, stored.run.run_id)
-        for fact in facts:
-            if "accepted" in fact:
-                assert fact["accepted"] in runs
-            elif "kv" in fact:
-                assert int(store.kv_get(fact["kv"]) or b"-1") >= fact["value"]
-            elif key := fact.get("dispatched", fact.get("ended")):
-                check_attempt(runs, key, fact)
-        assert {fact["member"] for fact in facts if "kv" in fact} <= set(store.kv_members("runs"))
-        epochs = [fact["epoch"] for fact in facts if "dispatched" in fact]
-        assert len(set(epochs)) == len(epochs), "a lease epoch was used twice"
-        assert store.last_sequence()[2] >= max(epochs)
-        store.close()
+        check_facts(tmp_path, facts)
     terms = [fact["term"] for fact in facts if "term" in fact]
     assert terms == sorted(set(terms)) and len(terms) == 5
     for kind in ("accepted", "ended", "dispatched", "kv"):

@@ -16,12 +16,22 @@ def diagram() -> str:
     """The table of moves as a Mermaid diagram."""
     lines = ["stateDiagram-v2"]
     lines += [f"    [*] --> {state.value}" for state in TRANSITION_ORDER if state in INITIAL]
-    lines += [f"    {origin.value} --> {target.value}: {cause.value}" for (origin, cause), target in TRANSITIONS.items()]
+    lines += [
+        f"    {origin.value} --> {target.value}: {cause.value}" for (origin, cause), target in TRANSITIONS.items()
+    ]
     lines += [f"    {state.value} --> [*]" for state in TRANSITION_ORDER if state in FINAL]
     return "\n".join(lines)
 
 
 TRANSITION_ORDER = list(dict.fromkeys([*(origin for origin, _ in TRANSITIONS), *TRANSITIONS.values()]))
+
+
+def summary(path: Path) -> str:
+    """The first line of a module's docstring, or of the comment that stands in for one."""
+    text = path.read_text(encoding="utf-8")
+    if text.startswith("# "):
+        return text[2:].splitlines()[0]
+    return text.split('"""', 2)[1].strip().splitlines()[0]
 
 
 def test_the_diagram_is_the_table() -> None:
@@ -35,8 +45,7 @@ def test_every_module_has_its_place() -> None:
         for path in sorted((ROOT / top).rglob("*.py")):
             if path.name == "__init__.py" or "build" in path.parts:
                 continue
-            first = path.read_text(encoding="utf-8").split('"""', 2)[1].strip().splitlines()[0]
-            row = f"| `{path.relative_to(ROOT)}` | {first} |"
+            row = f"| `{path.relative_to(ROOT)}` | {summary(path)} |"
             if row not in TEXT:
                 missing.append(row)
     assert not missing, "ARCHITECTURE.md lacks these rows:\n" + "\n".join(missing)

@@ -27,7 +27,6 @@ def test_the_text_monitor_is_the_one_of_the_protocol(world: World):
         "Worker Status:",
         " • [8080] Load: 2/4 (50%)    | Skills: [GENERAL]",
         "    └── ⚙️ Service ID: DAG-step-4-server",
-        "    └── ▶ Job ID: crunch",
         " • [8081] Load: 0/8 (0%)     | Skills: [GPU, HIGH_MEM]",
     ]
 
@@ -158,3 +157,30 @@ def test_the_current_lease_is_that_of_a_running_job(world: World):
     world.end("a")
     assert world.core.current_lease(f"{run}/a") is None
     assert world.core.current_lease("no/job") is None
+
+
+def test_a_run_is_settled_when_only_services_that_are_ready_are_left(world: World):
+    world.register("w")
+    run = world.submit(service("s"), job("a"), job("b", "s"))
+    settled = world.core.is_settled
+    assert not any(settled(name) for name in (run, f"{run}/s", f"{run}/a"))
+    world.ready("s")
+    assert settled(f"{run}/s") and not settled(run)
+    world.end("a")
+    world.end("b")
+    assert settled(run) and not world.core.run_info(run).finished
+    world.restart()
+    assert settled(run), "what is ready is so durably"
+    world.register("w")
+    world.stop("s")
+    world.end("s", "cancelled")
+    assert settled(run) and world.core.run_info(run).finished
+    assert not settled("no/job")
+
+
+def test_a_run_can_be_told_in_parts(world: World):
+    run = world.submit(*(job(f"j{number}") for number in range(5)))
+    part = world.core.run_info(run, 1, 2)
+    assert ([info.id for info in part.jobs], part.total) == (["j1", "j2"], 5)
+    assert [info.id for info in world.core.run_info(run, 3).jobs] == ["j3", "j4"]
+    assert world.core.run_info(run, 9, 2).jobs == []

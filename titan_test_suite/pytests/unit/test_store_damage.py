@@ -173,3 +173,36 @@ def test_a_database_too_big_to_check_at_once_is_checked_as_it_is_read(
     with pytest.raises(StoreDamaged):
         list(store.load(0))
     store.close()
+
+
+def test_damage_that_sqlite_quotes_is_told_in_one_line(whole: Path) -> None:
+    """Bytes that are no text, in the schema: SQLite's own message repeats them."""
+    data = (whole / "titan.db").read_bytes()
+    at = data.index(b"CREATE TABLE executions")
+    patch(whole / "titan.db", at, b"\xc9\xff")
+    message = refusal(whole)
+    assert "docs/operations.md" in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("DELETE FROM specs WHERE job_seq = 501", "descriptions"),
+        ("UPDATE specs SET job_seq = 99999 WHERE job_seq = 501", "belongs to nothing"),
+        ("UPDATE jobs SET run_seq = 99999 WHERE seq = 501", "belongs to nothing"),
+    ],
+)
+def test_a_job_that_would_be_missing_in_silence_is_noticed(whole: Path, change: str, text: str) -> None:
+    db = sqlite3.connect(whole / "titan.db")
+    db.execute(change)
+    db.commit()
+    db.close()
+    assert text in refusal(whole)
+
+
+def test_a_value_that_its_index_does_not_know_is_noticed(whole: Path) -> None:
+    """One bit of a run's id: the page is sound, and the row is another one than was written."""
+    data = (whole / "titan.db").read_bytes()
+    first = data.index(b"run-150")
+    patch(whole / "titan.db", first, b"rum-150")
+    assert "damaged" in refusal(whole)
