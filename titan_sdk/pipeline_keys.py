@@ -244,7 +244,7 @@ def _health(node: Node) -> str | dict[str, Any]:
                 raise Bad((f"unknown key; the keys here are {', '.join(HEALTH_KEYS)}", key.line))
             if key.text in values:
                 raise Bad(("it is there twice", key.line))
-            readers = {"path": _text, "log": _text, "failures": _integer}
+            readers: dict[str, Callable[[Node], Any]] = {"path": _text, "log": _text, "failures": _integer}
             values[key.text] = readers.get(key.text, _seconds)(value)
         except Bad as bad:
             problems += [(f"{key.text}: {text}", line) for text, line in bad.problems]

@@ -82,9 +82,7 @@ class Views:
                 up_ms = now_ms - job.started_at if job.state is JobState.RUNNING else 0
                 replaces = job.spec.upkeep.replaces if job in self._book.successors.values() else ""
                 found.append(
-                    ServiceInfo(
-                        job=info, status=self._status(job), uptime_s=max(up_ms, 0) / 1000, replaces=replaces
-                    )
+                    ServiceInfo(job=info, status=self._status(job), uptime_s=max(up_ms, 0) / 1000, replaces=replaces)
                 )
         return found
 
