@@ -82,8 +82,8 @@ class Acceptance:
         before = self._book.jobs.get(old.spec.upkeep.replaces)
         if not goes_on(old) or (before is not None and not before.state.final):
             return "is still being stopped; try again in a moment"
-        if not old.attempt:
-            return f"{_still(old)} and has never run; cancel it instead"
+        if not old.attempt and old.children:
+            return f"{_still(old)}, has never run and others wait for it; cancel it instead"
         if spec.port and spec.port == old.spec.port and not self._other_host(old, spec):
             return (
                 f"holds port {spec.port} on the only machine that could run the new version; "
@@ -130,6 +130,8 @@ def link(jobs: Iterable[Job]) -> None:
             continue
         for parent_id in dict.fromkeys(job.spec.parents):
             parent = by_id[parent_id]
+            if parent.state.final:
+                continue  # nothing more comes of it
             if isinstance(parent.children, tuple):
                 parent.children = []
             parent.children.append(job)

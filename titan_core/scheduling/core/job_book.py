@@ -76,10 +76,12 @@ class JobBook:
     def _name(self, job: Job) -> None:
         """The job's id means it from now on, unless the service that it is to replace goes on."""
         replaced = self.jobs.get(job.spec.upkeep.replaces)
-        if replaced is not None and goes_on(replaced):
-            if not job.state.final:
+        if replaced is not None and not replaced.state.final:
+            if job.state.final:
+                return
+            if goes_on(replaced):
                 self.successors[replaced.key] = job
-            return
+                return
         self._latest[job.spec.id] = job
 
     def promote(self, job: Job) -> None:
