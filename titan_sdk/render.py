@@ -16,6 +16,11 @@ STATE_STYLES = {
     "away": "yellow",
     "draining": "yellow",
     "dead": "red",
+    "ready": "green",
+    "starting": "cyan",
+    "restarting": "yellow",
+    "stopping": "yellow",
+    "crash loop": "red",
 }
 
 

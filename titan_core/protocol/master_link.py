@@ -33,6 +33,7 @@ from titan_sdk.messages import (
     Register,
     Registered,
     Request,
+    Usage,
     decode_message,
 )
 from titan_sdk.protocol import Frame
@@ -74,6 +75,9 @@ class LinkOwner(Protocol):
 
     def decommission(self, reason: str) -> None:
         """Drain and end."""
+
+    def usage(self) -> tuple[Usage, ...]:
+        """What each service takes now."""
 
 
 class MasterLink:
@@ -250,7 +254,11 @@ class MasterLink:
             if silence > terms.lease_s:
                 channel.close(f"the master has been silent for {silence:.0f} s")
                 continue
-            beat = Heartbeat(cpu_percent=psutil.cpu_percent(), memory_percent=psutil.virtual_memory().percent)
+            beat = Heartbeat(
+                cpu_percent=psutil.cpu_percent(),
+                memory_percent=psutil.virtual_memory().percent,
+                usage=self._owner.usage(),
+            )
             channel.send_request(beat, _ignore)
 
     # --- the channel's reading thread -----------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from titan_core.protocol.handlers.files import FileHandlers
 from titan_core.protocol.handlers.jobs import JobHandlers
 from titan_core.protocol.handlers.kv import KvHandlers
 from titan_core.protocol.handlers.logs import LogHandlers
+from titan_core.protocol.handlers.services import ServiceHandlers
 from titan_core.protocol.handlers.submissions import SubmissionHandlers
 from titan_core.protocol.handlers.table import HandlerTable
 from titan_core.protocol.housekeeping import Housekeeping, outcome_of_run
@@ -32,6 +33,7 @@ from titan_core.protocol.services.files import FileService
 from titan_core.protocol.services.jobs import JobService
 from titan_core.protocol.services.kv import KvService
 from titan_core.protocol.services.logs import LogService
+from titan_core.protocol.services.services import ServiceService
 from titan_core.protocol.services.submissions import SubmissionService
 from titan_core.protocol.token_file import obtain_token
 from titan_core.protocol.trust import Endpoint, PeerTrust
@@ -117,6 +119,7 @@ class MasterNode:
         FileHandlers(files).install(table)
         LogHandlers(self._logs).install(table)
         ClusterHandlers(self._cluster).install(table)
+        ServiceHandlers(ServiceService(self._scheduler, self._cluster)).install(table)
         KvHandlers(KvService(self._scheduler, self._store)).install(table)
         self._classic_workers.install(table)
 

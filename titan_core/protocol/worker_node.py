@@ -34,7 +34,7 @@ from titan_core.tasks.result_spool import ResultSpool
 from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
 from titan_core.tasks.service_handler import ServiceHandler
 from titan_sdk.errors import ConfigError, NotFound
-from titan_sdk.messages import JobSpec, Lease, Register, Registered
+from titan_sdk.messages import JobSpec, Lease, Register, Registered, Usage
 from titan_sdk.settings import read_token
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class WorkerNode:
             log_bytes=settings.log_bytes,
         )
         self._fetcher = ContentFetcher(contents, self._link)
-        self._services = ServiceHandler()
+        self._services = ServiceHandler(self._service_failed)
         self._runner = JobRunner(
             settings.slots,
             launcher=self._launcher,
@@ -263,6 +263,12 @@ class WorkerNode:
 
     def decommission(self, reason: str) -> None:
         self._on_leave(reason)
+
+    def usage(self) -> tuple[Usage, ...]:
+        return self._services.usage()
+
+    def _service_failed(self, lease: Lease, reason: str) -> None:
+        self._runner.end(lease, "failed", reason, self._settings.grace_seconds)
 
     # --- parts ----------------------------------------------------------------------------------------------------
 

@@ -122,11 +122,12 @@ class WorkerSession:
         )
 
     def _heartbeat(self, request: Heartbeat) -> Ok:
-        self._cluster.heartbeat(self._worker_id(), request.cpu_percent, request.memory_percent)
+        self._cluster.heartbeat(self._worker_id(), request)
         return Ok()
 
     def _started(self, request: JobStarted, done: Done[Verdict]) -> None:
-        event = AttemptStarted(self._worker_id(), request.lease, request.started_at, request.ready)
+        check_port(request.port, zero=True)
+        event = AttemptStarted(self._worker_id(), request.lease, request.started_at, request.ready, request.port)
         self._scheduler.post(event, _verdict(done))
 
     def _report(self, request: JobReport, done: Done[Verdict]) -> None:

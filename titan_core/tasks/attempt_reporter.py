@@ -56,6 +56,7 @@ class _Dispatched:
     lease: Lease
     attempt: Attempt | None = None
     pid: int = 0
+    port: int = 0
     started_at: int = 0
     announced: bool = False
     ready: bool = False
@@ -147,6 +148,7 @@ class AttemptReporter:
         if dispatched is None:
             return
         dispatched.pid = pid
+        dispatched.port = attempt.spec.port
         dispatched.started_at = started_at
         if attempt.spec.kind == "run":
             self._alarms.call_later(TINY_S, partial(self._announce, dispatched))
@@ -188,7 +190,11 @@ class AttemptReporter:
             return
         dispatched.announced = True
         started = JobStarted(
-            lease=dispatched.lease, pid=dispatched.pid, started_at=dispatched.started_at, ready=dispatched.ready
+            lease=dispatched.lease,
+            pid=dispatched.pid,
+            started_at=dispatched.started_at,
+            ready=dispatched.ready,
+            port=dispatched.port,
         )
 
         def on_answer(answer: Verdict | TitanError) -> None:

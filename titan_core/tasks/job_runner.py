@@ -87,6 +87,7 @@ class JobRunner:
                 raise Unavailable(self._draining)
             if not self._free:
                 raise Saturated(f"all {self.slots} slots are busy")
+            spec = self._services.with_port(lease, spec)
             attempt = self._attempts[lease] = Attempt(lease, spec, self._free.pop(), owner)
         if spec.sha256 and not self._contents.has(spec.sha256):
             self._fetcher.fetch(spec.sha256, lambda failure: self._fetched(attempt, failure))
@@ -203,9 +204,10 @@ class JobRunner:
             if attempt.spec.kind != "run":
                 self._services.started(attempt, event.pid)
         else:
+            why = ""
             if attempt.spec.kind != "run":
-                self._services.ended(attempt)
-            self._over(attempt, report_of(event, attempt.end_request))
+                why = self._services.ended(attempt, failed=event.cause == "exit" and event.exit_code != 0)
+            self._over(attempt, report_of(event, attempt.end_request, why))
 
     def _over(self, attempt: Attempt, report: JobReport) -> None:
         with self._changed:
@@ -218,13 +220,13 @@ class JobRunner:
         attempt.owner.ended(attempt, report)
 
 
-def report_of(event: Exited, wanted: EndRequest | None) -> JobReport:
-    """What is reported of an attempt that was launched."""
+def report_of(event: Exited, wanted: EndRequest | None, why: str = "") -> JobReport:
+    """What is reported of an attempt that was launched. ``why``: what is known beyond its exit code when it failed."""
     outcome: Outcome = "failed"
     reason = event.reason
     if event.cause == "exit":
         outcome = "completed" if event.exit_code == 0 else "failed"
-        reason = reason or _exit_reason(event.exit_code)
+        reason = "; ".join(text for text in (why, reason or _exit_reason(event.exit_code)) if text)
     elif event.cause == "ended" and wanted is not None:
         outcome, reason = wanted.outcome, wanted.reason
     elif event.cause == "timeout":

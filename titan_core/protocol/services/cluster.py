@@ -7,7 +7,18 @@ from typing import Any, NamedTuple
 from titan_core.protocol.services import Done
 from titan_core.scheduling.core.events import DrainRequested
 from titan_core.scheduling.scheduler import Scheduler
-from titan_sdk.messages import GetStats, GetStatsJson, KillWorker, ListWorkers, Ok, StatsData, StatsText, WorkerList
+from titan_sdk.messages import (
+    GetStats,
+    GetStatsJson,
+    Heartbeat,
+    KillWorker,
+    ListWorkers,
+    Ok,
+    StatsData,
+    StatsText,
+    Usage,
+    WorkerList,
+)
 
 
 class _Vitals(NamedTuple):
@@ -15,6 +26,8 @@ class _Vitals(NamedTuple):
 
     cpu: float
     memory: float
+    usage: dict[str, Usage]
+    """Of the services there, by key."""
 
 
 class ClusterService:
@@ -24,9 +37,14 @@ class ClusterService:
         self._scheduler = scheduler
         self._vitals: dict[str, _Vitals] = {}
 
-    def heartbeat(self, worker_id: str, cpu_percent: float, memory_percent: float) -> None:
-        """What a worker says of its machine."""
-        self._vitals[worker_id] = _Vitals(cpu_percent, memory_percent)
+    def heartbeat(self, worker_id: str, beat: Heartbeat) -> None:
+        """What a worker says of its machine and of the services on it."""
+        usage = {each.job: each for each in beat.usage}
+        self._vitals[worker_id] = _Vitals(beat.cpu_percent, beat.memory_percent, usage)
+
+    def usage(self) -> dict[str, Usage]:
+        """What services took at the last heartbeat of their workers, by key."""
+        return {key: usage for vitals in list(self._vitals.values()) for key, usage in vitals.usage.items()}
 
     def forget(self, worker_id: str) -> None:
         """The worker's link has ended."""

@@ -30,7 +30,7 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits
 from titan_sdk.errors import Conflict, NotFound
-from titan_sdk.messages import Accepted, JobSpec, Lease, Outcome, ServiceSpec
+from titan_sdk.messages import Accepted, JobKind, JobSpec, Lease, Outcome, ServiceSpec
 from titan_test_suite.pytests.core_world import World
 
 CAPABILITIES = ("GENERAL", "GPU", "HIGH_MEM")
@@ -79,7 +79,7 @@ def job_specs(draw: st.DrawFn) -> list[JobSpec]:
     specs = []
     for index, job_id in enumerate(ids):
         parents = draw(st.lists(st.sampled_from(ids[:index]), unique=True, max_size=3)) if index else []
-        kind = draw(st.sampled_from(("run", "run", "service", "service", "worker")))
+        kind: JobKind = draw(st.sampled_from(("run", "run", "service", "service", "worker")))
         specs.append(
             JobSpec(
                 id=job_id,
