@@ -18,6 +18,10 @@ from titan_dev.environment import ROOT
 
 LINE_BYTES = 64 * 1024
 """Longest piece of a line that is handed on at once; a longer line comes in pieces, so memory stays bounded."""
+LOOK_S = 0.05
+"""Between two looks at a port or at what ended, while a cluster starts."""
+REGISTERED = "registered with the master"
+"""In what a worker says when it can work."""
 KILLED_S = 5.0
 """Seconds within which the kernel has ended a process that was killed."""
 
@@ -107,9 +111,16 @@ class Cluster:
         self.events: queue.SimpleQueue[Exited | None] = queue.SimpleQueue()
         """What ended; ``None``, put here by a signal handler, asks to stop, and asked again to hurry."""
 
+        self._registered = threading.Semaphore(0)
+
+        def heard(name: str, line: str) -> None:
+            if name != "master" and REGISTERED in line:
+                self._registered.release()
+            on_line(name, line)
+
         def member(name: str, program: str, *arguments: str) -> Member:
             command = [sys.executable, "-u", str(ROOT / "titan_core" / program), *arguments]
-            return Member(name, command, environment, on_line, self.events.put)
+            return Member(name, command, environment, heard, self.events.put)
 
         self._master = member("master", "TitanMaster.py", "--port", str(port), *master_arguments)
         self._workers = [
@@ -122,23 +133,33 @@ class Cluster:
         return ["master", *(f"worker {number}" for number in range(1, workers + 1))]
 
     def start(self, timeout_s: float = 30.0) -> bool:
-        """Start the master, wait until it listens, start the workers. False: something else is in ``events``.
+        """Start the master, then the workers, until all can work. False: something else is in ``events``.
 
         Raises:
-            TimeoutError: the master runs, but nobody listens at its port.
+            TimeoutError: the master runs, but nobody listens at its port, or a worker does not register with it.
         """
-        self._master.start()
         deadline = time.monotonic() + timeout_s
+        self._master.start()
         while not is_listening(self.port):
-            try:
-                self.events.put(self.events.get(timeout=0.05))
+            if self._interrupted(f"the master does not listen at port {self.port}", deadline):
                 return False
-            except queue.Empty:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"the master does not listen at port {self.port}") from None
         for worker in self._workers:
             worker.start()
+        for _ in self._workers:
+            while not self._registered.acquire(timeout=LOOK_S):
+                if self._interrupted("not all workers have registered with the master", deadline):
+                    return False
         return True
+
+    def _interrupted(self, late: str, deadline: float) -> bool:
+        """Whether something is in ``events`` soon; raises TimeoutError, saying what is ``late``, after the deadline."""
+        try:
+            self.events.put(self.events.get(timeout=LOOK_S))
+            return True
+        except queue.Empty:
+            if time.monotonic() > deadline:
+                raise TimeoutError(late) from None
+            return False
 
     def stop(self, deadline_s: float) -> bool:
         """Let the workers drain and end, then the master. Whether all of them ended by themselves.
@@ -198,6 +219,8 @@ class Painter:
         self._colour = {name: self.COLOURS[i % len(self.COLOURS)] for i, name in enumerate(names)}
         self._coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         self._lock = threading.Lock()
+        if log:
+            log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log.open("w", encoding="utf-8") if log else None
 
     def line(self, name: str, text: str) -> None:

@@ -166,6 +166,15 @@ class Channel:
             log.exception("%s: handling an answer failed", self.name)
             self.close("handling an answer failed")
 
+    @property
+    def unanswered_s(self) -> float:
+        """Seconds that the peer has owed the oldest answer somebody waits for; 0 when it owes none.
+
+        A connection neither loses nor repeats a frame, so a peer that answers other requests meanwhile, but not this
+        one, never will; whoever keeps a connection for long closes it then and begins anew.
+        """
+        return self._in_flight.longest_wait()
+
     # --- answering ------------------------------------------------------------------------------------------------
 
     def reply(self, frame: Frame, message: Message) -> None:
@@ -197,6 +206,14 @@ class Channel:
             self._writer.send(encode_frame(Frame(opcode, payload, STRUCTURED, frame.spare)))
         except ConnectionLost as error:
             log.debug("%s: an answer was not sent: %s", self.name, error)
+
+    def wait_for_reader(self, limit: int) -> None:
+        """Wait until the peer has taken all but ``limit`` bytes of what it was sent, or the connection is closed.
+
+        On the reading thread, before a request is served: who does not read its answers is not given more of them.
+        Never at both ends of one connection, which would wait for each other.
+        """
+        self._writer.wait_below(limit)
 
     # --- life -----------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ Answer = Message | TitanError
 class Waiting:
     """One request on its way: queued (no correlation id yet), in flight, or abandoned."""
 
-    __slots__ = ("abandoned", "correlation", "kind", "on_answer", "opcode", "payload")
+    __slots__ = ("abandoned", "correlation", "kind", "on_answer", "opcode", "payload", "sent_at")
 
     def __init__(self, message: Request, on_answer: Callable[[Answer], None]) -> None:
         self.opcode = message.OPCODE
@@ -36,6 +36,7 @@ class Waiting:
         self.on_answer = on_answer
         self.correlation = -1
         self.abandoned = False
+        self.sent_at = 0.0
 
 
 class InFlight:
@@ -130,6 +131,13 @@ class InFlight:
         """Whether the peer left so many requests unanswered that it will hardly answer another."""
         return self._abandoned > MAX_ABANDONED
 
+    def longest_wait(self) -> float:
+        """Seconds since the oldest request in flight that somebody waits for was sent; 0 when there is none."""
+        with self._lock:
+            # In the order in which they were sent.
+            oldest = next((waiting.sent_at for waiting in self._sent.values() if not waiting.abandoned), None)
+        return 0.0 if oldest is None else time.monotonic() - oldest
+
     def end(self, reason: str) -> list[Waiting]:
         """No more answers will come, and no request is taken in. Gives those that still wait."""
         with self._lock:
@@ -143,6 +151,7 @@ class InFlight:
 
     def _assign(self, waiting: Waiting, correlation: int) -> None:
         waiting.correlation = correlation
+        waiting.sent_at = time.monotonic()
         self._sent[correlation] = waiting
 
     def _left_queue(self, waiting: Waiting) -> None:

@@ -62,6 +62,7 @@ class WorkspaceManager:
         job_dir = self._take(job_id, lease)
         try:
             log = job_dir / f"{job_id}.log"
+            self.open()  # a job may have removed what others need
             self._renew(job_dir, log)
             if content is None:
                 return Sandbox(job_dir, job_dir, job_dir, log)

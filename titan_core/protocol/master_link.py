@@ -254,6 +254,9 @@ class MasterLink:
             if silence > terms.lease_s:
                 channel.close(f"the master has been silent for {silence:.0f} s")
                 continue
+            if channel.unanswered_s > terms.lease_s:
+                channel.close(f"the master has left a report unanswered for {channel.unanswered_s:.0f} s")
+                continue
             beat = Heartbeat(
                 cpu_percent=psutil.cpu_percent(),
                 memory_percent=psutil.virtual_memory().percent,

@@ -106,7 +106,7 @@ class MasterNode:
             outcome_of=functools.partial(outcome_of_run, self._store),
         )
         self._housekeeping = Housekeeping(retention)
-        files = FileService(assets, contents)
+        files = FileService(assets, contents, self._scheduler.check_room)
         jobs = JobService(self._scheduler, self._store)
         self._logs = LogService(self._scheduler, jobs, log_store)
         self._cluster = ClusterService(self._scheduler)
@@ -131,6 +131,7 @@ class MasterNode:
             welcome=Welcome(master_id=self._store.master_id, term=self._store.term, version=__version__),
             new_session=self._new_session,
             limits=limits,
+            spoke=self._server.spoke,
         )
 
     def start(self) -> None:

@@ -123,6 +123,9 @@ class WorkerSession:
 
     def _heartbeat(self, request: Heartbeat) -> Ok:
         self._cluster.heartbeat(self._worker_id(), request)
+        if self._channel.unanswered_s > self._lease_s:
+            # It registers again, and says then whether it has what it was sent.
+            self._channel.close(f"the worker has left a request unanswered for {self._channel.unanswered_s:.0f} s")
         return Ok()
 
     def _started(self, request: JobStarted, done: Done[Verdict]) -> None:

@@ -209,6 +209,10 @@ class Scheduler:
         except TitanError as error:
             on_done(error)
 
+    def check_room(self) -> None:
+        """Return when something new may be written beside the journal; raises Unavailable (see DiskReserve)."""
+        self._reserve.check()
+
     def _submitted_before(self, event: RunSubmitted) -> Accepted | None:
         """The answer when the store has a run with that idempotency key, however long ago it left the core's memory.
 

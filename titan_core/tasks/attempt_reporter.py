@@ -27,6 +27,9 @@ TINY_S: Final = 0.05
 RETRY_S: Final = 1.0
 """Before a report that the master refused (its disk is full, it is stopping) is sent again."""
 
+REMEMBERED_LEASES: Final = 4096
+"""That are over: a dispatch that comes twice (a proxy in between may repeat frames) does not run its job twice."""
+
 A = TypeVar("A", bound=Message)
 
 
@@ -86,6 +89,7 @@ class AttemptReporter:
         self._logs = LogBatcher(uplink, alarms, self._stale)
         self._changed = threading.Condition()
         self._leases: dict[Lease, _Dispatched] = {}
+        self._over: dict[Lease, None] = {}
 
     def recover(self, results: Iterable[SpooledResult]) -> None:
         """Before the first connection: results that an earlier process of this worker could not deliver."""
@@ -99,13 +103,13 @@ class AttemptReporter:
             self._ship(dispatched, report)
 
     def dispatch(self, lease: Lease, spec: JobSpec) -> None:
-        """Take an attempt; nothing happens when it is here already.
+        """Take an attempt; nothing happens when it is or was here already.
 
         Raises:
             Saturated, Unavailable: it was not taken.
         """
         with self._changed:
-            if lease in self._leases:
+            if lease in self._leases or lease in self._over:
                 return
             self._leases[lease] = _Dispatched(lease)
         try:
@@ -135,6 +139,9 @@ class AttemptReporter:
     def disconnected(self) -> None:
         """The link is down; what was under way fails by itself."""
         self._logs.pause()
+        with self._changed:
+            # A frame is repeated on its own connection; and a master restored from a backup counts its epochs anew.
+            self._over.clear()
 
     def wait_reported(self, timeout_s: float) -> bool:
         """Wait until the master has answered for every lease."""
@@ -267,6 +274,9 @@ class AttemptReporter:
     def _forget(self, lease: Lease) -> _Dispatched | None:
         with self._changed:
             dispatched = self._leases.pop(lease, None)
+            self._over[lease] = None
+            if len(self._over) > REMEMBERED_LEASES:
+                del self._over[next(iter(self._over))]
             if not self._leases:
                 self._changed.notify_all()
             return dispatched

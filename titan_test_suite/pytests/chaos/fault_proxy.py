@@ -21,12 +21,13 @@ _HEADER: Final = struct.Struct(">BBBBI")
 _ABORT: Final = struct.pack("ii", 1, 0)
 _RECEIVE_BYTES: Final = 64 * 1024
 _JOIN_S: Final = 5.0
+REPLAY_S: Final = 0.5
 DRIBBLED_BYTES: Final = 512
 """Of a frame that is sent one byte at a time; the rest follows at once."""
 
 Fault = str
-"""What becomes of a frame: ``pass``, ``lose``, ``twice``, ``half`` (then a reset), ``last`` (passes, then a reset),
-``cut`` (a reset instead of it) or ``bytes`` (one at a time)."""
+"""What becomes of a frame: ``pass``, ``lose``, ``twice``, ``again`` (once more after REPLAY_S), ``bytes`` (one at a
+time), ``half`` (then a reset), ``last`` (passes, then a reset) or ``cut`` (a reset instead of it)."""
 Rule = Callable[[str, int], Fault]
 """Decides on a frame by its direction and opcode."""
 
@@ -42,6 +43,8 @@ class _Pair:
         self.peer = peer
         self.master = master
         self.ended = threading.Event()
+        self.sending = threading.Lock()
+        """Held for each whole frame."""
 
     def reset(self) -> None:
         self.ended.set()
@@ -168,6 +171,17 @@ class FaultProxy:
             pair.ended.wait(delay)
         self._flowing[direction].wait()
         fault = self.rule(direction, frame[1])
+        if fault == "again":
+            self._run(self._replay, pair, target, frame)
+        with pair.sending:
+            self._send(pair, target, frame, fault)
+
+    def _replay(self, pair: _Pair, target: socket.socket, frame: bytes) -> None:
+        if not pair.ended.wait(REPLAY_S):
+            with pair.sending, suppress(OSError):
+                target.sendall(frame)
+
+    def _send(self, pair: _Pair, target: socket.socket, frame: bytes, fault: Fault) -> None:
         if fault == "lose":
             return
         if fault == "cut":

@@ -55,6 +55,7 @@ class StormWorker:
         self.proxy = FaultProxy(cluster.port)
         self._cluster = cluster
         self._port = 0
+        self.proxy.start()
         self.program = self.start()
 
     def start(self) -> Program:
@@ -66,8 +67,6 @@ class StormWorker:
             "GENERAL",
         ]
         argv += ["--workspace", str(self._cluster.root / self.name), "--slots", str(SLOTS), *WORKER]
-        if not self.proxy.connections and not self._port:
-            self.proxy.start()
         self.program = self._cluster.start(self.name, argv)
         self._port = self.program.wait_ready()
         return self.program
@@ -142,7 +141,7 @@ class Storm:
         plan: list[Planned] = []
         for n in range(size):
             parents = self.dice.sample(plan, self.dice.randint(0, min(3, len(plan))))
-            behaviour = {1: "flaky", 2: "daemon"}.get(n, "plain")
+            behaviour = {1: "flaky" if self.dice.random() < 0.4 else "plain", 2: "daemon"}.get(n, "plain")
             plan.append(Planned(f"{name}-{n}", tuple(parent.id for parent in parents), behaviour))
         doomed = Planned(f"{name}-doomed", (plan[0].id,), "doomed", "DEAD")
         return (*plan, doomed, Planned(f"{name}-child", (plan[1].id, doomed.id), "plain", "DEAD"))
@@ -369,7 +368,7 @@ def lose_frame(storm: Storm) -> None:
 
 
 def repeat_frame(storm: Storm) -> None:
-    once(storm, "twice", storm.dice.choice(DIRECTIONS))
+    once(storm, storm.dice.choice(("twice", "again")), storm.dice.choice(DIRECTIONS))
 
 
 def lose_reply_to_completion(storm: Storm) -> None:

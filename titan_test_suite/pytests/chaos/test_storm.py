@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from titan_test_suite.pytests.chaos.storm import FAULTS, Storm
+from titan_test_suite.pytests.chaos.storm import FAULTS, LEASE_S, MASTER, Storm
 from titan_test_suite.pytests.chaos.tally import ROUNDS, Tally
 from titan_test_suite.pytests.cluster import Cluster
 
@@ -36,3 +37,23 @@ def test_dags_under_faults(faults: list[str], storm: Storm, tally: Tally, dice: 
     with tally.trial("after the storm") as violations:
         violations.extend(storm.check_all())
         violations.extend(storm.slots_work())
+
+
+@pytest.mark.parametrize("fault", ["SIGKILL of the master, again and again", "SIGSTOP of workers, again and again"])
+def test_one_large_dag(fault: str, storm: Storm, tally: Tally, dice: random.Random) -> None:
+    """A DAG of hundreds of jobs that hardly gets a quiet moment; kills meet masters that are not up yet, too."""
+    trials = 3 if ROUNDS == 1 else 5 * ROUNDS
+    run_id = storm.submit(storm.random_dag(min(500, 40 * ROUNDS)))
+    with tally.trial(fault, trials) as violations:
+        for _ in range(trials):
+            if fault.startswith("SIGKILL"):
+                storm.master.kill()
+                storm.master = storm.cluster.start_master(*MASTER, wait=False)
+                time.sleep(dice.choice((0.0, dice.uniform(0.0, 0.5), dice.uniform(0.0, 2.0))))
+            else:
+                worker = dice.choice(storm.workers).program
+                worker.freeze()
+                time.sleep(dice.uniform(0.0, 2 * LEASE_S))
+                worker.thaw()
+        violations.extend(storm.finished(run_id, late_starts=True))
+        violations.extend(storm.check_all())

@@ -12,11 +12,11 @@ import pytest
 
 from titan_sdk.connection import RpcClient
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import Accepted, JobSpec, SubmitRun, WatchRun
+from titan_sdk.messages import Accepted, JobSpec, SubmitRun
 from titan_test_suite.pytests.chaos.fault_proxy import FROM_MASTER, TO_MASTER, FaultProxy
 from titan_test_suite.pytests.chaos.oracle import LEDGER_JOB, read_ledger
 from titan_test_suite.pytests.chaos.tally import ROUNDS, Tally
-from titan_test_suite.pytests.cluster import Cluster, wait_until
+from titan_test_suite.pytests.cluster import Cluster
 
 CLIENTS = 20
 SUBMIT_OPCODE = 0x04
@@ -107,7 +107,7 @@ def test_one_key_from_twenty_threads(
             if not killing and sum(not answer.repeated for answer in answers) > 1:
                 violations.append("several clients were told that their submission made the run")
             for run_id in runs:
-                wait_until(lambda run=run_id: small_cluster.client.call(WatchRun(id=run)).finished, 30.0)
+                small_cluster.wait_run(run_id)
             ran = [execution for execution in read_ledger(ledger) if execution.job_id == spec.id]
             if len(ran) != 1 or ran[0].end is None:
                 violations.append(f"{spec.id} ran {len(ran)} times")

@@ -47,6 +47,18 @@ def test_a_script_that_reads_until_the_master_closes_gets_one_reply_and_its_end(
     assert wire.call_until_closed(master, wire.frame(wire.KV_GET, "nobody set this")) == ack("NULL")
 
 
+def test_what_follows_the_first_frame_is_not_looked_at(master: Address) -> None:
+    """The original closes after its reply; ours does too, and the reply arrives although more was sent."""
+    setting = wire.frame(wire.KV_SET, "classic:second|x")
+    first = wire.frame(wire.KV_GET, "nobody set this")
+    assert wire.call_until_closed(master, first + setting * 100_000) == ack("NULL")
+    assert wire.call(master, wire.KV_GET, "classic:second").text == "NULL"
+
+
+def test_a_spare_byte_changes_nothing(master: Address) -> None:
+    assert wire.call_until_closed(master, wire.frame(wire.KV_GET, "nobody set this", spare=9)) == ack("NULL")
+
+
 @pytest.mark.parametrize(
     ("opcode", "payload", "reply"),
     [

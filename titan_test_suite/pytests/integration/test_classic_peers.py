@@ -322,7 +322,8 @@ def test_reports_of_jobs_that_run_elsewhere_change_nothing(master: Cluster, java
     assert wire.call(address(master), wire.LOG_STREAM, "ours|forged").text == "ACK_LOG"
     assert wire.call(address(master), wire.UNREGISTER_SERVICE, "ours").text == "ACK_UNREGISTERED"
     gate.touch()
-    assert master.wait_state(key).state == "COMPLETED"
+    info = master.wait_state(key)
+    assert (info.state, info.attempt) == ("COMPLETED", 1)
     assert master.log(key) == b"seen\n"
 
 

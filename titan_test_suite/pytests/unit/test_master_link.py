@@ -11,12 +11,13 @@ import pytest
 from titan_core.protocol import master_link
 from titan_core.protocol.master_link import MasterLink
 from titan_sdk.channel import Channel
-from titan_sdk.errors import Conflict, NotFound, Saturated, TitanError, Unauthorized
+from titan_sdk.errors import Conflict, ConnectionLost, NotFound, Saturated, TitanError, Unauthorized
 from titan_sdk.messages import (
     CancelAttempt,
     Dispatch,
     Heartbeat,
     Hello,
+    JobReport,
     JobSpec,
     Lease,
     Message,
@@ -40,6 +41,7 @@ class Master:
         self.token = token
         self.refuse: Exception | None = None
         self.silent = False
+        self.forgotten: Opcode | None = None
         self.lease_s = 30.0
         self.registrations: list[Register] = []
         self.beats: list[Heartbeat] = []
@@ -78,6 +80,8 @@ class Master:
             self.beats.append(decode_message(frame.payload, Heartbeat))
             if self.silent:
                 return
+        elif frame.opcode == self.forgotten:
+            return
         channel.reply(frame, answer)
 
     def close(self) -> None:
@@ -203,6 +207,20 @@ def test_a_master_that_falls_silent_is_dialled_anew(link: MasterLink, master: Ma
     assert link.wait_connected(5)
     master.silent = True
     wait_until(lambda: owner.connections >= 2, 10)
+
+
+def test_a_master_that_owes_an_answer_for_a_whole_lease_is_dialled_anew(
+    link: MasterLink, master: Master, owner: Owner
+) -> None:
+    """It answers everything else, so it will never answer this: as when something in between lost a frame."""
+    master.lease_s = 0.5
+    master.forgotten = Opcode.JOB_COMPLETE
+    link.start()
+    assert link.wait_connected(10)
+    answers: list[object] = []
+    link.send(JobReport(lease=LEASE, outcome="completed"), answers.append)
+    wait_until(lambda: len(master.registrations) == 2, 10)
+    assert len(answers) == 1 and isinstance(answers[0], ConnectionLost)
 
 
 def test_a_refusal_at_the_first_start_is_final(link: MasterLink, master: Master, owner: Owner) -> None:

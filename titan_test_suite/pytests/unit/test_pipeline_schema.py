@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from titan_sdk.titan_yaml_parser import load_pipeline
 
 ROOT = Path(__file__).resolve().parents[3]
 SCHEMA: dict[str, Any] = json.loads((ROOT / "titan_sdk" / "pipeline.schema.json").read_text(encoding="utf-8"))
+DOCUMENT = (ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
 EXAMPLES = sorted((ROOT / "titan_test_suite" / "examples").rglob("*.yaml"))
 JOB = SCHEMA["$defs"]["job"]["properties"]
 
@@ -46,6 +48,26 @@ def test_there_are_examples() -> None:
 def test_it_has_the_keys_of_the_parser() -> None:
     assert list(SCHEMA["properties"]) == list(PIPELINE_KEYS)
     assert set(JOB) == set(JOB_KEYS)
+
+
+def test_every_key_is_documented() -> None:
+    first, second = DOCUMENT.split("\n| key of a job |")
+    rows = [
+        set(re.findall(r"`(\w+)`", row))
+        for text in (first, second.partition("\n\n")[0])
+        for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    ]
+    assert set().union(*rows) == {*PIPELINE_KEYS, *JOB_KEYS}
+
+
+def test_the_documented_pipeline_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
+    (tmp_path / "etl").mkdir()
+    for name in ("extract.py", "serve.py"):
+        (tmp_path / "etl" / name).touch()
+    (tmp_path / "pipeline.yaml").write_text(example)
+    assert [job.kind for job in load_pipeline(tmp_path).jobs] == ["run", "service"]
+    assert accepts(example)
 
 
 def test_it_has_the_bounds_and_defaults_of_the_parser() -> None:
