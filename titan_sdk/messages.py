@@ -473,7 +473,10 @@ class ListWorkers(Request[WorkerList]):
 
 
 class LogChunk(Message):
-    """Bytes of a log from ``offset`` on. ``finished``: the attempt has ended and ``size`` will not grow."""
+    """Bytes of a log from ``offset`` on. ``finished``: the attempt has ended and ``size`` will not grow.
+
+    Of a service's log the oldest part may be gone: then ``offset`` is later than what was asked for.
+    """
 
     attempt: int
     offset: int
@@ -684,13 +687,14 @@ class LogState(Message):
 
 
 class LogPiece(Request[LogState]):
-    """Bytes of a running attempt's log."""
+    """Bytes of a running attempt's log. ``gap``: what is before ``offset`` and was not sent is lost."""
 
     OPCODE = Opcode.LOG_BATCH
     ANSWER = LogState
     lease: Lease
     offset: int
     data: bytes
+    gap: bool = False
 
 
 class Deregister(Request[Ok]):

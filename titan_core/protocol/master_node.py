@@ -15,7 +15,7 @@ from titan_core.config import MasterSettings
 from titan_core.filesys.asset_manager import AssetManager
 from titan_core.filesys.content_store import ContentStore
 from titan_core.filesys.log_retention import LogRetention
-from titan_core.filesys.log_store import LogStore
+from titan_core.filesys.log_store import LogStore, Rotation
 from titan_core.protocol.classic_workers import ClassicWorkers
 from titan_core.protocol.connection_handler import ConnectionHandler
 from titan_core.protocol.handlers.cluster import ClusterHandlers
@@ -108,7 +108,9 @@ class MasterNode:
         self._housekeeping = Housekeeping(retention)
         files = FileService(assets, contents, self._scheduler.check_room)
         jobs = JobService(self._scheduler, self._store)
-        self._logs = LogService(self._scheduler, jobs, log_store)
+        self._logs = LogService(
+            self._scheduler, jobs, log_store, Rotation(settings.service_log_bytes, settings.service_log_files)
+        )
         self._cluster = ClusterService(self._scheduler)
         submissions = SubmissionService(self._scheduler, contents, files)
         self._classic_workers = ClassicWorkers(self._scheduler, contents, self._logs, settings.heartbeat_seconds)

@@ -127,6 +127,8 @@ class WorkerNode:
             self._worker_command,
             grace_s=settings.grace_seconds,
             log_bytes=settings.log_bytes,
+            # An original master is sent lines from one file.
+            service_log=(settings.service_log_bytes, 0 if settings.classic else settings.service_log_files),
         )
         self._fetcher = ContentFetcher(contents, self._link)
         self._services = ServiceHandler(self._service_failed)
@@ -288,6 +290,8 @@ class WorkerNode:
             *("--workspace", str(settings.workspace), "--home", str(settings.home), "--host", settings.host),
             *("--slots", str(settings.slots), "--log-level", settings.log_level),
             *("--log-bytes", str(settings.log_bytes)),
+            *("--service-log-bytes", str(settings.service_log_bytes)),
+            *("--service-log-files", str(settings.service_log_files)),
             *("--grace-seconds", str(settings.grace_seconds), "--drain-seconds", str(settings.drain_seconds)),
             *(("--insecure",) if settings.insecure else ()),
             *(("--classic",) if settings.classic else ()),

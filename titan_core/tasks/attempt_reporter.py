@@ -215,7 +215,7 @@ class AttemptReporter:
     def _open_log(self, dispatched: _Dispatched, attempt: Attempt) -> None:
         if not dispatched.logging and attempt.sandbox is not None:
             dispatched.logging = True
-            self._logs.open(attempt.lease, str(attempt.sandbox.log))
+            self._logs.open(attempt.lease, str(attempt.sandbox.log), attempt.log_segment)
 
     def _ship(self, dispatched: _Dispatched, report: JobReport) -> None:
         """Send what the report cannot carry of the log, then the report."""

@@ -174,6 +174,7 @@ class JobRunner:
             if not given_up:
                 attempt.phase = Phase.HANDED_OVER
                 attempt.sandbox = sandbox
+                attempt.log_segment = request.log_bytes if request.log_files else 0
         if given_up:
             self._workspace.release(sandbox.job_dir)
             return

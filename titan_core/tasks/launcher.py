@@ -180,6 +180,7 @@ class Launcher:
                 request.cwd,
                 request.log_path,
                 request.log_bytes,
+                request.log_files,
                 request.timeout_s,
                 request.grace_s,
             ),

@@ -18,6 +18,7 @@ class LineScanner:
     def __init__(self, path: Path, pattern: re.Pattern[bytes]) -> None:
         self._path = path
         self._pattern = pattern
+        self._file = 0
         self._offset = 0
         self._rest = b""
         self._was_found = False
@@ -31,6 +32,9 @@ class LineScanner:
         except OSError:
             return False
         try:
+            file = os.fstat(fd).st_ino
+            if file != self._file:  # the first look, or the log goes on in a new file
+                self._file, self._offset = file, 0
             while data := os.pread(fd, _READ_BYTES, self._offset):
                 self._offset += len(data)
                 lines = (self._rest + data).split(b"\n")

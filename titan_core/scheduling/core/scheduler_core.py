@@ -214,6 +214,11 @@ class SchedulerCore:
         job = self._book.jobs.get(key)
         return job.lease() if job is not None and job.state is JobState.RUNNING else None
 
+    def kind_of(self, lease: Lease) -> str:
+        """The kind of the job whose current lease this is; empty when it is stale."""
+        job = self._book.jobs.get(lease.job)
+        return job.spec.kind if job is not None and job.holds(lease) else ""
+
     def check_invariants(self) -> None:
         """For tests: raise AssertionError unless everything that must hold between events does."""
         invariants.check(self._book, self._registry, self._matcher, self._delays)

@@ -170,6 +170,38 @@ def test_what_a_service_takes_is_measured(cluster: Cluster) -> None:
     assert info is not None and info.memory_bytes > 50_000_000 and info.processes == 1 and info.uptime_s > 0
 
 
+def test_the_log_of_a_service_rotates_everywhere_and_reads_on(cluster: Cluster, tmp_path: Path) -> None:
+    bounds = ("--service-log-bytes", "4096", "--service-log-files", "3")
+    cluster.start_master(*bounds)
+    cluster.start_worker(*bounds)
+    gate = tmp_path / "gate"
+    source = f"""
+import pathlib, time
+for number in range(5000):
+    print(f"line {{number:06}}", flush=number % 100 == 0)
+print("half", flush=True)
+while not pathlib.Path({str(gate)!r}).exists():
+    time.sleep(0.01)
+print("the end", flush=True)
+"""
+    key = cluster.run(source, id="talker", kind="service", service=ServiceSpec(restart="never"))
+    with TitanClient("127.0.0.1", cluster.port, token=cluster.token) as client:
+        handle = client.job(key)
+        wait_until(lambda: handle.log_bytes().endswith(b"half\n"))
+        pieces = handle.log_bytes(follow=True, timeout=20)
+        begin = next(pieces)
+        gate.touch()
+        text = begin + b"".join(pieces)
+        assert text == handle.log_bytes()
+    lines = text.splitlines()[1:]  # the first may be cut
+    first = int(lines[0].split()[1])
+    assert lines == [b"line %06d" % number for number in range(first, 5000)] + [b"half", b"the end"]
+    assert 4096 < len(text) < 3 * (4096 + 12_000), "a piece goes whole into a file"
+    kept = [each for each in (cluster.workspace / "jobs" / "talker").iterdir() if ".log" in each.name]
+    assert len(kept) == 3 and all(each.stat().st_size <= 4096 for each in kept)
+    assert len(list((cluster.data_dir / "logs" / key.partition("/")[0]).iterdir())) <= 3
+
+
 # --- survival -------------------------------------------------------------------------------------------------------
 
 
