@@ -34,6 +34,8 @@ _RECEIVE_BYTES = 32 * 1024
 """At a time; a request is some 4 KiB, and reads of 128 KiB and more cost the C library a mapping each."""
 _ABANDONED_GRACE_S = 3.0
 """The longest grace when the worker or the launcher is gone: nobody waits for the result."""
+_LONGEST_WAIT_MS = 24 * 3600 * 1000.0
+"""One poll takes 24 days at most; a day is well below it."""
 _SEND_DEADLINE_MS = 1000
 """For the last words of a supervisor to a worker that does not read."""
 _DEFAULTED = (
@@ -98,7 +100,7 @@ class Supervisor:
                     due = at
         if due is None:
             return None
-        return max(0.0, due - time.monotonic()) * 1000 + 0.5
+        return min(max(0.0, due - time.monotonic()) * 1000 + 0.5, _LONGEST_WAIT_MS)
 
     # --- the connection to the worker ---
 

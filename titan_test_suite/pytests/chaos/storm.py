@@ -135,13 +135,14 @@ class Storm:
         )
 
     def random_dag(self, size: int) -> tuple[Planned, ...]:
-        """Layers at random, one job that fails once, one that leaves a daemon, one that always fails with a child."""
+        """Random layers, perhaps a job that fails once and one that leaves daemons; one that fails, and its child."""
         self._count += 1
         name = f"t{self._count}"
         plan: list[Planned] = []
         for n in range(size):
             parents = self.dice.sample(plan, self.dice.randint(0, min(3, len(plan))))
-            behaviour = {1: "flaky" if self.dice.random() < 0.4 else "plain", 2: "daemon"}.get(n, "plain")
+            special = {1: "flaky", 2: "daemon"} if self.dice.random() < 0.5 else {}
+            behaviour = special.get(n, "plain")
             plan.append(Planned(f"{name}-{n}", tuple(parent.id for parent in parents), behaviour))
         doomed = Planned(f"{name}-doomed", (plan[0].id,), "doomed", "DEAD")
         return (*plan, doomed, Planned(f"{name}-child", (plan[1].id, doomed.id), "plain", "DEAD"))

@@ -60,7 +60,8 @@ def main():
     daemon("forked")  # without exec: the kernel shows it as the interpreter that was forked
     start("forker")
     note("main")
-    print("started", flush=True)
+    while not set(KINDS) <= {name.split()[1] for name in os.listdir(here) if name.startswith(attempt + " ")}:
+        time.sleep(0.01)
 
 if __name__ == "__main__":
     kind = sys.argv[1]
@@ -101,7 +102,7 @@ class Family:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
-        (folder / "kin.py").write_text(KIN)
+        (folder / "kin.py").write_text(f"KINDS = {KINDS}\n{KIN}")
 
     def noted(self, attempt: int = 1) -> list[tuple[str, int, str]]:
         """Kind, pid and start time of each."""
@@ -145,7 +146,7 @@ def neighbour() -> Iterator[subprocess.Popen[bytes]]:
 def worker(cluster: Cluster, neighbour: subprocess.Popen[bytes]) -> Program:
     """The one worker of a master that notices soon when it is gone."""
     cluster.start_master(*LEASE)
-    return cluster.start_worker("--grace-seconds", "1", "--drain-seconds", "0.5", "--slots", "2")
+    return cluster.start_worker("--grace-seconds", "1", "--drain-seconds", "0.5", "--slots", "3")
 
 
 def start(cluster: Cluster, tmp_path: Path, *, lasts_s: float = 600, **fields) -> tuple[str, Family]:
@@ -170,21 +171,20 @@ def outcomes(cluster: Cluster, key: str) -> list[str]:
 
 @pytest.mark.parametrize("fresh", [False, True], ids=["forked", "fresh"])
 def test_cancel_timeout_and_exit(cluster: Cluster, tmp_path: Path, worker: Program, fresh: bool) -> None:
-    cancelled, first = start(cluster, tmp_path, id="cancelled", fresh=fresh)
-    timed_out, second = start(cluster, tmp_path, id="timed-out", fresh=fresh, timeout_s=2.0, retries=0)
+    timed_out, first = start(cluster, tmp_path, id="timed-out", fresh=fresh, timeout_s=5.0, retries=0)
+    cancelled, second = start(cluster, tmp_path, id="cancelled", fresh=fresh)
     cluster.client.call(CancelJob(id=cancelled))
-    assert cluster.wait_state(cancelled).state == "CANCELLED"
-    assert first.alive() == [], "the report says that they are gone"
-    first.assert_gone()
-    info = cluster.wait_state(timed_out)
-    assert info.state == "DEAD" and outcomes(cluster, timed_out) == ["timed_out"]
-    assert second.alive() == []
-    second.assert_gone()
-    exits, third = start(cluster, tmp_path, id="exits", lasts_s=0.5, fresh=fresh)
+    exits, third = start(cluster, tmp_path, id="exits", fresh=fresh, lasts_s=0.0)
     info = cluster.wait_state(exits)
     assert (info.state, info.exit_code) == ("COMPLETED", 0)
-    assert third.alive() == []
-    third.assert_gone()
+    assert third.alive() == [], "the report says that they are gone"
+    assert cluster.wait_state(cancelled).state == "CANCELLED"
+    assert second.alive() == []
+    info = cluster.wait_state(timed_out)
+    assert info.state == "DEAD" and outcomes(cluster, timed_out) == ["timed_out"]
+    assert first.alive() == []
+    for family in (first, second, third):
+        family.assert_gone()
 
 
 # --- the worker's end -------------------------------------------------------------------------------------------------

@@ -46,6 +46,12 @@ print(json.dumps({"env": {n: v for n, v in os.environ.items() if n.startswith("T
     assert seen["stdin"] == ""
 
 
+def test_a_job_may_run_longer_than_one_poll_can_wait(shared_cluster: Cluster) -> None:
+    """Silent for a moment, so that its supervisor has nothing else to wait for than the time when it is over."""
+    key = shared_cluster.run("import time; time.sleep(0.3); print('done')", id="patient", timeout_s=1e10, retries=0)
+    assert shared_cluster.wait_state(key).state == "COMPLETED"
+
+
 def test_a_variable_that_the_workers_locale_cannot_say_fails_its_job_and_nothing_else(cluster: Cluster) -> None:
     cluster.start_master()
     cluster.start_worker("--slots", "1", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
