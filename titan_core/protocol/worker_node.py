@@ -34,7 +34,7 @@ from titan_core.tasks.result_spool import ResultSpool
 from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
 from titan_core.tasks.service_handler import ServiceHandler
 from titan_sdk.errors import ConfigError, NotFound
-from titan_sdk.messages import JobSpec, Lease, Register, Registered, Usage
+from titan_sdk.messages import JobSpec, Lease, Outcome, Register, Registered, Usage
 from titan_sdk.settings import read_token
 
 log = logging.getLogger(__name__)
@@ -269,8 +269,8 @@ class WorkerNode:
     def usage(self) -> tuple[Usage, ...]:
         return self._services.usage()
 
-    def _service_failed(self, lease: Lease, reason: str) -> None:
-        self._runner.end(lease, "failed", reason, self._settings.grace_seconds)
+    def _service_failed(self, lease: Lease, outcome: Outcome, reason: str) -> None:
+        self._runner.end(lease, outcome, reason, self._settings.grace_seconds)
 
     # --- parts ----------------------------------------------------------------------------------------------------
 

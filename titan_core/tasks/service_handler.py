@@ -20,7 +20,7 @@ from titan_core.tasks.line_scanner import LineScanner
 from titan_core.tasks.ports import foreign_listeners, free_port, http_problem, in_use_by, open_address
 from titan_core.tasks.tree_usage import TreeUsage
 from titan_sdk.errors import Unavailable
-from titan_sdk.messages import JobSpec, Lease, Usage
+from titan_sdk.messages import JobSpec, Lease, Outcome, Usage
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ _LOOKERS: Final = 8
 """Threads that look; a look at a service that hangs takes up to ports.CHECK_S."""
 _REMEMBERED_PORTS: Final = 1000
 
-Fail = Callable[[Lease, str], None]
-"""Ends an attempt that has failed as a service, for a reason."""
+Fail = Callable[[Lease, Outcome, str], None]
+"""Ends an attempt that has failed as a service, for a reason; ``timed_out`` when it was never ready."""
 
 
 @dataclass(eq=False)
@@ -177,7 +177,7 @@ class ServiceHandler:
         rest_s = watch.started + upkeep.start_s - time.monotonic()
         if rest_s <= 0:
             watch.over = True
-            self._fail(attempt.lease, f"not ready within {upkeep.start_s:g} s: {trouble}")
+            self._fail(attempt.lease, "timed_out", f"not ready within {upkeep.start_s:g} s: {trouble}")
             return
         watch.wait_s = min(2 * watch.wait_s, LONGEST_LOOK_S)
         self._look_later(watch, min(watch.wait_s, rest_s))
@@ -214,6 +214,6 @@ class ServiceHandler:
         if watch.failures >= upkeep.failures:
             watch.over = True
             times = "once" if watch.failures == 1 else f"{watch.failures} times in a row"
-            self._fail(watch.attempt.lease, f"not well {times}: {problem}")
+            self._fail(watch.attempt.lease, "failed", f"not well {times}: {problem}")
             return
         self._look_later(watch, upkeep.interval_s)

@@ -16,14 +16,18 @@ _BY_ITSELF: Final = frozenset({"completed", "failed", "timed_out"})
 
 
 def quick_ends(job: Job, limits: CoreLimits) -> int:
-    """How many attempts in a row, up to the latest, ended by themselves before they had lived for long."""
+    """How many attempts in a row, up to the latest, ended by themselves before they had lived for long.
+
+    However long it took, one that was not ready in time (``timed_out``) has not lived at all.
+    """
     count = 0
     for execution in reversed(job.executions or ()):
         if execution.outcome == "cancelled":
             break
         if execution.outcome not in _BY_ITSELF:
             continue  # lost or given back, which is no fault of the service
-        if execution.ended_at - execution.started_at >= limits.service_calm_s * 1000:
+        never_ready = execution.outcome == "timed_out" and job.spec.timeout_s is None
+        if not never_ready and execution.ended_at - execution.started_at >= limits.service_calm_s * 1000:
             break
         count += 1
     return count

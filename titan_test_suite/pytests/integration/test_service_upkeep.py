@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -104,6 +105,17 @@ def test_a_port_that_is_never_opened_ends_the_tree_with_the_reason(shared_cluste
     assert info.state == "DEAD"
     assert info.reason == f"not ready within 1 s: port {info.port} was not opened"
     assert not {process.pid for process in shared_cluster.processes()} - before
+
+
+def test_a_port_that_stays_taken_is_told_at_the_deadline(shared_cluster: Cluster) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        limits = ServiceSpec(restart="never", start_s=0.5)
+        source = "import time; time.sleep(600)"
+        key = shared_cluster.run(source, id="waits", kind="service", port=port, service=limits)
+        info = shared_cluster.wait_state(key)
+    assert info.state == "DEAD"
+    assert info.reason.startswith(f"not ready within 0.5 s: port {port} is in use by process {os.getpid()} (")
 
 
 def test_a_service_that_is_not_well_is_restarted(shared_cluster: Cluster, tmp_path: Path) -> None:

@@ -76,6 +76,17 @@ def test_a_life_of_a_minute_makes_the_past_forgotten(world: World):
     assert crash(world, "s", 3) == [1, 1, 2]
 
 
+def test_what_is_never_ready_has_not_lived(world: World):
+    """However long its start deadline is."""
+    world.submit(service("s", service=ServiceSpec(auto_port=True, start_s=100)))
+    for pause in (1, 2, 4):
+        world.pass_time(100)
+        world.end("s", "timed_out", -15, "not ready within 100 s: port 1 was not opened")
+        world.pass_time(pause)
+        assert world.state("s") == "RUNNING"
+    assert world.core.services("s", 0)[0].status == "crash loop"
+
+
 def test_a_crash_loop_is_called_one_until_the_service_is_ready(world: World):
     world.submit(service("s"))
     crash(world, "s")
