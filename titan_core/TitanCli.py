@@ -24,6 +24,7 @@ from typing import NoReturn
 import titan_core.cli.cluster_commands
 import titan_core.cli.job_commands
 import titan_core.cli.perm_files_commands
+import titan_core.cli.service_commands
 import titan_core.cli.shell_commands
 import titan_core.cli.top  # noqa: F401
 from titan_core.cli.command import COMMANDS, UsageError

@@ -173,6 +173,8 @@ def _default_home() -> Path:
 _INSECURE: Final = Says(_boolean, "listen on any address without encryption, and trust the network")
 _HOME: Final = Says(_path, "folder of the token and of the settings file")
 _LOG_LEVEL: Final = Says(_log_level, "DEBUG, INFO, WARNING or ERROR")
+_SERVICE_LOG_BYTES: Final = Says(_integer(1024, 1 << 40), "size at which a service's log goes on in a new file")
+_SERVICE_LOG_FILES: Final = Says(_integer(2, 1000), "files kept of a service's log, the latest")
 _BIND: Final = "address to listen on; another than loopback needs --insecure"
 
 
@@ -217,6 +219,8 @@ class MasterSettings:
     log_total_bytes: Annotated[
         int, Says(_integer(0, 1 << 60), "logs together; beyond it those of finished runs go, old successes first")
     ] = 50 << 30
+    service_log_bytes: Annotated[int, _SERVICE_LOG_BYTES] = 10 << 20
+    service_log_files: Annotated[int, _SERVICE_LOG_FILES] = 5
     drain_seconds: Annotated[float, Says(_seconds, "how long a stopping master waits for what is under way")] = 30.0
     log_level: Annotated[str, _LOG_LEVEL] = "INFO"
 
@@ -257,6 +261,8 @@ class WorkerSettings:
     log_bytes: Annotated[
         int, Says(_integer(1024, 1 << 50), "kept of one attempt's output: all up to this, else its beginning and end")
     ] = 2 << 30
+    service_log_bytes: Annotated[int, _SERVICE_LOG_BYTES] = 10 << 20
+    service_log_files: Annotated[int, _SERVICE_LOG_FILES] = 5
     grace_seconds: Annotated[
         float,
         Says(_seconds, "how long a job's processes have between TERM and KILL", "TITAN_WORKER_GRACE_SECONDS"),

@@ -17,6 +17,11 @@ STATE_STYLES = {
     "draining": "yellow",
     "cordoned": "yellow",
     "dead": "red",
+    "ready": "green",
+    "starting": "cyan",
+    "restarting": "yellow",
+    "stopping": "yellow",
+    "crash loop": "red",
 }
 
 

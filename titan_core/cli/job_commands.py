@@ -7,11 +7,13 @@ import json
 import sys
 import time
 
-from titan_core.cli.command import argument, command
+from titan_core.cli.command import UsageError, argument, command
 from titan_core.cli.render import job_details, jobs_table
 from titan_core.cli.session import Session
+from titan_sdk.job import AUTO, RESTARTS
 from titan_sdk.messages import (
     DEFAULT_PRIORITY,
+    DEFAULT_SERVICE,
     GENERAL,
     Accepted,
     CancelJob,
@@ -20,6 +22,7 @@ from titan_sdk.messages import (
     GetJob,
     ListJobs,
     RunFile,
+    ServiceSpec,
     Stop,
 )
 from titan_sdk.names import check_capability, check_port
@@ -59,14 +62,27 @@ def run(session: Session, given: argparse.Namespace) -> None:
 @command(
     "deploy",
     "Keep a file of perm_files running as a service; Worker.jar or TitanWorker.py starts another worker.",
+    argument("--name", default="", metavar="NAME", help="its id; an active service of that name is replaced"),
+    argument("--health", default="", metavar="PATH", help="a path that answers when all is well, like /health"),
+    argument("--restart", default="always", choices=RESTARTS, metavar="WHEN", help="always, on-failure or never"),
     argument("file", help="name of the file in perm_files, or Worker.jar"),
-    argument("port", nargs="?", type=int, default=0, help="the service's or worker's port; 0 for none"),
+    argument("port", nargs="?", default="0", help="the service's or worker's port; auto for a free one, 0 for none"),
     argument("capability", nargs="?", default=GENERAL, help="where it may run; of a new worker: what it can do"),
     completes="file",
 )
 def deploy(session: Session, given: argparse.Namespace) -> None:
-    port = check_port(given.port, zero=True)
-    request = Deploy(file=given.file, port=port, requirement=_requirement(given.capability))
+    auto = given.port.lower() == AUTO
+    if not auto and not given.port.isdecimal():
+        raise UsageError(f"{given.port!r} is not a port; a number or {AUTO} is wanted")
+    port = 0 if auto else check_port(int(given.port), zero=True)
+    service = ServiceSpec(restart=given.restart, auto_port=auto, health_path=given.health)
+    request = Deploy(
+        file=given.file,
+        port=port,
+        requirement=_requirement(given.capability),
+        name=given.name,
+        service=None if service == DEFAULT_SERVICE else service,
+    )
     _show_accepted(session, session.call(request))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
-from titan_sdk.messages import EventInfo, JobInfo, WorkerInfo
+from titan_sdk.messages import EventInfo, JobInfo, ServiceInfo, WorkerInfo
 from titan_sdk.render import clean, duration, state_text, table
 from titan_sdk.sizes import format_size
 
@@ -59,7 +59,9 @@ def job_details(job: JobInfo, now_ms: int) -> list[Table]:
         "exit code": "" if job.exit_code is None else str(job.exit_code),
         "reason": job.reason,
         "log": f"{job.log_bytes} bytes",
-        "retries left": str(job.retries_left),
+        "retries left": str(job.retries_left) if job.kind == "run" else "",
+        "url": job.url,
+        "restarts": str(job.restarts or ""),
     }
     grid = Table(box=None, pad_edge=False, show_header=False)
     grid.add_column(style="bold")
@@ -81,6 +83,25 @@ def job_details(job: JobInfo, now_ms: int) -> list[Table]:
         for each in job.executions
     )
     return [grid, table(("try", "worker", "started", "time", "outcome", "end"), attempts, right=("try", "time"))]
+
+
+def services_table(services: Iterable[ServiceInfo]) -> Table:
+    rows = (
+        (
+            clean(info.job.key),
+            state_text(info.status + (" (replaces another)" if info.replaces else "")),
+            clean(info.job.worker),
+            clean(info.job.url) or (f"port {info.job.port}" if info.job.port else ""),
+            str(info.job.restarts),
+            duration(1, 1 + round(info.uptime_s * 1000)) if info.uptime_s else "",
+            f"{info.cpu_percent:.0f}%" if info.processes else "",
+            f"{info.memory_bytes / 2**20:.0f} MB" if info.processes else "",
+            clean(info.job.reason),
+        )
+        for info in services
+    )
+    columns = ("service", "state", "worker", "address", "restarts", "up", "cpu", "memory", "reason")
+    return table(columns, rows, right=("restarts", "up", "cpu", "memory"))
 
 
 EVENT_STYLES = {

@@ -33,6 +33,7 @@ from titan_sdk.messages import (
     Register,
     Registered,
     Request,
+    Usage,
     decode_message,
 )
 from titan_sdk.protocol import Frame
@@ -74,6 +75,9 @@ class LinkOwner(Protocol):
 
     def decommission(self, reason: str) -> None:
         """Drain and end."""
+
+    def usage(self) -> tuple[Usage, ...]:
+        """What each service takes now."""
 
 
 class MasterLink:
@@ -268,6 +272,7 @@ class MasterLink:
                 memory_percent=memory.percent,
                 memory_free=memory.available,
                 load=psutil.getloadavg()[0],
+                usage=self._owner.usage(),
             )
             channel.send_request(beat, _ignore)
 

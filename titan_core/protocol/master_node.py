@@ -15,7 +15,7 @@ from titan_core.config import MasterSettings
 from titan_core.filesys.asset_manager import AssetManager
 from titan_core.filesys.content_store import ContentStore
 from titan_core.filesys.log_retention import LogRetention
-from titan_core.filesys.log_store import LogStore
+from titan_core.filesys.log_store import LogStore, Rotation
 from titan_core.protocol.classic_workers import ClassicWorkers
 from titan_core.protocol.connection_handler import ConnectionHandler
 from titan_core.protocol.handlers.cluster import ClusterHandlers
@@ -23,6 +23,7 @@ from titan_core.protocol.handlers.files import FileHandlers
 from titan_core.protocol.handlers.jobs import JobHandlers
 from titan_core.protocol.handlers.kv import KvHandlers
 from titan_core.protocol.handlers.logs import LogHandlers
+from titan_core.protocol.handlers.services import ServiceHandlers
 from titan_core.protocol.handlers.submissions import SubmissionHandlers
 from titan_core.protocol.handlers.table import HandlerTable
 from titan_core.protocol.housekeeping import Housekeeping, outcome_of_run
@@ -33,6 +34,7 @@ from titan_core.protocol.services.files import FileService
 from titan_core.protocol.services.jobs import JobService
 from titan_core.protocol.services.kv import KvService
 from titan_core.protocol.services.logs import LogService
+from titan_core.protocol.services.services import ServiceService
 from titan_core.protocol.services.submissions import SubmissionService, new_run_id
 from titan_core.protocol.token_file import obtain_token
 from titan_core.protocol.trust import Endpoint, PeerTrust
@@ -124,7 +126,9 @@ class MasterNode:
         self._housekeeping = Housekeeping(retention)
         files = FileService(assets, contents, self._scheduler.check_room)
         jobs = JobService(self._scheduler, self._store)
-        self._logs = LogService(self._scheduler, jobs, log_store)
+        self._logs = LogService(
+            self._scheduler, jobs, log_store, Rotation(settings.service_log_bytes, settings.service_log_files)
+        )
         self._cluster = ClusterService(self._scheduler)
         self._scaler = ScalerExecutor(
             settings.scale_seconds,
@@ -141,6 +145,7 @@ class MasterNode:
         FileHandlers(files).install(table)
         LogHandlers(self._logs).install(table)
         ClusterHandlers(self._cluster, EventService(self._scheduler)).install(table)
+        ServiceHandlers(ServiceService(self._scheduler, self._cluster)).install(table)
         KvHandlers(KvService(self._scheduler, self._store)).install(table)
         self._classic_workers.install(table)
 

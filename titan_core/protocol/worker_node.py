@@ -40,7 +40,7 @@ from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
 from titan_core.tasks.service_handler import ServiceHandler
 from titan_sdk.classic_jobs import DEFAULT_WORKER_PORT
 from titan_sdk.errors import ConfigError, NotFound
-from titan_sdk.messages import CHILD_WORKERS, JobSpec, Lease, Register, Registered
+from titan_sdk.messages import CHILD_WORKERS, JobSpec, Lease, Outcome, Register, Registered, Usage
 from titan_sdk.settings import read_token
 
 log = logging.getLogger(__name__)
@@ -161,9 +161,11 @@ class WorkerNode:
             self._worker_command,
             grace_s=settings.grace_seconds,
             log_bytes=settings.log_bytes,
+            # An original master is sent lines from one file.
+            service_log=(settings.service_log_bytes, 0 if settings.classic else settings.service_log_files),
         )
         self._fetcher = ContentFetcher(contents, self._link)
-        self._services = ServiceHandler()
+        self._services = ServiceHandler(self._service_failed)
         self._runner = JobRunner(
             settings.slots,
             launcher=self._launcher,
@@ -312,6 +314,12 @@ class WorkerNode:
     def decommission(self, reason: str) -> None:
         self._on_leave(reason)
 
+    def usage(self) -> tuple[Usage, ...]:
+        return self._services.usage()
+
+    def _service_failed(self, lease: Lease, outcome: Outcome, reason: str) -> None:
+        self._runner.end(lease, outcome, reason, self._settings.grace_seconds)
+
     # --- parts ----------------------------------------------------------------------------------------------------
 
     def _on_launch_event(self, event: LaunchEvent) -> None:
@@ -341,6 +349,8 @@ class WorkerNode:
             *("--gpus", "0", "--cpus", f"{settings.cpus:g}", "--memory", str(settings.memory)),
             *("--slots", str(settings.slots), "--log-level", settings.log_level),
             *("--log-bytes", str(settings.log_bytes)),
+            *("--service-log-bytes", str(settings.service_log_bytes)),
+            *("--service-log-files", str(settings.service_log_files)),
             *("--grace-seconds", str(settings.grace_seconds), "--drain-seconds", str(settings.drain_seconds)),
             *(("--preload", ",".join(settings.preload)) if settings.preload else ()),
             *(("--insecure",) if settings.insecure else ()),

@@ -137,15 +137,17 @@ class WorkerSession:
         return Ok()
 
     def _started(self, request: JobStarted, done: Done[Verdict]) -> None:
-        event = AttemptStarted(self._worker_id(), request.lease, request.started_at, request.ready)
+        check_port(request.port, zero=True)
+        event = AttemptStarted(self._worker_id(), request.lease, request.started_at, request.ready, request.port)
         self._scheduler.post(event, _verdict(done))
 
     def _report(self, request: JobReport, done: Done[Verdict]) -> None:
         """The end of the log first: who sees the job ended finds its log complete."""
         worker_id = self._worker_id()
         lease = request.lease
-        if request.log_tail and self._current(lease):
-            received = self._keep(lease, request.log_offset, request.log_tail)
+        kind = self._kind(lease) if request.log_tail else ""
+        if kind:
+            received = self._keep(lease, kind, request.log_offset, request.log_tail)
             if received < request.log_offset + len(request.log_tail):
                 log.warning("the log of %s attempt %d lacks what follows byte %d", lease.job, lease.attempt, received)
         event = AttemptEnded(
@@ -162,9 +164,10 @@ class WorkerSession:
 
     def _log(self, request: LogPiece) -> LogState:
         self._worker_id()
-        if not self._current(request.lease):
+        kind = self._kind(request.lease)
+        if not kind:
             return LogState(received=0, stale=True)
-        return LogState(received=self._keep(request.lease, request.offset, request.data))
+        return LogState(received=self._keep(request.lease, kind, request.offset, request.data, gap=request.gap))
 
     def _deregister(self, request: Deregister, done: Done[Ok]) -> None:
         def left(answer: object) -> None:
@@ -180,15 +183,16 @@ class WorkerSession:
             raise BadRequest("register first")
         return self._link.worker_id
 
-    def _current(self, lease: Lease) -> bool:
-        """Whether the lease is the job's current one; only then its key, from the network, may become a path."""
-        return self._scheduler.read(lambda core: core.current_lease(lease.job)) == lease
+    def _kind(self, lease: Lease) -> str:
+        """The job's kind when the lease is its current one; only then its key, from the network, may become a path."""
+        return self._scheduler.read(lambda core: core.kind_of(lease))
 
-    def _keep(self, lease: Lease, offset: int, data: bytes) -> int:
+    def _keep(self, lease: Lease, kind: str, offset: int, data: bytes, *, gap: bool = False) -> int:
         if offset < 0:
             raise BadRequest(f"log offset {offset} is negative")
         try:
-            return self._logs.append(lease.job, lease.attempt, offset, data)
+            rotates = kind == "service"
+            return self._logs.append(lease.job, lease.attempt, offset, data, rotates=rotates, gap=gap)
         except OSError as error:
             raise Unavailable(f"the master cannot keep logs now: {error.strerror or error}") from None
 

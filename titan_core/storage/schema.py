@@ -84,6 +84,10 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
         )""",
     ),
     (
+        "ALTER TABLE jobs ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN port INTEGER NOT NULL DEFAULT 0",
+    ),
+    (
         """CREATE TABLE events (
             seq INTEGER PRIMARY KEY,
             at INTEGER NOT NULL,

@@ -38,6 +38,8 @@ class Attempt:
     owner: AttemptOwner
     phase: Phase = Phase.PREPARING
     sandbox: Sandbox | None = None
+    log_segment: int = 0
+    """Bytes of each file that its log consists of; 0: it is one file."""
     end_request: EndRequest | None = None
     devices: tuple[str, ...] = ()
     """GPUs that are its own while it runs."""

@@ -107,6 +107,7 @@ class JobRunner:
             devices = [device for device in self._devices if device in self._free_devices][: spec.gpus]
             if len(devices) < spec.gpus:
                 raise Saturated(f"{len(devices)} of {len(self._devices)} GPUs are free")
+            spec = self._services.with_port(lease, spec)
             attempt = self._attempts[lease] = Attempt(lease, spec, free.pop(), owner, devices=tuple(devices))
             self._free_devices.difference_update(devices)
         if spec.sha256 and not self._contents.has(spec.sha256):
@@ -199,6 +200,7 @@ class JobRunner:
             if not given_up:
                 attempt.phase = Phase.HANDED_OVER
                 attempt.sandbox = sandbox
+                attempt.log_segment = request.log_bytes if request.log_files else 0
         if given_up:
             self._workspace.release(sandbox.job_dir)
             return
@@ -229,12 +231,12 @@ class JobRunner:
             if attempt.spec.kind == "service":  # of a worker the master itself sees that it is ready
                 self._services.started(attempt, event.pid)
         else:
+            why = ""
             if attempt.spec.kind == "service":
-                self._services.ended(attempt)
-            report = report_of(event, attempt.end_request)
-            if attempt.spec.kind == "worker" and report.exit_code == CANNOT_BEGIN:
-                report.reason = last_words(event.log_tail) or report.reason
-            self._over(attempt, report)
+                why = self._services.ended(attempt, failed=event.cause == "exit" and event.exit_code != 0)
+            elif attempt.spec.kind == "worker" and event.cause == "exit" and event.exit_code == CANNOT_BEGIN:
+                why = last_words(event.log_tail)
+            self._over(attempt, report_of(event, attempt.end_request, why))
 
     def _over(self, attempt: Attempt, report: JobReport) -> None:
         with self._changed:
@@ -260,13 +262,13 @@ def last_words(log_tail: bytes) -> str:
     return lines[-1].strip() if lines else ""
 
 
-def report_of(event: Exited, wanted: EndRequest | None) -> JobReport:
-    """What is reported of an attempt that was launched."""
+def report_of(event: Exited, wanted: EndRequest | None, why: str = "") -> JobReport:
+    """What is reported of an attempt that was launched. ``why``: what is known beyond its exit code when it failed."""
     outcome: Outcome = "failed"
     reason = event.reason
     if event.cause == "exit":
         outcome = "completed" if event.exit_code == 0 else "failed"
-        reason = reason or _exit_reason(event.exit_code)
+        reason = "; ".join(text for text in (why, reason or _exit_reason(event.exit_code)) if text)
     elif event.cause == "ended" and wanted is not None:
         outcome, reason = wanted.outcome, wanted.reason
     elif event.cause == "timeout":

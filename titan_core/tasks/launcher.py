@@ -182,6 +182,7 @@ class Launcher:
                 request.cwd,
                 request.log_path,
                 request.log_bytes,
+                request.log_files,
                 request.timeout_s,
                 request.grace_s,
                 request.leads,

@@ -12,7 +12,7 @@ from titan_core.tasks.process_tree import TreeEnd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from titan_core.tasks.job_log import JobLog
+    from titan_core.tasks.job_log import JobLog, RotatingLog
 
 _READ_BYTES = 64 * 1024
 """What a pipe holds."""
@@ -33,7 +33,7 @@ class Attempt:
         serial: int,
         pid: int,
         source: bytes | None,
-        log: JobLog,
+        log: JobLog | RotatingLog,
         output: int,
         timeout_s: float | None,
         grace_s: float,

@@ -1,8 +1,8 @@
 """The supervisor of one slot: runs one job at a time, owns its output, and leaves nothing of it behind.
 
-From the worker: ("run", serial, argv, warm, changed, removed, cwd, log_path, log_bytes, timeout_s, grace_s, leads,
-memory), where ``changed`` and ``removed`` say how the environment differs from the launcher's, and ("end", serial,
-reason, grace_s).
+From the worker: ("run", serial, argv, warm, changed, removed, cwd, log_path, log_bytes, log_files, timeout_s, grace_s,
+leads, memory), where ``changed`` and ``removed`` say how the environment differs from the launcher's, and ("end",
+serial, reason, grace_s).
 To the worker: ("ready", pid, started), ("started", serial, pid, started, started_at), ("output", serial, size) and
 ("exited", serial, exit_code, cause, reason, log_size, tail, tail_offset, started_at, ended_at).
 
@@ -16,7 +16,7 @@ import select
 import sys
 import time
 
-from titan_core.tasks.job_log import JobLog
+from titan_core.tasks.job_log import JobLog, RotatingLog
 from titan_core.tasks.launcher_wire import Decoder, encode
 from titan_core.tasks.process_table import find_process
 from titan_core.tasks.process_tree import group_is_left, reap
@@ -173,17 +173,18 @@ class Supervisor:
         cwd: str,
         log_path: str,
         log_bytes: int,
+        log_files: int,
         timeout_s: float | None,
         grace_s: float,
         leads: bool,
         memory: int,
     ) -> WarmJob | None:
         """Start a job. Returns it in the process of a script, once forked; None here."""
-        log: JobLog | None = None
+        log: JobLog | RotatingLog | None = None
         output = write = pid = -1
         doing = f"its log {log_path} cannot be written"
         try:
-            log = JobLog(log_path, log_bytes)
+            log = RotatingLog(log_path, log_bytes, log_files) if log_files else JobLog(log_path, log_bytes)
             doing = f"its working directory {cwd} cannot be used"
             os.chdir(cwd)
             doing = f"{argv[0]} cannot be started"

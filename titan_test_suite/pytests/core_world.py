@@ -35,7 +35,9 @@ from titan_core.scheduling.core.events import (
     Event,
     Instant,
     LinkBroken,
+    RestartRequested,
     RunSubmitted,
+    ScaleRequested,
     StopRequested,
     TimePassed,
     WorkerLeft,
@@ -132,6 +134,7 @@ class History:
         self._workers: dict[str, KnownWorker] = {}
         self._highest_epoch = 0
         self._ready_once: set[str] = set()
+        self._restarts_asked: set[str] = set()
 
     def event(self, event: Event, answer: Any, now: float) -> None:
         """An event that was not refused, and its answer. The journal is as it was before."""
@@ -166,6 +169,8 @@ class History:
             self._workers[answer].draining = True
         elif isinstance(event, CordonRequested):
             self._workers[answer].cordoned = not event.undo
+        elif isinstance(event, RestartRequested):
+            self._restarts_asked |= set(answer)
         elif isinstance(event, (AttemptEnded, DispatchRefused)):
             self._attempt_over(event, now)
         elif isinstance(event, TimePassed):
@@ -192,9 +197,13 @@ class History:
             return
         assert not before.state.final, f"revived, or ended twice: {before} -> {row}"
         assert row.attempt in (before.attempt, before.attempt + 1), f"{before} -> {row}"
-        assert row.epoch >= before.epoch and row.failures >= before.failures and row.losses >= before.losses
-        assert row.failures + row.losses <= before.failures + before.losses + 1
+        service = self._journal.specs[row.key].kind != "run"
+        assert row.epoch >= before.epoch and row.failures >= before.failures and row.restarts >= before.restarts
+        assert row.losses >= before.losses or (service and row.losses == 1), "forgotten only by what ran for long"
+        assert row.failures + row.losses + row.restarts <= before.failures + before.losses + before.restarts + 1
+        assert service or not (row.restarts or row.port or row.ready), f"only services have these: {row}"
         assert row.ending == before.ending or before.ending != "cancel", f"a cancellation was taken back: {row}"
+        assert before.ending != "stop" or row.ending in ("stop", "cancel"), f"a stop was taken back: {row}"
         if row.attempt == before.attempt and row.state is not before.state:
             steps = {state for origin, state in _NEXT_STATES if origin is before.state}
             # Within one event a failed delay may also be over: two moves, one row.
@@ -219,6 +228,12 @@ class History:
             parent_key = f"{row.run_id}/{parent}"
             completed = journal.jobs[parent_key].state is JobState.COMPLETED
             assert completed or parent_key in self._ready_once, f"{lease} before its parent {parent}"
+        if lease.attempt > 1:
+            row_before = journal.executions[lease.job, lease.attempt - 1]
+            policy = command.spec.upkeep.restart if command.spec.kind == "service" else "on-failure"
+            ended_well = row_before.outcome == "completed"
+            goes_on = policy == "always" or lease.job in self._restarts_asked
+            assert goes_on or not ended_well, f"{lease} after an end that was to be the last"
         self._check_worker(command)
 
     def _check_worker(self, command: DispatchJob) -> None:
@@ -360,10 +375,10 @@ class World:
 
     # --- shorthands ---
 
-    def submit(self, *jobs: JobSpec, parent: str = "", key: str = "", run_id: str = "") -> str:
+    def submit(self, *jobs: JobSpec, parent: str = "", key: str = "", run_id: str = "", replace: bool = False) -> str:
         """The run id of a new run."""
         self._runs += 1
-        event = RunSubmitted(run_id or f"run{self._runs}", "test", jobs, idempotency_key=key, parent=parent)
+        event = RunSubmitted(run_id or f"run{self._runs}", "test", jobs, key, parent, replace)
         answer = self.do(event)
         assert isinstance(answer, Accepted)
         return answer.run_id
@@ -378,6 +393,7 @@ class World:
         classic: bool = False,
         permanent: bool = False,
         port: int = 8080,
+        host: str = "10.0.0.1",
         **fields: Any,
     ) -> tuple[Lease, ...]:
         """Register over a new link; the stale leases."""
@@ -386,7 +402,7 @@ class World:
             worker_id,
             boot,
             self._links,
-            "10.0.0.1",
+            host,
             port,
             frozenset(capabilities or ("GENERAL",)),
             slots,
@@ -434,9 +450,10 @@ class World:
         assert isinstance(stale, bool)
         return stale
 
-    def ready(self, name: str) -> None:
+    def ready(self, name: str, port: int = 0) -> None:
         """A running service's worker reports that its dependents may start."""
-        assert self.do(AttemptStarted(self.worker_of(name), self.lease(name), self.now.wall, ready=True)) is False
+        started = AttemptStarted(self.worker_of(name), self.lease(name), self.now.wall, ready=True, port=port)
+        assert self.do(started) is False
 
     def refuse(self, name: str) -> None:
         self.do(DispatchRefused(self.worker_of(name), self.lease(name), "saturated"))
@@ -449,6 +466,19 @@ class World:
     def stop(self, name: str) -> list[str]:
         answer = self.do(StopRequested(name))
         assert isinstance(answer, list)
+        return answer
+
+    def restart_service(self, name: str) -> list[str]:
+        self._runs += 1
+        answer = self.do(RestartRequested(name, f"run{self._runs}"))
+        assert isinstance(answer, list)
+        return answer
+
+    def scale(self, name: str, count: int) -> tuple[list[str], list[str]]:
+        """The keys started, and those stopped."""
+        self._runs += 1
+        answer = self.do(ScaleRequested(name, count, f"run{self._runs}"))
+        assert isinstance(answer, tuple)
         return answer
 
     def silence(self, worker_id: str, boot: str = "boot1") -> None:

@@ -18,6 +18,7 @@ from titan_sdk.messages import (
     Ok,
     StatsData,
     StatsText,
+    Usage,
     WorkerList,
 )
 
@@ -37,6 +38,10 @@ class ClusterService:
         """What each connected worker last said of its machine."""
         vitals = self._vitals.copy()
         return {name: WorkerLoad(beat.cpu_percent, beat.memory_free, beat.load) for name, beat in vitals.items()}
+
+    def usage(self) -> dict[str, Usage]:
+        """What services took at the last heartbeat of their workers, by key."""
+        return {each.job: each for beat in list(self._vitals.values()) for each in beat.usage}
 
     def forget(self, worker_id: str) -> None:
         """The worker's link has ended."""

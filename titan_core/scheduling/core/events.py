@@ -24,7 +24,8 @@ class RunSubmitted:
     """Answer: messages.Accepted. Raises SubmissionRefused or Conflict, and then nothing has changed.
 
     ``parent`` is the key of the submitting job, or empty. The ids of the jobs are unique among active jobs unless the
-    idempotency key names a known run with the same jobs, which is then answered again.
+    idempotency key names a known run with the same jobs, which is then answered again. With ``replace``, services of
+    theirs that are active are replaced once the new ones are ready, replicas included.
     """
 
     run_id: str
@@ -32,6 +33,7 @@ class RunSubmitted:
     jobs: tuple[JobSpec, ...]
     idempotency_key: str = ""
     parent: str = ""
+    replace: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,29 @@ class StopRequested:
     """Like CancelRequested, but a running service that is stopped has done its work and ends COMPLETED."""
 
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartRequested:
+    """A service, or those of a run, get a new attempt at once. Answer: list of their keys.
+
+    One that has ended is started anew as a run of that id. Raises NotFound, or Conflict for what is no service.
+    """
+
+    id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleRequested:
+    """As many replicas of a service: NAME, NAME.2, NAME.3 ... Answer: (keys started, keys stopped).
+
+    What is started is a run of ``run_id``. Raises NotFound, Conflict or SubmissionRefused.
+    """
+
+    id: str
+    count: int
+    run_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +167,13 @@ class WorkerLeft:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """Answer: bool, True when the lease is stale. ``ready``: a service's dependents may start."""
+    """Answer: bool, True when the lease is stale. ``ready``: a service's dependents may start. ``port``: its own."""
 
     worker_id: str
     lease: Lease
     started_at: int
     ready: bool = False
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +235,8 @@ Event = (
     RunSubmitted
     | CancelRequested
     | StopRequested
+    | RestartRequested
+    | ScaleRequested
     | TimePassed
     | WorkerRegistered
     | LinkBroken

@@ -7,6 +7,7 @@ happened can be replayed. It is not thread-safe; one mutex around it is the busi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 from titan_core.model.rows import EventRow
@@ -30,7 +31,9 @@ from titan_core.scheduling.core.events import (
     LinkBroken,
     LoadMeasured,
     MachinesAskedFor,
+    RestartRequested,
     RunSubmitted,
+    ScaleRequested,
     StopRequested,
     TimePassed,
     WorkerLeft,
@@ -39,6 +42,7 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.explanation import Explanations
 from titan_core.scheduling.core.fleet import Fleet
+from titan_core.scheduling.core.idempotency import digest_of
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.lifecycle import JobLifecycle
 from titan_core.scheduling.core.limits import CoreLimits
@@ -46,12 +50,23 @@ from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.restoration import SavedRun, rebuild, restore_workers
 from titan_core.scheduling.core.routing import Routing
 from titan_core.scheduling.core.scaler import Scaler
+from titan_core.scheduling.core.service_control import ServiceControl
 from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_core.scheduling.core.stats import stats_json, stats_text
 from titan_core.scheduling.core.views import Views
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
-from titan_sdk.messages import EventInfo, EventList, Explanation, JobInfo, JobList, Lease, RunInfo, WorkerInfo
+from titan_sdk.messages import (
+    EventInfo,
+    EventList,
+    Explanation,
+    JobInfo,
+    JobList,
+    Lease,
+    RunInfo,
+    ServiceInfo,
+    WorkerInfo,
+)
 
 __all__ = ["CoreLimits", "SchedulerCore"]
 
@@ -69,8 +84,9 @@ class SchedulerCore:
         self._changes = Changes()
         self._events = EventLog(self._changes, limits.events)
         self._lifecycle = JobLifecycle(self._book, self._matcher, self._delays, self._changes, self._events, limits)
-        self._acceptance = Acceptance(self._book, self._pool, limits)
-        self._routing = Routing(self._book, self._registry.workers)
+        self._acceptance = Acceptance(self._book, self._registry, self._pool, limits)
+        self._routing = Routing(self._book, self._registry.workers, limits)
+        self._services = ServiceControl(self._book, self._acceptance, self._lifecycle, self._changes, limits)
         self._fleet = Fleet(
             self._registry, self._matcher, self._lifecycle, self._changes, self._events, limits.refusal_hold_s
         )
@@ -87,13 +103,15 @@ class SchedulerCore:
             self._events,
             limits,
         )
-        self._views = Views(self._book, self._registry)
+        self._views = Views(self._book, self._registry, limits)
         self._explanations = Explanations(self._book, self._registry, self._matcher)
         self._alarm: float | None = None
         self._handlers: dict[type[Event], Callable[[Any, Instant], None]] = {
             RunSubmitted: self._submit,
             CancelRequested: self._cancel,
             StopRequested: self._stop,
+            RestartRequested: self._services.restart,
+            ScaleRequested: self._services.scale,
             TimePassed: self._pass_time,
             WorkerRegistered: self._fleet.registered,
             LinkBroken: self._fleet.link_broken,
@@ -140,8 +158,10 @@ class SchedulerCore:
 
     def _finish(self, now: Instant) -> list[Command]:
         """Dispatch what the event made possible, see to the alarm, and collect the commands."""
+        self._services.settle(now)
         self._matcher.match(self._routing.preferred, lambda job, worker: self._lifecycle.lease(job, worker, now))
-        moments = [moment for moment in (self._delays.next_due(), self._registry.next_release()) if moment is not None]
+        next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline())
+        moments = [moment for moment in next_ones if moment is not None]
         if moments and (self._alarm is None or min(moments) < self._alarm):
             self._alarm = min(moments)
             self._changes.effect(SetAlarm(self._alarm))
@@ -152,8 +172,10 @@ class SchedulerCore:
         if earlier is not None:
             self._changes.effect(Answer(earlier))
             return
+        digest = digest_of(event.jobs) if event.idempotency_key else ""
+        event = replace(event, jobs=self._services.with_replicas(event))
         self._acceptance.check(event)
-        run = self._acceptance.build(event, now.wall)
+        run = self._acceptance.build(event, now.wall, digest=digest)
         self._changes.effect(Answer(accepted(run)))
         self._lifecycle.accept(run, now)
 
@@ -167,6 +189,8 @@ class SchedulerCore:
         jobs = self._book.find_jobs(name)
         if not jobs:
             raise NotFound(f"no job or run {name}")
+        if name not in self._book.jobs:
+            jobs = self._book.with_successors(jobs)
         self._changes.effect(Answer([job.key for job in jobs if not job.state.final]))
         self._lifecycle.cancel(jobs, reason, now, stop=stop)
 
@@ -238,6 +262,10 @@ class SchedulerCore:
         events = [EventInfo(**row._asdict()) for row in self._events.since(seq, newest)]
         return EventList(events=events, last=self._events.last)
 
+    def services(self, name: str, now_ms: int) -> list[ServiceInfo]:
+        """The services that are not final, or those of that id with its replicas. ``now_ms``: epoch ms."""
+        return self._views.services(name, now_ms)
+
     def stats_json(self) -> dict[str, Any]:
         return stats_json(self._book, self._registry)
 
@@ -253,6 +281,11 @@ class SchedulerCore:
         """The lease of a RUNNING job; None for any other."""
         job = self._book.jobs.get(key)
         return job.lease() if job is not None and job.state is JobState.RUNNING else None
+
+    def kind_of(self, lease: Lease) -> str:
+        """The kind of the job whose current lease this is; empty when it is stale."""
+        job = self._book.jobs.get(lease.job)
+        return job.spec.kind if job is not None and job.holds(lease) else ""
 
     def check_invariants(self) -> None:
         """For tests: raise AssertionError unless everything that must hold between events does."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.commands import DecommissionWorker
@@ -23,7 +24,9 @@ from titan_core.scheduling.core.events import (
     DispatchRefused,
     LinkBroken,
     LoadMeasured,
+    RestartRequested,
     RunSubmitted,
+    ScaleRequested,
     TimePassed,
     WorkerLeft,
     WorkerLoad,
@@ -31,7 +34,7 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits
 from titan_sdk.errors import Conflict, NotFound
-from titan_sdk.messages import Accepted, JobSpec, Lease, Outcome
+from titan_sdk.messages import Accepted, JobKind, JobSpec, Lease, Outcome, ServiceSpec
 from titan_test_suite.pytests.core_world import World
 
 CAPABILITIES = ("GENERAL", "GPU", "HIGH_MEM")
@@ -69,6 +72,14 @@ class SimulatedWorker:
         return (*self.running, *(report.lease for report in self.unanswered))
 
 
+UPKEEPS = st.none() | st.builds(
+    ServiceSpec,
+    restart=st.sampled_from(("always", "always", "on-failure", "never")),
+    auto_port=st.booleans(),
+    lifetime=st.sampled_from(("stopped", "run")),
+)
+
+
 @st.composite
 def job_specs(draw: st.DrawFn) -> list[JobSpec]:
     """A DAG of one to six jobs under ids from a small set, so that they clash now and then."""
@@ -76,12 +87,14 @@ def job_specs(draw: st.DrawFn) -> list[JobSpec]:
     specs = []
     for index, job_id in enumerate(ids):
         parents = draw(st.lists(st.sampled_from(ids[:index]), unique=True, max_size=3)) if index else []
+        kind: JobKind = draw(st.sampled_from(("run", "run", "service", "service", "worker")))
         specs.append(
             JobSpec(
                 id=job_id,
                 file="script.py",
-                kind=draw(st.sampled_from(("run", "run", "service", "service", "worker"))),
-                port=8085,
+                kind=kind,
+                port=8085 if kind == "worker" else 0,
+                service=draw(UPKEEPS) if kind == "service" else None,
                 parents=tuple(parents),
                 priority=draw(st.sampled_from((-1, 1, 1, 5))),
                 delay_ms=draw(st.sampled_from((0, 0, 0, 500, 3000))),
@@ -94,7 +107,13 @@ def job_specs(draw: st.DrawFn) -> list[JobSpec]:
                 gpus=draw(st.sampled_from((0, 0, 0, 1, 2))),
             )
         )
-    return specs
+    needed = {parent for spec in specs for parent in spec.parents}
+    return [spec if spec.id in needed else _not_tied(spec) for spec in specs]
+
+
+def _not_tied(spec: JobSpec) -> JobSpec:
+    """No service lives as long as its run needs it when no other job depends on it."""
+    return replace(spec, service=replace(spec.service, lifetime="stopped")) if spec.service else spec
 
 
 class ClusterMachine(RuleBasedStateMachine):
@@ -108,6 +127,11 @@ class ClusterMachine(RuleBasedStateMachine):
                 dead_workers=1,
                 executions_per_job=4,
                 history_per_worker=3,
+                service_calm_s=4,
+                crash_loop_after=2,
+                crashes_to_move=2,
+                rollout_s=4,
+                replicas=4,
             )
         )
         self.workers: dict[str, SimulatedWorker] = {}
@@ -165,6 +189,50 @@ class ClusterMachine(RuleBasedStateMachine):
         if key:
             self.submitted[key] = event
 
+    def _services(self) -> list[str]:
+        specs, rows = self.world.journal.specs, self.world.journal.jobs
+        return [key for key in rows if specs[key].kind == "service"]
+
+    @precondition(lambda self: self._services())
+    @rule(upkeep=UPKEEPS, data=st.data())
+    def replace_a_service(self, upkeep: ServiceSpec | None, data) -> None:
+        key = self.pick(data, self._services(), "service")
+        spec = _not_tied(replace(self.world.journal.specs[key], parents=(), service=upkeep))
+        if spec.upkeep.auto_port:
+            spec = replace(spec, port=0)
+        event = RunSubmitted(f"run{len(self.accepted)}", "test", (spec,), replace=True)
+        try:
+            self.accepted |= set(self.do(event).jobs)
+        except Conflict as refusal:
+            key = self.world.core.find_key(spec.id) or ""
+            found = self.world.core.services(spec.id, 0)
+            changing = any(info.replaces or info.status == "stopping" for info in found)
+            waited_for = self.world.journal.jobs[key].attempt == 0
+            assert changing or waited_for or self.world.journal.specs[key].kind != "service", refusal
+
+    @precondition(lambda self: self._services())
+    @rule(data=st.data())
+    def restart_a_service(self, data) -> None:
+        name = self.pick(data, self._services(), "service").partition("/")[2]
+        before = set(self.world.journal.jobs)
+        try:
+            self.do(RestartRequested(name, f"run{len(self.accepted)}"))
+        except Conflict:
+            spec = self.world.journal.specs[self.world.core.find_key(name) or ""]
+            assert spec.kind != "service"
+        self.accepted |= set(self.world.journal.jobs) - before
+
+    @precondition(lambda self: self._services())
+    @rule(count=st.integers(0, 4), data=st.data())
+    def scale_a_service(self, count: int, data) -> None:
+        name = self.pick(data, self._services(), "service").partition("/")[2]
+        try:
+            started, stopped = self.do(ScaleRequested(name, count, f"run{len(self.accepted)}"))
+        except Conflict:
+            return
+        assert not set(stopped) & set(started)
+        self.accepted |= set(started)
+
     @precondition(lambda self: self.submitted)
     @rule(data=st.data())
     def submit_again(self, data) -> None:
@@ -218,7 +286,9 @@ class ClusterMachine(RuleBasedStateMachine):
             lease = self.world.core.current_lease(key)
             assert (lease is not None) == (row.state is JobState.RUNNING)
             assert lease is None or (lease.attempt, lease.epoch) == (row.attempt, row.epoch)
-        longest_s = 3.0  # of all delays and backoffs that are used here
+        longest_s = 8.0  # of all delays and backoffs that are used here
+        if any(info.replaces for info in self.world.core.services("", 0)):
+            longest_s = 64.0  # of a rollout, with two start deadlines
         assert self.world.alarm is None or self.world.alarm <= self.world.now.monotonic + longest_s
         for worker in self.workers.values():
             worker.connected = False
@@ -452,6 +522,9 @@ class ClusterMachine(RuleBasedStateMachine):
             worker.slots = 4
             worker.cpus, worker.memory, worker.gpus = 0, 0, 2
             self._register(worker)
+        for key in self._services():  # the others end by themselves
+            self.world.stop(key)
+            self.deliver()
         for _ in range(200):
             for worker in self.workers.values():
                 worker.running += worker.arriving

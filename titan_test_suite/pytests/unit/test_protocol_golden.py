@@ -49,6 +49,7 @@ from titan_sdk.messages import (
     KvValue,
     Lease,
     ListJobs,
+    ListServices,
     ListWorkers,
     LogChunk,
     LogPiece,
@@ -58,8 +59,14 @@ from titan_sdk.messages import (
     Ok,
     Register,
     Registered,
+    Restart,
+    Restarted,
     RunFile,
     RunInfo,
+    Scale,
+    Scaled,
+    ServiceInfo,
+    ServiceList,
     StatsData,
     StatsText,
     Stop,
@@ -339,6 +346,39 @@ STRUCTURED = [
         Ok(),
         0x50,
         b"\x80",
+    ),
+    Golden(
+        Restart(id="api"),
+        0x91,
+        b"\x81\xa2id\xa3api",
+        Restarted(jobs=["r1/api"]),
+        0x52,
+        b"\x81\xa4jobs\x91\xa6r1/api",
+    ),
+    Golden(
+        Scale(id="api", count=2),
+        0x92,
+        b"\x82\xa2id\xa3api\xa5count\x02",
+        Scaled(started=["r2/api.2"], stopped=[]),
+        0x52,
+        b"\x82\xa7started\x91\xa8r2/api.2\xa7stopped\x90",
+    ),
+    Golden(
+        ListServices(name="api"),
+        0x90,
+        b"\x81\xa4name\xa3api",
+        ServiceList(
+            services=[
+                ServiceInfo(
+                    job=JobInfo(key="r1/a", id="a", run_id="r1", file="a.py", state="RUNNING", port=80, restarts=2),
+                    status="ready",
+                    memory_bytes=7,
+                )
+            ]
+        ),
+        0x52,
+        b"\x81\xa8services\x91\x83\xa3job\xde\x00\x07\xa3key\xa4r1/a\xa2id\xa1a\xa6run_id\xa2r1\xa4file\xa4a.py"
+        b"\xa5state\xa7RUNNING\xa8restarts\x02\xa4portP\xa6status\xa5ready\xacmemory_bytes\x07",
     ),
     Golden(
         Dispatch(lease=LEASE, spec=JobSpec(id="a", file="a.py", kind="service", port=80, env={"A": "1"})),

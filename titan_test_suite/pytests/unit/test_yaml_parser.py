@@ -11,6 +11,7 @@ import yaml
 
 from titan_sdk.errors import PipelineError
 from titan_sdk.job import TitanJob
+from titan_sdk.messages import ServiceSpec
 from titan_sdk.sources import Source, source_of
 from titan_sdk.titan_yaml_parser import MAX_PROBLEMS, Pipeline, find_pipeline, load_pipeline, parse_pipeline
 from titan_sdk.yaml_lines import MAX_BYTES, MAX_DEPTH
@@ -516,3 +517,44 @@ def test_a_folder_that_cannot_be_read_is_a_problem_and_no_crash(folder: Path) ->
             assert "Permission denied" in problems(folder, text)[0]
         finally:
             (folder / "scripts").chmod(0o700)
+
+
+# --- services ---
+
+
+def test_services_say_how_they_are_kept_alive(folder: Path) -> None:
+    text = """
+name: shop
+jobs:
+  - id: api
+    type: service
+    file: scripts/clean.py
+    port: auto
+    restart: on-failure
+    lifetime: run
+    health: {path: /health, log: "up on [0-9]+", start: 5, interval: 0.5, failures: 2}
+  - {id: web, file: scripts/clean.py, port: 80, health: /}
+  - {id: user, file: scripts/clean.py, depends_on: api}
+"""
+    api, web, _ = parsed(folder, text).jobs
+    assert api.spec("x.py").service == ServiceSpec(
+        restart="on-failure", auto_port=True, health_path="/health", ready_line="up on [0-9]+", start_s=5,
+        interval_s=0.5, failures=2, lifetime="run",
+    )  # fmt: skip
+    assert web.spec("x.py").service == ServiceSpec(health_path="/")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("restart: allways", 'restart: the text "allways" is not a restart policy'),
+        ("lifetime: 3", "lifetime: 3 is not a lifetime; stopped, run are"),
+        ("health: {paht: /}", "health: paht: unknown key; the keys here are path, log, start, interval, failures"),
+        ("health: {path: /, path: /}", "health: path: it is there twice"),
+        ("health: {start: soon}", "health: start: a number of seconds is wanted"),
+        ("port: automatic", "port: a whole number is wanted"),
+    ],
+)
+def test_mistakes_in_the_upkeep_of_a_service(folder: Path, line: str, problem: str) -> None:
+    text = f"jobs:\n  - id: a\n    type: service\n    file: scripts/clean.py\n    {line}\n"
+    assert [found for found in problems(folder, text) if problem in found and found.startswith("line 5")]
