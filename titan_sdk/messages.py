@@ -252,7 +252,7 @@ EventKind = Literal[
     "worker-joined", "worker-back", "worker-away", "worker-left", "worker-died", "worker-draining", "worker-cordoned",
     "worker-uncordoned", "scale-up", "scale-up-failed", "scale-down", "scale-limit", "machines-wanted",
     "machines-asked", "machines-not-asked",
-    "job-quarantined",
+    "job-quarantined", "service-restarting", "service-crash-loop",
 ]  # fmt: skip
 """What can happen to a cluster."""
 

@@ -108,6 +108,8 @@ EVENT_STYLES = {
     "worker-died": "red",
     "scale-up-failed": "red",
     "job-quarantined": "red",
+    "service-crash-loop": "red",
+    "service-restarting": "yellow",
     "worker-away": "yellow",
     "machines-not-asked": "red",
     "scale-limit": "yellow",

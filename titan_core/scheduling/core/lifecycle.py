@@ -159,7 +159,11 @@ class JobLifecycle:
         self._matcher.load_changed(worker)
         self._close(job, job.execution, end, now)
         was_ready, job.ready = job.ready, False
-        self._move(job, self._verdict(job, end, now))
+        cause = self._verdict(job, end, now)
+        self._move(job, cause)
+        if cause in (Cause.RESTARTED, Cause.RESTARTED_AT_ONCE):
+            looping = in_crash_loop(job, self._limits)
+            self._events.note("service-crash-loop" if looping else "service-restarting", job.key, job.reason, now)
         if job.state is JobState.PENDING:
             self._matcher.enqueue(job)
         elif job.state is JobState.DELAYED:

@@ -498,3 +498,12 @@ def test_the_attempts_that_are_remembered_bound_the_count():
     world.register("w")
     world.submit(service("s"))
     assert crash(world, "s", 5) == [1, 2, 4, 4, 4]
+
+
+def test_restarts_and_crash_loops_are_events(world: World):
+    world.submit(service("s"))
+    crash(world, "s", world.limits.crash_loop_after)
+    kinds = [(row.kind, row.subject) for row in world.journal.events if row.kind.startswith("service-")]
+    key = world.lease("s").job
+    assert kinds == [("service-restarting", key)] * (world.limits.crash_loop_after - 1) + [("service-crash-loop", key)]
+    assert "exit code 1" in world.journal.events[-1].text
