@@ -55,18 +55,19 @@ class WarmJob:
 
     Attributes:
         argv: the interpreter, ``-u``, the script, and its arguments. folder: the script's real one.
-        env: the whole environment, encoded; ``changed`` and ``removed``: how it differs from the launcher's.
+        changed, removed: how its environment differs from the launcher's, encoded.
         output: becomes stdout and stderr. close: the launcher's descriptors.
         code: compiled already, for whatever file name, or None; then it is ``source`` that is compiled.
         keep: what the process need not take the time to free.
     """
 
-    __slots__ = ("argv", "changed", "close", "code", "env", "folder", "keep", "output", "removed", "source")
+    __slots__ = ("argv", "changed", "close", "code", "folder", "keep", "output", "removed", "source")
 
     def __init__(
         self,
         argv: tuple[str, ...],
-        env: dict[bytes, bytes],
+        changed: dict[bytes, bytes],
+        removed: tuple[bytes, ...],
         *,
         source: bytes,
         code: CodeType | None,
@@ -76,10 +77,8 @@ class WarmJob:
     ) -> None:
         self.argv = argv
         self.folder = os.path.dirname(os.path.realpath(argv[2]))
-        self.env = env
-        known = os.environ._data  # type: ignore[attr-defined]
-        self.changed = [(name, value) for name, value in env.items() if known.get(name) != value]
-        self.removed = [name for name in known if name not in env]
+        self.changed = changed
+        self.removed = removed
         self.source = source
         self.code = code
         self.output = output
@@ -170,6 +169,7 @@ def become(job: WarmJob, bootstrap: CodeType, namespace: dict[str, Any], pristin
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     os.dup2(job.output, 1)
     os.dup2(job.output, 2)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())  # the supervisor had SIGTERM wait until here
     for fd in job.close:
         os.close(fd)
 
@@ -209,19 +209,29 @@ def exec_instead(job: WarmJob) -> NoReturn:
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # ignored by an interpreter; its children are not to inherit that
         _signal.signal(number, _signal.SIG_DFL)
     try:
-        os.execve(job.argv[0], job.argv, job.env)
+        os.execve(job.argv[0], job.argv, whole_environment(job.changed, job.removed))
     except OSError as error:
         os.write(2, f"cannot run {job.argv[0]}: {error.strerror}\n".encode())
         os._exit(126)
 
 
+def whole_environment(changed: Mapping[bytes, bytes], removed: Sequence[bytes]) -> dict[bytes, bytes]:
+    """The launcher's environment, changed so."""
+    env: dict[bytes, bytes] = {**posix.environ, **changed}
+    for name in removed:
+        env.pop(name, None)
+    return env
+
+
 def _set_environment(job: WarmJob) -> None:
-    os.environ._data = os.environb._data = posix.environ = job.env  # type: ignore[attr-defined]
-    for name, value in job.changed:
+    data = posix.environ  # what os.environ and os.environb look into, too
+    for name, value in job.changed.items():
+        data[name] = value
         os.putenv(name, value)
     for name in job.removed:
+        data.pop(name, None)
         os.unsetenv(name)
-    if b"TZ" in job.removed or any(name == b"TZ" for name, _ in job.changed):
+    if b"TZ" in job.removed or b"TZ" in job.changed:
         time.tzset()
 
 

@@ -153,7 +153,7 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         "titan_sdk/in_flight.py",
         "return 0.0 if oldest is None else time.monotonic() - oldest",
         "return 0.0",
-        (f"{CHAOS}test_link.py::test_every_message_of_a_jobs_life[lose]",),
+        (f"{CHAOS}test_link.py",),
     ),
     Mutation(
         "key-forgotten",

@@ -6,7 +6,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -164,14 +164,15 @@ class Storm:
 
     # --- a trial --------------------------------------------------------------------------------------------------
 
-    def trial(self, fault: Callable[[Storm], None], size: int, *, late_starts: bool) -> list[str]:
-        """A DAG, the fault at some moment while it runs, and what was wrong when it was over."""
+    def trial(self, faults: Sequence[Callable[[Storm], None]], size: int, *, late_starts: bool) -> list[str]:
+        """A DAG, faults at random moments while it runs, and what was wrong when it was over."""
         plan = self.random_dag(size)
         run_id = self.submit(plan)
-        time.sleep(self.dice.uniform(0.0, 0.8))
-        fault(self)
-        for worker in self.workers:
-            worker.proxy.heal()
+        for fault in faults:
+            time.sleep(self.dice.uniform(0.0, 0.8))
+            fault(self)
+            for worker in self.workers:
+                worker.proxy.heal()
         wrong = self.finished(run_id, late_starts=late_starts)
         wait_until(lambda: len(self.alive()) == len(self.workers), CALM_S, "all workers are back")
         return wrong + self._left_of(run_id)

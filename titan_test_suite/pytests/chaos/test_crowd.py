@@ -117,7 +117,7 @@ def nonsense(dice: random.Random) -> bytes:
 
 def test_random_frames(master: Program, cluster: Cluster, tally: Tally, dice: random.Random) -> None:
     sent = 0
-    with tally.trial("random frames", 0) as violations:
+    with tally.trial("random frames", count=0) as violations:
         with witness(cluster, master, violations):
             end = time.monotonic() + (SHORT_S if ROUNDS == 1 else LONG_S)
             while sent < FRAMES and time.monotonic() < end:
@@ -202,7 +202,7 @@ def test_idle_connections(addresses: int, master: Program, cluster: Cluster, tal
 def idle_connections(master: Program, cluster: Cluster, tally: Tally, count: int, addresses: int) -> None:
     threads = psutil.Process(master.pid).num_threads()
     with (
-        tally.trial("idle connections", count) as violations,
+        tally.trial("idle connections", count=count) as violations,
         ExitStack() as stack,
         witness(cluster, master, violations),
     ):
@@ -222,7 +222,11 @@ def test_readers_that_do_not_read(master: Program, cluster: Cluster, tally: Tall
     key = cluster.run("import sys\nsys.stdout.write('x' * 8_000_000)")
     cluster.wait_state(key)
     request = encode_message(GetLogs(id=key, offset=0))
-    with ExitStack() as stack, tally.trial("slow readers", READERS) as violations, witness(cluster, master, violations):
+    with (
+        ExitStack() as stack,
+        tally.trial("slow readers", count=READERS) as violations,
+        witness(cluster, master, violations),
+    ):
         for _ in range(READERS):
             sock = stack.enter_context(dial(cluster))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

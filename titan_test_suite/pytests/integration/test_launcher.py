@@ -185,6 +185,14 @@ def test_end_is_stern_after_the_grace(shared: Launched) -> None:
     assert (exited.exit_code, exited.cause, exited.reason) == (-9, "ended", "first")
 
 
+def test_an_end_asked_for_at_once_is_heeded_at_once(shared: Launched) -> None:
+    """Also by a process that has just been forked, whose parent ignores SIGTERM."""
+    for _ in range(20):
+        lease = shared.python("import time; time.sleep(600)")
+        shared.end(lease, grace_s=60.0)
+        assert shared.exited(lease, 10.0).exit_code == -15
+
+
 def test_end_wakes_what_is_stopped(shared: Launched) -> None:
     lease = shared.python("import os; print('up', flush=True); os.kill(os.getpid(), 19)")
     shared.printed(lease, b"up")

@@ -33,16 +33,6 @@ ADDRESS = re.compile("0x[0-9a-f]{6,}")
 CAN_TELL = os.path.exists("/proc/self/cmdline")
 
 
-def interpreters() -> Iterator[object]:
-    """The one that runs the tests, and every other supported one, absent or not."""
-    yield pytest.param(sys.executable, id="this")
-    for minor in range(10, 15):
-        if sys.version_info[1] != minor:
-            found = interpreter(f"python3.{minor}")
-            marks = () if found else (pytest.mark.skip(reason=f"there is no python3.{minor} on PATH"),)
-            yield pytest.param(found, id=f"3.{minor}", marks=marks)
-
-
 def interpreter(name: str) -> str | None:
     """The program itself behind a name, which may be a link or a script that chooses one; None when there is none."""
     path = shutil.which(name)
@@ -50,6 +40,18 @@ def interpreter(name: str) -> str | None:
         return None
     done = subprocess.run([path, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True, timeout=30)
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+OTHERS = {minor: interpreter(f"python3.{minor}") for minor in range(10, 14) if sys.version_info[:2] != (3, minor)}
+"""The other supported versions; None where there is none on PATH."""
+
+
+def interpreters() -> Iterator[object]:
+    """The one that runs the tests, and every other supported one that is here."""
+    yield pytest.param(sys.executable, id="this")
+    for minor, found in OTHERS.items():
+        if found:
+            yield pytest.param(found, id=f"3.{minor}")
 
 
 @dataclass(frozen=True)
@@ -155,3 +157,9 @@ def test_a_script_cannot_tell(runs: dict[str, Runs], case: Case) -> None:
         assert got.fresh.exit_code == case.exit_code
     if case.witness and CAN_TELL:
         assert got.was_forked is case.forked
+
+
+@pytest.mark.parametrize("minor", OTHERS)
+def test_every_supported_python_is_tried(minor: int) -> None:
+    if OTHERS[minor] is None:
+        pytest.skip(f"there is no python3.{minor} on PATH: its scripts were not compared")
