@@ -765,7 +765,7 @@ class Verdict(Message):
 class JobStarted(Request[Verdict]):
     """An attempt's process runs (``ready`` false), or a service is ready for its dependents (``ready`` true).
 
-    ``port``: the service's, which its worker may have picked.
+    ``port``: the service's, which its worker may have picked. ``trouble``: why it is not ready yet, after a moment.
     """
 
     OPCODE = Opcode.JOB_STARTED
@@ -775,6 +775,7 @@ class JobStarted(Request[Verdict]):
     started_at: int
     ready: bool = False
     port: int = 0
+    trouble: str = ""
 
 
 class JobReport(Request[Verdict]):

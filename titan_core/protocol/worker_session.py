@@ -138,7 +138,8 @@ class WorkerSession:
 
     def _started(self, request: JobStarted, done: Done[Verdict]) -> None:
         check_port(request.port, zero=True)
-        event = AttemptStarted(self._worker_id(), request.lease, request.started_at, request.ready, request.port)
+        told = (request.started_at, request.ready, request.port, request.trouble)
+        event = AttemptStarted(self._worker_id(), request.lease, *told)
         self._scheduler.post(event, _verdict(done))
 
     def _report(self, request: JobReport, done: Done[Verdict]) -> None:

@@ -48,7 +48,8 @@ class Attempt:
 class AttemptOwner(Protocol):
     """Whoever asked for an attempt. Called from the threads of the runner and the launcher; must not block.
 
-    Calls for one attempt come in order: ``started``, ``ready`` and ``grew`` perhaps, ``ended`` at last and once.
+    Calls for one attempt come in order: ``started``, ``not_ready``, ``ready`` and ``grew`` perhaps, ``ended`` at last
+    and once.
     """
 
     def started(self, attempt: Attempt, pid: int, started_at: int) -> None:
@@ -56,6 +57,9 @@ class AttemptOwner(Protocol):
 
     def ready(self, attempt: Attempt) -> None:
         """It is a service, and its dependents may start."""
+
+    def not_ready(self, attempt: Attempt, why: str) -> None:
+        """It is a service, and ``why`` it is not ready after a moment; said again when the reason is another one."""
 
     def grew(self, attempt: Attempt, size: int) -> None:
         """Its log has ``size`` bytes now."""

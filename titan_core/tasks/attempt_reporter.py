@@ -63,6 +63,7 @@ class _Dispatched:
     started_at: int = 0
     announced: bool = False
     ready: bool = False
+    trouble: str = ""
     logging: bool = False
     report: JobReport | None = None
     shipped: bool = False
@@ -168,6 +169,12 @@ class AttemptReporter:
             dispatched.ready = True
             self._announce(dispatched)
 
+    def not_ready(self, attempt: Attempt, why: str) -> None:
+        dispatched = self._leases.get(attempt.lease)
+        if dispatched is not None:
+            dispatched.trouble = why
+            self._announce(dispatched)
+
     def grew(self, attempt: Attempt, size: int) -> None:
         dispatched = self._leases.get(attempt.lease)
         if dispatched is not None:
@@ -202,6 +209,7 @@ class AttemptReporter:
             started_at=dispatched.started_at,
             ready=dispatched.ready,
             port=dispatched.port,
+            trouble="" if dispatched.ready else dispatched.trouble,
         )
 
         def on_answer(answer: Verdict | TitanError) -> None:

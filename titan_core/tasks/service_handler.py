@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 FIRST_LOOK_S: Final = 0.02
 LONGEST_LOOK_S: Final = 1.0
 """Between two looks at a service that is not ready yet; the time doubles from FIRST_LOOK_S."""
+TELL_AFTER_S: Final = 1.0
+"""What keeps a service from being ready for so long is told to the master; less is how long it takes to start."""
 _LOOKERS: Final = 8
 """Threads that look; a look at a service that hangs takes up to ports.CHECK_S."""
 _REMEMBERED_PORTS: Final = 1000
@@ -49,6 +51,7 @@ class _Watch:
     failures: int = 0
     trouble: str = ""
     """Why it is not ready, as far as anybody can tell."""
+    told: str = ""
     over: bool = False
 
 
@@ -171,9 +174,11 @@ class ServiceHandler:
             if attempt.spec.port and attempt.spec.kind == "service":
                 self._look_later(watch, upkeep.interval_s)
             return
-        if trouble != watch.trouble and "in use" in trouble:
-            log.warning("%s: %s", attempt.lease.job, trouble)
         watch.trouble = trouble
+        if trouble != watch.told and time.monotonic() - watch.started >= TELL_AFTER_S:
+            watch.told = trouble
+            log.info("%s is not ready: %s", attempt.lease.job, trouble)
+            attempt.owner.not_ready(attempt, f"not ready yet: {trouble}")
         rest_s = watch.started + upkeep.start_s - time.monotonic()
         if rest_s <= 0:
             watch.over = True

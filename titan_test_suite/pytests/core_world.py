@@ -468,6 +468,10 @@ class World:
         assert isinstance(answer, list)
         return answer
 
+    def not_ready(self, name: str, why: str) -> None:
+        """A running service's worker says what keeps it from being ready."""
+        self.do(AttemptStarted(self.worker_of(name), self.lease(name), self.now.wall, trouble=why))
+
     def restart_service(self, name: str) -> list[str]:
         self._runs += 1
         answer = self.do(RestartRequested(name, f"run{self._runs}"))

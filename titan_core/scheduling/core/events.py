@@ -167,13 +167,17 @@ class WorkerLeft:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """Answer: bool, True when the lease is stale. ``ready``: a service's dependents may start. ``port``: its own."""
+    """Answer: bool, True when the lease is stale. ``ready``: a service's dependents may start. ``port``: its own.
+
+    ``trouble``: why a service is not ready yet.
+    """
 
     worker_id: str
     lease: Lease
     started_at: int
     ready: bool = False
     port: int = 0
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

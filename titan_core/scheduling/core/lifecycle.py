@@ -125,16 +125,20 @@ class JobLifecycle:
         self._matcher.load_changed(worker)
         self._changes.effect(DispatchJob(worker.worker_id, job.lease(), job.spec))
 
-    def attempt_started(self, job: Job, started_at: int, port: int) -> None:
+    def attempt_started(self, job: Job, started_at: int, port: int, trouble: str) -> None:
         """The process of the current attempt runs, since ``started_at``.
 
         This alone is not recorded: the journal has the time of the dispatch, and gets this one with the attempt's end.
-        A port is, for it may have been picked.
+        A port is, for it may have been picked, and ``trouble``, which is shown unless there is something worse to show.
         """
         if started_at:
             job.started_at = job.execution.started_at = started_at
         if job.is_service and port != job.port:
             job.port = port
+            self._changes.touch(job)
+        starting = job.is_service and not job.ready and not job.ending
+        if trouble and trouble != job.reason and starting and not in_crash_loop(job, self._limits):
+            job.reason = trouble
             self._changes.touch(job)
         self._changes.show(job)
 

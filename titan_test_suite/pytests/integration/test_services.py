@@ -64,7 +64,8 @@ def test_a_port_that_another_process_holds_makes_nobody_ready(shared_cluster: Cl
         wait_until(lambda: shared_cluster.log(key) == b"up\n")
         worker = next(program for program in shared_cluster.programs if program.name == "worker")
         owner = rf"port {port} is in use by process {psutil.Process().pid}"
-        worker.wait_for_line(rf"{key}: {owner}")
+        worker.wait_for_line(rf"{key} is not ready: {owner}")
+        wait_until(lambda: re.match(f"not ready yet: {owner}", shared_cluster.info(key).reason))
         assert not shared_cluster.info(key).ready
         gate.touch()
         info = shared_cluster.wait_state(key)

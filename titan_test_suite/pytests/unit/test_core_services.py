@@ -98,6 +98,19 @@ def test_a_crash_loop_is_called_one_until_the_service_is_ready(world: World):
     assert (world.core.job_info("s").reason, world.core.services("", 0)[0].status) == ("", "ready")
 
 
+def test_what_keeps_a_service_from_being_ready_is_shown(world: World):
+    world.submit(service("s", port=80), job("a"))
+    world.not_ready("s", "port 80 was not opened")
+    world.not_ready("a", "this is no service")
+    assert [world.core.job_info(name).reason for name in "sa"] == ["port 80 was not opened", ""]
+    world.ready("s")
+    world.not_ready("s", "too late")
+    assert world.core.job_info("s").reason == ""
+    world.stop("s")
+    world.not_ready("s", "too late")
+    assert world.core.job_info("s").reason == "stopped on request"
+
+
 def test_how_far_the_wait_has_come_outlives_the_master(world: World):
     world.submit(service("s"))
     crash(world, "s", 4)
