@@ -238,7 +238,8 @@ class JobLifecycle:
         self._changes.effect(EndAttempt(job.worker_id, job.lease(), job.reason))
 
     def _ask_for_end(self, job: Job, ending: str, reason: str) -> None:
-        if job.ending != "cancel":  # a cancellation is not taken back by a stop
+        news = (job.ending, job.reason) != (ending, reason)
+        if news and job.ending != "cancel":  # a cancellation is not taken back by a stop
             job.ending = ending
             job.reason = reason
             self._changes.touch(job)
