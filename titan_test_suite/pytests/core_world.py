@@ -146,6 +146,9 @@ class History:
                 offer |= before.offer
             draining = before is not None and same_process and before.draining
             cordoned = before is not None and same_process and before.cordoned
+            own = self._journal.jobs.get(event.job)
+            if own is not None and own.state is JobState.RUNNING and self._journal.specs[own.key].kind == "worker":
+                draining = draining or bool(own.ending)  # it is a job whose end was asked for before it came
             self._workers[event.worker_id] = KnownWorker(
                 event.boot_id,
                 event.link,

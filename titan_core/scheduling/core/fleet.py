@@ -55,8 +55,8 @@ class Fleet:
         for job in worker.leases.values():
             if job.ending:
                 self._lifecycle.ask_for_end_again(job)
-        self._matcher.offer_changed(worker)
         self._job_is_there(worker, now)
+        self._matcher.offer_changed(worker)
         self._go_on_draining(worker)
 
     def _note_arrival(self, worker: Worker, event: WorkerRegistered, same_process: bool, now: Instant) -> None:

@@ -320,6 +320,8 @@ class ClusterMachine(RuleBasedStateMachine):
             job=worker.job,
         )
         worker.link = self.world.link
+        if any(info.worker_id == worker.worker_id and info.state == "draining" for info in self.world.core.workers()):
+            worker.draining = True  # it is a job whose end was asked for before it came
         self.deliver()
         worker.running = [lease for lease in worker.running if lease not in stale and lease != forgetting]
         worker.unanswered = [report for report in worker.unanswered if report.lease not in stale]

@@ -302,3 +302,15 @@ def test_a_cordoned_worker_starts_nobody():
     world.do(CordonRequested("10.0.0.1", 8080))
     assert world.look() == []
     assert "is cordoned" in world.text("machines-wanted")
+
+
+def test_a_worker_that_comes_after_its_end_was_asked_for_gets_nothing_and_goes():
+    world = Cluster()
+    world.register("root", slots=1)
+    world.submit(job("late", file="Worker.jar", kind="worker"))
+    world.fill(3)
+    key = world.lease("late").job
+    world.stop("late")
+    world.register("w", port=8085, job=key)
+    assert [command.worker_id for command in world.commands if isinstance(command, DecommissionWorker)] == ["w"]
+    assert not world.dispatched()
