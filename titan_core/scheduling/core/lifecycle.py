@@ -238,8 +238,7 @@ class JobLifecycle:
         self._changes.effect(EndAttempt(job.worker_id, job.lease(), job.reason))
 
     def _ask_for_end(self, job: Job, ending: str, reason: str) -> None:
-        news = (job.ending, job.reason) != (ending, reason)
-        if news and job.ending != "cancel":  # a cancellation is not taken back by a stop
+        if job.ending not in ("cancel", ending):  # a cancellation is not taken back by a stop
             job.ending = ending
             job.reason = reason
             self._changes.touch(job)
