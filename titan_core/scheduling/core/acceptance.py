@@ -90,6 +90,8 @@ def link(jobs: Iterable[Job]) -> None:
             continue
         for parent_id in dict.fromkeys(job.spec.parents):
             parent = by_id[parent_id]
+            if parent.state.final:
+                continue  # it has completed, and tells nobody any more
             if isinstance(parent.children, tuple):
                 parent.children = []
             parent.children.append(job)
