@@ -8,7 +8,7 @@ from typing import Final
 from titan_sdk.errors import InvalidName
 
 _UNITS: Final = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE: Final = re.compile(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*(?:([KMGT]?)I?(B?))\s*", re.ASCII)
+_SIZE: Final = re.compile(r"\s*(\d{1,16}(?:\.\d{1,6})?)\s*(?:([KMGT]?)I?(B?))\s*", re.ASCII)
 MAX_SIZE: Final = 1 << 50
 """Bytes, a pebibyte; more is a slip of the unit."""
 

@@ -147,7 +147,7 @@ class DrainRequested:
 class CordonRequested:
     """The worker at host:port gets nothing new, or (``undo``) is in use again. Answer: its worker id. Raises NotFound.
 
-    It lasts until it is taken back, or the worker or the master is started anew.
+    It lasts until it is taken back, the worker is declared dead, or the worker or the master is started anew.
     """
 
     host: str

@@ -48,6 +48,7 @@ class Fleet:
         if worker.connected and worker.link != event.link:
             self._changes.effect(CloseLink(worker.worker_id, worker.link, "the worker has a new connection"))
         self._take_over(worker, event, same_process)
+        self._job_is_there(worker, now)
         stale = self._stale(worker, event.holding or ())
         self._changes.effect(Answer(stale))
         if event.holding is not None:
@@ -55,7 +56,6 @@ class Fleet:
         for job in worker.leases.values():
             if job.ending:
                 self._lifecycle.ask_for_end_again(job)
-        self._job_is_there(worker, now)
         self._matcher.offer_changed(worker)
         self._go_on_draining(worker)
 

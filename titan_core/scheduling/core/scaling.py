@@ -237,7 +237,8 @@ class _Look:
             return [AtLimit(capabilities, f"{what}, and there are {len(self._workers)} workers, as many as may be")]
         pool.told_limit = False
         wanted = min(wanted, room)
-        what += f", all {slots} slots are taken" if members else ", no worker offers it"
+        workers = f"none of {len(members)} workers has room" if len(members) > 1 else "its only worker has no room"
+        what += f", {workers}" if members else ", no worker offers it"
         need = _smallest(demands)
         decisions: list[Decision] = []
         why_not = ""

@@ -40,7 +40,7 @@ class WorkerRegistry:
         """It stays listed until too many others have died since. It must have no leases by the end of the event."""
         worker.dead = True
         worker.connected = False
-        worker.draining = False
+        worker.draining = worker.cordoned = False
         self.release(worker)
         self._dead[worker.worker_id] = None
         if len(self._dead) > self._dead_bound:

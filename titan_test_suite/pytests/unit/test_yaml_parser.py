@@ -114,7 +114,11 @@ def test_every_key_arrives(folder: Path) -> None:
         "env: {A: 1.0, B: 'x y', 2: no}",
         "python: /opt/python3.12",
         "fresh: yes",
+        "cpus: 1.5",
+        "memory: 1.5GB",
+        "gpus: 2",
     )
+    assert (job.cpus, job.memory, job.gpus) == (1.5, 3 << 29, 2)
     assert job.args == ["1", "2.50", "0777", "yes", "two words", "~x"]
     assert job.env == {"A": "1.0", "B": "x y", "2": "no"}
     assert (job.kind, job.port, job.requirement) == ("service", 65535, ["GPU", "HIGH_MEM"])
@@ -403,6 +407,10 @@ def test_what_is_no_pipeline(folder: Path, text: str, expected: list[str]) -> No
         ("env: {A: 1, A: 2}", "env: the variable A is set twice"),
         ("env: {'A=B': 1}", "env: 'A=B' cannot name a variable of the environment"),
         ("python: ''", "python: an interpreter is wanted, not nothing"),
+        ("cpus: 2 cores", 'cpus: a number of cores is wanted, not the text "2 cores"'),
+        ("cpus: 4097", "cpus: 4097 is out of range; 0 to 4096 is wanted"),
+        ("memory: much", "memory: 'much' is no amount of memory; 512MB or 1.5GB is how one is written"),
+        ("gpus: 0.5", "gpus: a whole number is wanted, not 0.5"),
         ("depends_on: {b: 1}", "depends_on: a list of ids is wanted, not a map"),
         ("depends_on: ['a/b']", "depends_on: the job id 'a/b' holds '/', which a job id may not"),
     ],
