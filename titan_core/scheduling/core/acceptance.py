@@ -91,7 +91,7 @@ def link(jobs: Iterable[Job]) -> None:
         for parent_id in dict.fromkeys(job.spec.parents):
             parent = by_id[parent_id]
             if parent.state.final:
-                continue  # it has completed, and tells nobody any more
+                continue  # nothing more comes of it
             if isinstance(parent.children, tuple):
                 parent.children = []
             parent.children.append(job)
