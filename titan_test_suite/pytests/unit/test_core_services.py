@@ -326,6 +326,7 @@ def test_the_old_version_is_stopped_when_the_new_one_is_ready(world: World):
     old = world.submit(service("api", service=AUTO))
     world.ready("api", port=4001)
     new = world.submit(service("api", file="v2.py", service=AUTO), replace=True)
+    world.do(TimePassed())
     assert world.core.find_key("api") == f"{old}/api"
     assert not world.ends_asked()
     assert [(info.job.run_id, info.replaces) for info in world.core.services("api", 0)] == [
