@@ -115,8 +115,8 @@ class TitanClient:
     ) -> ServiceHandle:
         """Submit a service, in place of the one of that id if one is active.
 
-        The master sees to it, whatever becomes of this program: the new version is started beside the old one, and with
-        it as many replicas as there are; the old one is stopped once the new one is ready, and stays when it never is.
+        The master sees to it, whatever becomes of this program: the new version is started beside the old one, which
+        is stopped once the new one is ready, and stays when it never is. Replicas follow, one after the other.
         ``wait`` on the handle tells: it raises JobFailed with the reason when the old version stays. Arguments and
         other errors are those of ``submit_dag``.
 

@@ -75,8 +75,6 @@ class Acceptance:
         """Why this job cannot take the place of the active one; empty when it can."""
         if old.spec.kind != "service" or spec.kind != "service":
             return f"{_still(old)}, and only a service is replaced, by a service"
-        if spec.parents:
-            return "replaces a service, and so cannot wait for parents"
         if old.key in self._book.successors:
             return f"is being replaced already, by {self._book.successors[old.key].key}"
         before = self._book.jobs.get(old.spec.upkeep.replaces)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from titan_core.model.job import Job
+from titan_core.model.states import JobState
 from titan_core.scheduling.core.acceptance import Acceptance
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import Answer
@@ -78,16 +79,19 @@ class ServiceControl:
         self._changes.effect(Answer(([job.key for job in started], [job.key for job in surplus])))
 
     def with_replicas(self, event: RunSubmitted) -> tuple[JobSpec, ...]:
-        """The jobs of a submission that replaces services, with one more for each replica of a single service."""
-        if not event.replace or len(event.jobs) != 1:
+        """The jobs of a submission that replaces services, with one more for each replica of a single service.
+
+        Each waits for the one before: so one is replaced after the other, and none when the first is never ready.
+        """
+        if not event.replace or len(event.jobs) != 1 or event.jobs[0].upkeep.lifetime == "run":
             return event.jobs
-        spec = event.jobs[0]
-        others = []
+        specs = list(event.jobs)
+        spec = specs[0]
         for number in range(2, self._limits.replicas + 1):
             job = self._book.latest(replica_id(spec.id, number))
             if job is not None and goes_on(job) and job.spec.kind == "service":
-                others.append(replace(spec, id=job.spec.id))
-        return (spec, *others)
+                specs.append(replace(spec, id=job.spec.id, parents=(specs[-1].id,)))
+        return tuple(specs)
 
     def _start(self, specs: list[JobSpec], run_id: str, name: str, now: Instant) -> tuple[Job, ...]:
         event = RunSubmitted(run_id, name, tuple(specs))
@@ -110,7 +114,7 @@ class ServiceControl:
 
     def _go_on(self, old: Job, new: Job, now: Instant) -> None:
         deadline = self._deadlines.get(new.key)
-        if deadline is None:
+        if deadline is None and new.state is not JobState.WAITING:
             allowed_s = self._limits.rollout_s + 2 * new.spec.upkeep.start_s
             deadline = self._deadlines[new.key] = now.monotonic + allowed_s
         if new.state.final:
@@ -121,11 +125,11 @@ class ServiceControl:
                 self._lifecycle.cancel([old], f"replaced by {new.key}", now, stop=True)
         elif in_crash_loop(new, self._limits):
             self._give_up(old, new, new.reason, now)
-        elif now.monotonic >= deadline:
+        elif deadline is not None and now.monotonic >= deadline:
             self._give_up(old, new, new.reason or f"it is still {new.state.value}", now)
         else:
             return
-        del self._deadlines[new.key]
+        self._deadlines.pop(new.key, None)
 
     def _give_up(self, old: Job, new: Job, why: str, now: Instant) -> None:
         """The new version was never ready: it goes."""

@@ -326,6 +326,7 @@ def test_the_old_version_is_stopped_when_the_new_one_is_ready(world: World):
     old = world.submit(service("api", service=AUTO))
     world.ready("api", port=4001)
     new = world.submit(service("api", file="v2.py", service=AUTO), replace=True)
+    world.do(TimePassed())
     assert world.core.find_key("api") == f"{old}/api"
     assert not world.ends_asked()
     assert [(info.job.run_id, info.replaces) for info in world.core.services("api", 0)] == [
@@ -382,11 +383,38 @@ def test_replicas_are_replaced_with_their_service(world: World):
     world.submit(service("api", service=AUTO))
     world.scale("api", 3)
     new = world.submit(service("api", file="v2.py", service=AUTO), replace=True)
-    for name in ("api", "api.2", "api.3"):
+    for name, waits in (("api", "api.2"), ("api.2", "api.3"), ("api.3", "")):
+        assert not waits or world.state(f"{new}/{waits}") == "WAITING", "one after the other"
         world.ready(f"{new}/{name}")
     assert {world.core.find_key(name) for name in ("api", "api.2", "api.3")} == {
         f"{new}/{name}" for name in ("api", "api.2", "api.3")
     }
+
+
+def test_no_replica_is_replaced_when_the_first_is_never_ready(world: World):
+    old = world.submit(service("api", service=AUTO))
+    ((replica,), _) = world.scale("api", 2)
+    new = world.submit(service("api", file="broken.py", service=AUTO), replace=True)
+    crash(world, f"{new}/api", 2)
+    world.end(f"{new}/api", "failed", 1)
+    assert world.states(f"{new}/api", f"{new}/api.2") == ["CANCELLED", "DEAD"]
+    assert (world.core.find_key("api"), world.core.find_key("api.2")) == (f"{old}/api", replica)
+    assert world.states("api", "api.2") == ["RUNNING", "RUNNING"]
+
+
+def test_a_new_version_may_wait_for_what_builds_it(world: World):
+    old = world.submit(service("api", service=AUTO))
+    new = world.submit(job("build"), service("api", "build", service=AUTO), replace=True)
+    world.pass_time(1000)
+    assert world.core.find_key("api") == f"{old}/api"
+    world.end("build")
+    world.ready(f"{new}/api")
+    assert world.core.find_key("api") == f"{new}/api"
+    world.end(f"{old}/api", "cancelled")
+    other = world.submit(job("build", retries=0), service("api", "build", service=AUTO), replace=True)
+    assert world.state(f"{other}/build") == "RUNNING"
+    world.end("build", "failed")
+    assert (world.state(f"{other}/api"), world.core.find_key("api")) == ("DEAD", f"{new}/api")
 
 
 def test_stopping_the_name_stops_both_versions(world: World):
@@ -414,8 +442,6 @@ def test_what_cannot_be_replaced_is_refused(world: World):
     world.submit(service("api", port=8000))
     with pytest.raises(Conflict, match="holds port 8000 on the only machine"):
         world.submit(service("api", port=8000), replace=True)
-    with pytest.raises(Conflict, match="cannot wait for parents"):
-        world.submit(job("b"), service("api", "b", port=8001), replace=True)
     world.submit(service("api", port=8001), replace=True)
     with pytest.raises(Conflict, match="is being replaced already"):
         world.submit(service("api", port=8002), replace=True)
