@@ -24,7 +24,9 @@ from typing import NoReturn
 import titan_core.cli.cluster_commands
 import titan_core.cli.job_commands
 import titan_core.cli.perm_files_commands
-import titan_core.cli.shell_commands  # noqa: F401
+import titan_core.cli.service_commands
+import titan_core.cli.shell_commands
+import titan_core.cli.top  # noqa: F401
 from titan_core.cli.command import COMMANDS, UsageError
 from titan_core.cli.session import Session
 from titan_core.cli.shell import LEAVE, Shell

@@ -19,12 +19,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar, get_type_hints
+from urllib.parse import urlsplit
 
 import yaml
 
 from titan_sdk.errors import ConfigError, InvalidName
 from titan_sdk.messages import GENERAL
 from titan_sdk.names import check_capability, check_port
+from titan_sdk.sizes import parse_size
 
 CONFIG_NAME: Final = "titan.yaml"
 MAX_SLOTS: Final = 256
@@ -113,6 +115,23 @@ def _boolean(text: str) -> bool:
     raise ValueError(f"{text!r} is neither true nor false")
 
 
+def _http_url(text: str) -> str:
+    parts = urlsplit(text.strip())
+    if text.strip() and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError(f"{text!r} is no address like https://host/path")
+    return text.strip()
+
+
+def _cores(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number of cores") from None
+    if not 0 <= value <= 4096:
+        raise ValueError(f"{text} is out of range; 0 to 4096 cores are wanted")
+    return value
+
+
 def _log_level(text: str) -> str:
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
     if text.upper() not in levels:
@@ -154,6 +173,8 @@ def _default_home() -> Path:
 _INSECURE: Final = Says(_boolean, "listen on any address without encryption, and trust the network")
 _HOME: Final = Says(_path, "folder of the token and of the settings file")
 _LOG_LEVEL: Final = Says(_log_level, "DEBUG, INFO, WARNING or ERROR")
+_SERVICE_LOG_BYTES: Final = Says(_integer(1024, 1 << 40), "size at which a service's log goes on in a new file")
+_SERVICE_LOG_FILES: Final = Says(_integer(2, 1000), "files kept of a service's log, the latest")
 _BIND: Final = "address to listen on; another than loopback needs --insecure"
 
 
@@ -175,7 +196,16 @@ class MasterSettings:
     grace_seconds: Annotated[float, Says(_seconds, "how long a worker whose link broke has to come back")] = 10.0
     max_workers: Annotated[int, Says(_integer(1, 10_000), "most workers that scaling up may lead to")] = 5
     scale_seconds: Annotated[float, Says(_seconds, "how often load and capacity are compared")] = 15.0
-    idle_seconds: Annotated[float, Says(_seconds, "an ephemeral worker idle for so long is decommissioned")] = 45.0
+    scale_busy_percent: Annotated[
+        int, Says(_integer(1, 100), "a machine whose processors are busier gets no further worker; 100: any may")
+    ] = 100
+    idle_seconds: Annotated[
+        float, Says(_seconds, "a worker that scaling started and that is idle for so long is ended")
+    ] = 45.0
+    provisioner_url: Annotated[str, Says(_http_url, "where to POST a request for machines when none has room")] = ""
+    provisioner_secret: Annotated[
+        str | None, Says(_text, "signs the requests to provisioner_url, by HMAC-SHA256", option=False)
+    ] = field(default=None, repr=False)
     max_connections: Annotated[
         int, Says(_integer(8, 100_000), "most connections served at once; each has a thread of its own")
     ] = 1024
@@ -189,6 +219,8 @@ class MasterSettings:
     log_total_bytes: Annotated[
         int, Says(_integer(0, 1 << 60), "logs together; beyond it those of finished runs go, old successes first")
     ] = 50 << 30
+    service_log_bytes: Annotated[int, _SERVICE_LOG_BYTES] = 10 << 20
+    service_log_files: Annotated[int, _SERVICE_LOG_FILES] = 5
     drain_seconds: Annotated[float, Says(_seconds, "how long a stopping master waits for what is under way")] = 30.0
     log_level: Annotated[str, _LOG_LEVEL] = "INFO"
 
@@ -208,6 +240,10 @@ class WorkerSettings:
     permanent: Annotated[
         bool, Says(_boolean, "never decommission this worker, neither for being idle nor on request")
     ] = False
+    port_tries: Annotated[int, Says(_integer(1, 1000), "ports tried, from `port` upward, until one is free")] = 1
+    cpus: Annotated[float, Says(_cores, "cores to set apart for jobs that ask for some; 0: the machine's")] = 0.0
+    memory: Annotated[int, Says(parse_size, "memory to set apart for jobs that ask for some; 0: the machine's")] = 0
+    gpus: Annotated[int, Says(_integer(0, 1024), "GPUs to hand out to jobs that ask for some")] = 0
     classic: Annotated[bool, Says(_boolean, "work for an original master, which drives this worker over its port")] = (
         False
     )
@@ -225,6 +261,8 @@ class WorkerSettings:
     log_bytes: Annotated[
         int, Says(_integer(1024, 1 << 50), "kept of one attempt's output: all up to this, else its beginning and end")
     ] = 2 << 30
+    service_log_bytes: Annotated[int, _SERVICE_LOG_BYTES] = 10 << 20
+    service_log_files: Annotated[int, _SERVICE_LOG_FILES] = 5
     grace_seconds: Annotated[
         float,
         Says(_seconds, "how long a job's processes have between TERM and KILL", "TITAN_WORKER_GRACE_SECONDS"),

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     )
     from titan_sdk.handles import JobHandle, RunHandle
     from titan_sdk.job import TitanJob
-    from titan_sdk.messages import JobInfo, RunInfo, WorkerInfo
+    from titan_sdk.messages import JobInfo, RunInfo, ServiceInfo, WorkerInfo
+    from titan_sdk.services import ServiceHandle
 
 __version__ = "0.1.0"
 
@@ -61,6 +62,8 @@ __all__ = [
     "RunHandle",
     "RunInfo",
     "Saturated",
+    "ServiceHandle",
+    "ServiceInfo",
     "SubmissionRefused",
     "TitanClient",
     "TitanError",
@@ -79,6 +82,8 @@ _HOMES = {
     "RunHandle": "handles",
     "JobInfo": "messages",
     "RunInfo": "messages",
+    "ServiceHandle": "services",
+    "ServiceInfo": "messages",
     "WorkerInfo": "messages",
 }
 """Where a name of ``__all__`` stands, unless it is in ``errors``."""

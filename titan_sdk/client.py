@@ -19,6 +19,7 @@ from titan_sdk.log_reader import LogReader
 from titan_sdk.messages import (
     Accepted,
     CancelJob,
+    EventList,
     GetStats,
     GetStatsJson,
     JobInfo,
@@ -27,14 +28,18 @@ from titan_sdk.messages import (
     KvSadd,
     KvSet,
     KvSmembers,
+    ListEvents,
     ListJobs,
+    ListServices,
     ListWorkers,
+    ServiceInfo,
     Stop,
     SubmitRun,
     WorkerInfo,
 )
 from titan_sdk.names import check_file_name, check_port
 from titan_sdk.progress_bar import showing
+from titan_sdk.services import ServiceHandle
 from titan_sdk.settings import client_settings
 from titan_sdk.sources import archive_name
 from titan_sdk.steady import SteadyCaller
@@ -105,6 +110,22 @@ class TitanClient:
         run = self.submit_dag(job.job_id, [job], idempotency_key=idempotency_key, progress=progress)
         return run.job(job.job_id)
 
+    def deploy(
+        self, job: TitanJob, *, idempotency_key: str | None = None, progress: Progress | bool | None = None
+    ) -> ServiceHandle:
+        """Submit a service, in place of the one of that id if one is active.
+
+        The master sees to it, whatever becomes of this program: the new version is started beside the old one, which
+        is stopped once the new one is ready, and stays when it never is. Replicas follow, one after the other.
+        ``wait`` on the handle tells: it raises JobFailed with the reason when the old version stays. Arguments and
+        other errors are those of ``submit_dag``.
+
+        Raises:
+            Conflict: it cannot be replaced, as when both want the same port of the only machine.
+        """
+        run = self.submit_dag(job.job_id, [job], idempotency_key=idempotency_key, progress=progress, replace=True)
+        return ServiceHandle(self._caller, run.job(job.job_id).key)
+
     def submit_dag(
         self,
         name: str,
@@ -112,6 +133,7 @@ class TitanClient:
         *,
         idempotency_key: str | None = None,
         progress: Progress | bool | None = None,
+        replace: bool = False,
     ) -> RunHandle:
         """Submit jobs that are linked by their parents: all of them are accepted, durably, or none.
 
@@ -120,6 +142,7 @@ class TitanClient:
             idempotency_key: submitting the same jobs under the same key again gives the run that was made before. There
                 is always one, made up when none is given, so that a submission whose answer was lost is sent again.
             progress: called with the bytes uploaded and the bytes to upload; True draws a bar on a terminal.
+            replace: services of these ids that are active are replaced, see ``deploy``.
 
         Raises:
             PipelineError: what is wrong with the jobs (files, ids, parents, cycles), all of it; nothing was submitted.
@@ -135,6 +158,7 @@ class TitanClient:
                 jobs=submission.specs,
                 idempotency_key=f"sdk-{uuid.uuid4()}" if idempotency_key is None else idempotency_key,
                 parent=self._parent,
+                replace=replace,
             )
         accepted: Accepted = self._caller.call(request)
         log.info("run %s (%s) with %d jobs was accepted", accepted.run_id, name, len(accepted.jobs))
@@ -145,6 +169,14 @@ class TitanClient:
     def job(self, job_id: str) -> JobHandle:
         """A handle for a job, by its key ``run/job`` or by its id (then of its latest run). Asks nothing yet."""
         return JobHandle(self._caller, job_id)
+
+    def service(self, name: str) -> ServiceHandle:
+        """A handle for a service, by its id (then of its current version) or its key. Asks nothing yet."""
+        return ServiceHandle(self._caller, name)
+
+    def services(self) -> list[ServiceInfo]:
+        """The services that have not ended."""
+        return self._caller.call(ListServices()).services
 
     def run(self, run_id: str) -> RunHandle:
         """A handle for a run, by its id or by a job of it. Asks nothing yet."""
@@ -157,6 +189,14 @@ class TitanClient:
 
     def workers(self) -> list[WorkerInfo]:
         return self._caller.call(ListWorkers()).workers
+
+    def events(self, since: int = 0, *, newest: int = 0, wait: float = 0.0) -> EventList:
+        """What happened to the cluster after event number ``since``: workers that came and went, scaling, and why.
+
+        ``newest``: no more than so many of them. When there is none, it is waited for, ``wait`` seconds at most. Go on
+        from the ``last`` of the answer.
+        """
+        return self._caller.call(ListEvents(since=since, newest=newest, wait_s=wait), self.timeout + wait)
 
     def stats(self) -> dict[str, Any]:
         """The cluster's statistics: active_workers, queue_size, workers and more."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 from titan_sdk.errors import InvalidName, Problem
-from titan_sdk.messages import JobSpec
+from titan_sdk.messages import JobSpec, ServiceSpec
 from titan_sdk.names import (
     check_capability,
     check_file_name,
@@ -16,13 +17,21 @@ from titan_sdk.names import (
     check_relative_path,
     check_sha256,
 )
+from titan_sdk.sizes import MAX_SIZE
 
 MAX_DELAY_MS: Final = 10 * 366 * 24 * 3600 * 1000
 """Ten years; a longer delay is a slip of the unit."""
 MAX_PRIORITY: Final = 2**63 - 1
 """What the wire and the stores hold in an integer, of either sign."""
+MAX_CPUS: Final = 4096
+MAX_GPUS: Final = 1024
+"""Of one machine, for one job; more is a slip."""
 MAX_RETRIES: Final = 10_000
 """With the backoff between them, more would take weeks: a slip."""
+MAX_HEALTH_S: Final = 24 * 3600.0
+"""For a start deadline or the time between two looks at a service's health; longer is a slip of the unit."""
+MAX_HEALTH_FAILURES: Final = 1000
+MAX_PATTERN_CHARS: Final = 1000
 MAX_TEXT: Final = 1024 * 1024
 """Characters of a job's arguments and environment together: what macOS gives a new program (Linux: twice as much). They
 stay in the master's memory with the job; what is larger belongs into a file."""
@@ -52,12 +61,16 @@ def validate_dag(jobs: Sequence[JobSpec], *, lines: Sequence[int] = (), known: C
             problems.append(Problem(job.id, f"the id is used twice{place}", numbers[index]))
         else:
             first[job.id] = index
+    needed = {parent for job in jobs for parent in job.parents}
     for index, job in enumerate(jobs):
         for parent in dict.fromkeys(job.parents):
             if parent == job.id:
                 problems.append(Problem(job.id, "it waits for itself", numbers[index]))
             elif parent not in first and parent not in known:
                 problems.append(Problem(job.id, f"its parent {parent!r} is not a job of this run", numbers[index]))
+        if job.upkeep.lifetime == "run" and job.id not in needed:
+            text = "lifetime run ends a service when no job of the run needs it, and none depends on this one"
+            problems.append(Problem(job.id, text, numbers[index]))
     for cycle in _cycles(jobs, first):
         shown = [jobs[index].id for index in cycle]
         more = f" ... ({len(shown)} jobs)" if len(shown) > _SHOWN else ""
@@ -80,6 +93,7 @@ def job_problems(job: JobSpec) -> Iterator[str]:
         (_check_port, job),
         (_check_numbers, job),
         (_check_strings, job),
+        (_check_service, job),
     ]
     for check, value in checks:
         try:
@@ -94,7 +108,35 @@ def _check_digest(digest: str) -> None:
 
 
 def _check_port(job: JobSpec) -> None:
-    check_port(job.port, zero=job.kind != "worker")
+    check_port(job.port, zero=True)
+
+
+def _check_service(job: JobSpec) -> None:
+    asked: ServiceSpec | None = job.service
+    if asked is None:
+        return
+    if job.kind != "service":
+        raise InvalidName(f"restart, health, lifetime and port auto are for services, and this is of type {job.kind}")
+    if asked.replaces:
+        raise InvalidName("replaces is for the master to say")
+    if asked.auto_port and job.port:
+        raise InvalidName(f"the port is {job.port} or auto, not both")
+    path = asked.health_path
+    if path and (not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path):
+        raise InvalidName(f"{path[:80]!r} is not a health path; one like /health is wanted")
+    if path and not (job.port or asked.auto_port):
+        raise InvalidName(f"the health path {path} needs a port")
+    if len(asked.ready_line) > MAX_PATTERN_CHARS:
+        raise InvalidName(f"the ready line is longer than {MAX_PATTERN_CHARS} characters")
+    try:
+        re.compile(asked.ready_line)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise InvalidName(f"{asked.ready_line!r} is not a regular expression: {error}") from None
+    for name, value in (("start deadline", asked.start_s), ("interval", asked.interval_s)):
+        if not 0 < value <= MAX_HEALTH_S:
+            raise InvalidName(f"a {name} of {value:g} s is out of range; above 0 to {MAX_HEALTH_S:g} is wanted")
+    if not 1 <= asked.failures <= MAX_HEALTH_FAILURES:
+        raise InvalidName(f"{asked.failures} failures are out of range; 1 to {MAX_HEALTH_FAILURES} is wanted")
 
 
 def _check_numbers(job: JobSpec) -> None:
@@ -104,6 +146,12 @@ def _check_numbers(job: JobSpec) -> None:
         raise InvalidName(f"priority {job.priority} is out of range; -{MAX_PRIORITY} to {MAX_PRIORITY} is wanted")
     if not 0 <= job.retries <= MAX_RETRIES:
         raise InvalidName(f"{job.retries} retries are out of range; 0 to {MAX_RETRIES} is wanted")
+    if not (0 <= job.cpus <= MAX_CPUS and math.isfinite(job.cpus)):
+        raise InvalidName(f"{job.cpus} cpus are out of range; 0 to {MAX_CPUS} is wanted")
+    if not 0 <= job.memory <= MAX_SIZE:
+        raise InvalidName(f"{job.memory} bytes of memory are out of range; 0 to {MAX_SIZE} is wanted")
+    if not 0 <= job.gpus <= MAX_GPUS:
+        raise InvalidName(f"{job.gpus} gpus are out of range; 0 to {MAX_GPUS} is wanted")
     if job.timeout_s is not None and not (job.timeout_s > 0 and math.isfinite(job.timeout_s)):
         raise InvalidName(f"a timeout of {job.timeout_s} s is not above 0")
 

@@ -9,14 +9,29 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, cast
 
-from titan_sdk.classic_jobs import DEFAULT_WORKER_PORT, WORKER_FILES
+from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import MAX_DELAY_MS, job_problems
 from titan_sdk.errors import InvalidName
-from titan_sdk.messages import DEFAULT_PRIORITY, DEFAULT_RETRIES, GENERAL, JobKind, JobSpec
+from titan_sdk.messages import (
+    DEFAULT_PRIORITY,
+    DEFAULT_RETRIES,
+    DEFAULT_SERVICE,
+    GENERAL,
+    JobKind,
+    JobSpec,
+    Lifetime,
+    RestartPolicy,
+    ServiceSpec,
+)
+from titan_sdk.sizes import parse_size
 
 Argument = str | int | float | os.PathLike[str]
 
 KINDS: Final = ("run", "service", "worker")
+RESTARTS: Final = ("always", "on-failure", "never")
+LIFETIMES: Final = ("stopped", "run")
+HEALTH_KEYS: Final = ("path", "log", "start", "interval", "failures")
+AUTO: Final = "auto"
 
 
 class TitanJob:
@@ -35,7 +50,7 @@ class TitanJob:
         parents: ids of jobs of the same run (or the TitanJobs themselves) that must complete first.
         is_archive: ``filename`` names a zip or a folder.
         args: the argument list; a text is split as a shell would.
-        port: a service's port.
+        port: a service's port, or ``"auto"`` for a free one that its worker picks. It finds it in PORT.
         delay: seconds, counted from when the job's parents have completed.
         affinity: prefer the worker that ran the parent.
         retries: further attempts after a failed one.
@@ -43,8 +58,14 @@ class TitanJob:
         env: added to the job's environment.
         python: the interpreter for a ``.py``, instead of the worker's own.
         fresh: start a new interpreter instead of forking the worker's warm one.
+        cpus, memory, gpus: cores, memory (bytes, or a text like ``"2GB"``) and GPUs set apart for it on its worker.
         type: ``run`` ends by itself, ``service`` stays up until stopped, ``worker`` is another Titan worker. By default
             a job with a port is a service. ``kind=`` is the same.
+        restart: when a service whose process ended is started again: ``always``, ``on-failure`` or ``never``.
+        health: of a service: a path like ``"/health"`` that answers when all is well, or a map with any of ``path``,
+            ``log`` (a regular expression; ready when a printed line matches), ``start`` (seconds to get ready in),
+            ``interval`` (seconds between two looks) and ``failures`` (so many in a row make a restart).
+        lifetime: a service is up until it is ``stopped``, or as long as its ``run`` needs it.
         archive: a zip or folder that ``filename`` is a path inside of; says what ``is_archive`` would have to guess.
         base_dir: the folder that relative paths start from; the current one at the time of submission by default.
 
@@ -64,7 +85,7 @@ class TitanJob:
         *,
         id: str | None = None,
         args: str | Iterable[Argument] = (),
-        port: int = 0,
+        port: int | str = 0,
         delay: float = 0.0,
         affinity: bool = False,
         retries: int = DEFAULT_RETRIES,
@@ -72,8 +93,14 @@ class TitanJob:
         env: Mapping[str, Argument] | None = None,
         python: str | os.PathLike[str] = "",
         fresh: bool = False,
+        cpus: float = 0.0,
+        memory: int | str = 0,
+        gpus: int = 0,
         type: str | None = None,
         kind: str | None = None,
+        restart: str = DEFAULT_SERVICE.restart,
+        health: str | Mapping[str, str | float] | None = None,
+        lifetime: str = DEFAULT_SERVICE.lifetime,
         archive: str | os.PathLike[str] | None = None,
         base_dir: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -86,7 +113,11 @@ class TitanJob:
         self.parents = [_parent(each) for each in ([parents] if isinstance(parents, (str, TitanJob)) else parents)]
         self.is_archive = bool(is_archive) or archive is not None
         self.args = split_args(args)
-        self.port = _integer("port", port)
+        self.auto_port = isinstance(port, str) and port.lower() == AUTO
+        self.port = 0 if self.auto_port else _integer("port", cast(int, port))
+        self.restart = _choice(self.job_id, "restart", restart, RESTARTS)
+        self.health = _health(self.job_id, health)
+        self.lifetime = _choice(self.job_id, "lifetime", lifetime, LIFETIMES)
         self.delay = _seconds("delay", delay)
         self.affinity = bool(affinity)
         self.retries = _integer("retries", retries)
@@ -94,13 +125,14 @@ class TitanJob:
         self.env = {str(name): _text(value) for name, value in (env or {}).items()}
         self.python = os.fspath(python)
         self.fresh = bool(fresh)
+        self.cpus = _number("cpus", cpus)
+        self.memory = parse_size(memory)
+        self.gpus = _integer("gpus", gpus)
         self.archive = None if archive is None else Path(archive)
         self.base_dir = None if base_dir is None else Path(base_dir)
         self.line = 0
         """Where in a pipeline file it was read from; 0 elsewhere."""
         self.kind = self._kind(None if type is None and kind is None else _one_of("type", type, "kind", kind))
-        if self.kind == "worker" and not self.port:
-            self.port = DEFAULT_WORKER_PORT
         for problem in job_problems(self.spec(self.plain_name())):
             raise InvalidName(f"{self.job_id}: {problem}")
 
@@ -142,13 +174,31 @@ class TitanJob:
             port=self.port,
             python=self.python,
             fresh=self.fresh,
+            cpus=self.cpus,
+            memory=self.memory,
+            gpus=self.gpus,
+            service=self._service(),
         )
 
+    def _service(self) -> ServiceSpec | None:
+        health = self.health
+        found = ServiceSpec(
+            restart=cast(RestartPolicy, self.restart),
+            auto_port=self.auto_port,
+            health_path=str(health.get("path", "")),
+            ready_line=str(health.get("log", "")),
+            start_s=float(health.get("start", DEFAULT_SERVICE.start_s)),
+            interval_s=float(health.get("interval", DEFAULT_SERVICE.interval_s)),
+            failures=int(health.get("failures", DEFAULT_SERVICE.failures)),
+            lifetime=cast(Lifetime, self.lifetime),
+        )
+        return None if found == DEFAULT_SERVICE else found
+
     def _kind(self, given: str | None) -> JobKind:
-        kind = given.lower() if given is not None else ("service" if self.port else "run")
+        kind = given.lower() if given is not None else ("service" if self.port or self.auto_port else "run")
         if kind not in KINDS:
             raise InvalidName(f"{self.job_id}: {given!r} is not a type of job; {', '.join(KINDS)} are")
-        if kind == "run" and self.port:
+        if kind == "run" and (self.port or self.auto_port):
             raise InvalidName(f"{self.job_id}: a job of type run has no port; say type='service'")
         if kind == "service" and self.filename in WORKER_FILES and not self.is_archive:
             kind = "worker"
@@ -192,6 +242,28 @@ def _parent(parent: str | TitanJob) -> str:
     return parent
 
 
+def _choice(job_id: str, name: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise InvalidName(f"{job_id}: {name} {value!r} is none of {', '.join(known)}")
+    return value
+
+
+def _health(job_id: str, given: str | Mapping[str, str | float] | None) -> dict[str, str | float]:
+    """Checked as far as types go; what the values may be is a matter of the spec."""
+    health: dict[str, str | float] = {"path": given} if isinstance(given, str) else dict(given or {})
+    for name, value in health.items():
+        if name not in HEALTH_KEYS:
+            raise InvalidName(f"{job_id}: health has no {name!r}; it has {', '.join(HEALTH_KEYS)}")
+        if name in ("path", "log"):
+            if not isinstance(value, str):
+                raise TypeError(f"health {name} must be a str, not {type(value).__name__}")
+        elif name == "failures":
+            _integer("health failures", cast(int, value))
+        else:
+            _seconds(f"health {name}", cast(float, value))
+    return health
+
+
 def _text(value: Argument) -> str:
     if isinstance(value, (str, int, float)):
         return str(value)
@@ -204,6 +276,12 @@ def _integer(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     return value
+
+
+def _number(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    return float(value)
 
 
 def _seconds(name: str, value: float) -> float:

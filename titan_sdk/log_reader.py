@@ -25,8 +25,8 @@ class LogReader:
         # A bare id may mean another run by the next question, and an attempt that prints on would never be over.
         end, attempt = chunk.size, chunk.attempt
         data = bytearray(chunk.data)
-        while len(data) < end and chunk.data:
-            chunk = self._caller.call(GetLogs(id=self._name, offset=len(data), attempt=attempt))
+        while (offset := chunk.offset + len(chunk.data)) < end and chunk.data:
+            chunk = self._caller.call(GetLogs(id=self._name, offset=offset, attempt=attempt))
             data += chunk.data
         return bytes(data)
 
@@ -59,7 +59,7 @@ class LogReader:
             chunk = self._caller.ask(request, deadline)
             if chunk.data:
                 yield chunk.data
-                offset += len(chunk.data)
+                offset = chunk.offset + len(chunk.data)
             elif chunk.finished:
                 return
             elif time.monotonic() >= deadline:

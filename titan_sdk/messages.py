@@ -24,7 +24,12 @@ CHUNK_BYTES: Final = 1024 * 1024
 JOBS_IN_ANSWER: Final = 5000
 """Jobs of a run in one answer: with ids of usual length some 2 MB, with the longest it still fits into a frame."""
 
+CHILD_WORKERS: Final = 4
+"""Workers that one worker may start, beside the jobs in its slots; each has a supervisor at the ready."""
+
 JobKind = Literal["run", "service", "worker"]
+RestartPolicy = Literal["always", "on-failure", "never"]
+Lifetime = Literal["stopped", "run"]
 StateName = Literal["WAITING", "DELAYED", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED"]
 FINAL_STATES: Final = frozenset({"COMPLETED", "DEAD", "CANCELLED"})
 
@@ -48,6 +53,35 @@ class Message(Struct, kw_only=True, omit_defaults=True):
 # --- what a job is ------------------------------------------------------------------------------------------------
 
 
+class ServiceSpec(Message, frozen=True):
+    """How a service is kept alive; the defaults are those of a service that says nothing of it.
+
+    Attributes:
+        restart: after which ends of its process it is started again: all, those that are failures, or none.
+        auto_port: its worker picks a free port, hands it over as PORT and publishes it.
+        health_path: healthy is a service that answers GET there with a status below 400; empty: one whose port accepts.
+        ready_line: a regular expression; it is ready when it has printed a line that matches, whatever its port does.
+        start_s: seconds from the start of its process in which it has to be ready; later counts as a failure.
+        interval_s: between two looks at its health. failures: so many in a row end it, and that counts as a failure.
+        lifetime: ``stopped``: until it is stopped; ``run``: until no unfinished job of its run waits for it or for
+            those that do.
+        replaces: key of the service that is stopped once this one is ready; set by the master.
+    """
+
+    restart: RestartPolicy = "always"
+    auto_port: bool = False
+    health_path: str = ""
+    ready_line: str = ""
+    start_s: float = 30.0
+    interval_s: float = 10.0
+    failures: int = 3
+    lifetime: Lifetime = "stopped"
+    replaces: str = ""
+
+
+DEFAULT_SERVICE: Final = ServiceSpec()
+
+
 class JobSpec(Message, frozen=True):
     """A job as it was asked for; never changed after acceptance.
 
@@ -66,9 +100,11 @@ class JobSpec(Message, frozen=True):
         affinity: prefer the worker that ran the (last finished) parent.
         retries: further attempts after a failed one.
         timeout_s: an attempt running longer is ended and has failed; None: no limit.
-        port: a service's port (0: none); for kind ``worker`` the new worker's.
+        port: a service's port (0: none); for kind ``worker`` the new worker's (0: the first free one from 8085 on).
         python: interpreter to exec a ``.py`` with instead of the worker's own.
         fresh: exec a new interpreter instead of forking the warm one.
+        cpus, memory, gpus: set apart on its worker while it runs: cores, bytes, devices; 0: nothing but a slot.
+        service: how a service is kept alive; None: as DEFAULT_SERVICE says.
     """
 
     id: str
@@ -89,6 +125,15 @@ class JobSpec(Message, frozen=True):
     port: int = 0
     python: str = ""
     fresh: bool = False
+    cpus: float = 0.0
+    memory: int = 0
+    gpus: int = 0
+    service: ServiceSpec | None = None
+
+    @property
+    def upkeep(self) -> ServiceSpec:
+        """How it is kept alive, when it is a service."""
+        return self.service or DEFAULT_SERVICE
 
 
 class Lease(Message, frozen=True):
@@ -116,7 +161,11 @@ class ExecutionInfo(Message):
 
 
 class JobInfo(Message):
-    """A job's state, for people and handles. ``exit_code`` is minus the signal number when a signal ended it."""
+    """A job's state, for people and handles. ``exit_code`` is minus the signal number when a signal ended it.
+
+    Of a service: ``restarts`` counts the times it was started again after its process had ended, ``port`` is the one it
+    was given, ``url`` where it answers while it is ready.
+    """
 
     key: str
     id: str
@@ -138,6 +187,9 @@ class JobInfo(Message):
     ended_at: int = 0
     due_at: int = 0
     log_bytes: int = 0
+    restarts: int = 0
+    port: int = 0
+    url: str = ""
     executions: list[ExecutionInfo] = field(default_factory=list)
 
 
@@ -158,7 +210,16 @@ class RunInfo(Message):
 
 
 class WorkerInfo(Message):
-    """A worker in the master's eyes. ``state``: ``alive``, ``away`` (link broken, in grace), ``draining``, ``dead``."""
+    """A worker in the master's eyes.
+
+    Attributes:
+        state: ``alive``, ``away`` (link broken, in grace), ``draining`` (about to end), ``cordoned`` (gets nothing new,
+            goes on) or ``dead``.
+        busy: slots in use. children: workers that it has started and that run.
+        cpus, memory, gpus: set apart for jobs, of which ``*_used`` are taken. limits: those that it enforces, in words.
+        machine: the name of its machine, cores: the machine's. job: the key of the job that it is, if it is one.
+        scaled: scaling has started it, and ends it when it is idle.
+    """
 
     worker_id: str
     host: str
@@ -173,6 +234,53 @@ class WorkerInfo(Message):
     cpu_percent: float = 0.0
     memory_percent: float = 0.0
     last_seen_s: float = 0.0
+    children: int = 0
+    cpus: float = 0.0
+    cpus_used: float = 0.0
+    memory: int = 0
+    memory_used: int = 0
+    gpus: int = 0
+    gpus_used: int = 0
+    limits: tuple[str, ...] = ()
+    machine: str = ""
+    cores: int = 0
+    job: str = ""
+    scaled: bool = False
+
+
+EventKind = Literal[
+    "worker-joined", "worker-back", "worker-away", "worker-left", "worker-died", "worker-draining", "worker-cordoned",
+    "worker-uncordoned", "scale-up", "scale-up-failed", "scale-down", "scale-limit", "machines-wanted",
+    "machines-asked", "machines-not-asked",
+    "job-quarantined", "service-restarting", "service-crash-loop",
+]  # fmt: skip
+"""What can happen to a cluster."""
+
+
+class EventInfo(Message):
+    """Something that happened. ``subject``: the worker, pool of workers or job it is about; ``text``: what, and why."""
+
+    seq: int
+    at: int
+    kind: str
+    subject: str
+    text: str
+
+
+class ServiceInfo(Message):
+    """A service and how it does. ``status`` in a word: ready, starting, waiting, restarting, stopping or crash loop.
+
+    ``cpu_percent`` (of one core) and ``memory_bytes`` (resident) are of its whole process tree, as its worker saw them
+    at its last heartbeat. ``replaces``: key of the service that is stopped when this one is ready.
+    """
+
+    job: JobInfo
+    status: str
+    uptime_s: float = 0.0
+    cpu_percent: float = 0.0
+    memory_bytes: int = 0
+    processes: int = 0
+    replaces: str = ""
 
 
 # --- requests and answers -----------------------------------------------------------------------------------------
@@ -243,6 +351,7 @@ class SubmitRun(Request[Accepted]):
     jobs: list[JobSpec]
     idempotency_key: str = ""
     parent: str = ""
+    replace: bool = False
 
 
 class RunFile(Request[Accepted]):
@@ -258,7 +367,10 @@ class RunFile(Request[Accepted]):
 
 
 class Deploy(Request[Accepted]):
-    """Start a file of perm_files as a service; ``Worker.jar`` and ``TitanWorker.py`` start another worker."""
+    """Start a file of perm_files as a service; ``Worker.jar`` and ``TitanWorker.py`` start another worker.
+
+    ``name`` becomes its id, made up when there is none; a service of that name is replaced once the new one is ready.
+    """
 
     OPCODE = Opcode.DEPLOY
     ANSWER = Accepted
@@ -266,6 +378,8 @@ class Deploy(Request[Accepted]):
     port: int = 0
     requirement: tuple[str, ...] = (GENERAL,)
     args: tuple[str, ...] = ()
+    name: str = ""
+    service: ServiceSpec | None = None
 
 
 class Stop(Request[Ok]):
@@ -274,6 +388,48 @@ class Stop(Request[Ok]):
     OPCODE = Opcode.STOP
     ANSWER = Ok
     id: str
+
+
+class Restarted(Message):
+    """Keys of the services that get a new attempt."""
+
+    jobs: list[str]
+
+
+class Restart(Request[Restarted]):
+    """End a service's processes and start it again, without a wait; of a run, all its services. An ended one anew."""
+
+    OPCODE = Opcode.RESTART
+    ANSWER = Restarted
+    id: str
+
+
+class Scaled(Message):
+    """Keys of the replicas that were started, and of those that are being stopped."""
+
+    started: list[str]
+    stopped: list[str]
+
+
+class Scale(Request[Scaled]):
+    """Have ``count`` replicas of a service: NAME, NAME.2, NAME.3 ..., each a job of its own; 0 stops all."""
+
+    OPCODE = Opcode.SCALE
+    ANSWER = Scaled
+    id: str
+    count: int
+
+
+class ServiceList(Message):
+    services: list[ServiceInfo]
+
+
+class ListServices(Request[ServiceList]):
+    """The services that have not ended; with ``name`` that one, its replicas and a version that is to replace it."""
+
+    OPCODE = Opcode.LIST_SERVICES
+    ANSWER = ServiceList
+    name: str = ""
 
 
 class CancelJob(Request[Ok]):
@@ -291,6 +447,16 @@ class KillWorker(Request[Ok]):
     ANSWER = Ok
     host: str
     port: int
+
+
+class Cordon(Request[Ok]):
+    """The worker at host:port gets no new jobs, finishes what it has, and stays; with ``undo`` it gets jobs again."""
+
+    OPCODE = Opcode.CORDON
+    ANSWER = Ok
+    host: str
+    port: int
+    undo: bool = False
 
 
 class StatsText(Message):
@@ -322,6 +488,29 @@ class GetJob(Request[JobInfo]):
     ANSWER = JobInfo
     id: str
     wait_s: float = 0.0
+
+
+class WorkerReason(Message):
+    """``text``: what keeps the worker from taking the job."""
+
+    worker: str
+    text: str
+
+
+class Explanation(Message):
+    """``summary``: why the job is where it is; ``workers``: of each why a pending one is not on it."""
+
+    job: JobInfo
+    summary: str
+    workers: list[WorkerReason] = field(default_factory=list)
+
+
+class ExplainJob(Request[Explanation]):
+    """Why is the job where it is?"""
+
+    OPCODE = Opcode.EXPLAIN_JOB
+    ANSWER = Explanation
+    id: str
 
 
 class WatchRun(Request[RunInfo]):
@@ -363,8 +552,31 @@ class ListWorkers(Request[WorkerList]):
     ANSWER = WorkerList
 
 
+class EventList(Message):
+    """Events in order. ``last``: the seq of the last one there is, to ask on from."""
+
+    events: list[EventInfo]
+    last: int
+
+
+class ListEvents(Request[EventList]):
+    """Events after number ``since``, of those the ``newest`` (0: all that the master keeps in memory).
+
+    When there is none, the answer waits up to ``wait_s`` seconds for the next.
+    """
+
+    OPCODE = Opcode.LIST_EVENTS
+    ANSWER = EventList
+    since: int = 0
+    newest: int = 0
+    wait_s: float = 0.0
+
+
 class LogChunk(Message):
-    """Bytes of a log from ``offset`` on. ``finished``: the attempt has ended and ``size`` will not grow."""
+    """Bytes of a log from ``offset`` on. ``finished``: the attempt has ended and ``size`` will not grow.
+
+    Of a service's log the oldest part may be gone: then ``offset`` is later than what was asked for.
+    """
 
     attempt: int
     offset: int
@@ -493,7 +705,10 @@ class Registered(Message):
 class Register(Request[Registered]):
     """A worker takes part. ``worker_id`` lasts as long as its workspace, ``boot_id`` as long as its process.
 
-    ``holding``: every lease it still runs, or has a result of that was not acknowledged.
+    ``holding``: every lease it still runs, or has a result of that was not acknowledged. ``machine``: the name of its
+    machine; ``cores`` and ``memory_free`` (bytes) are the machine's. ``cpus``, ``memory``, ``gpus``: what the worker
+    sets apart for jobs. ``limits``: those that it enforces, for people. ``job``: the key of the job that it was started
+    by, if any.
     """
 
     OPCODE = Opcode.REGISTER
@@ -506,15 +721,39 @@ class Register(Request[Registered]):
     permanent: bool = False
     host: str = ""
     holding: list[Lease] = field(default_factory=list)
+    machine: str = ""
+    cores: int = 0
+    memory_free: int = 0
+    cpus: float = 0.0
+    memory: int = 0
+    gpus: int = 0
+    limits: tuple[str, ...] = ()
+    job: str = ""
+
+
+class Usage(Message, frozen=True):
+    """What the process tree of a job takes: percent of one core since the last look, resident bytes, processes."""
+
+    job: str
+    cpu_percent: float
+    memory_bytes: int
+    processes: int
 
 
 class Heartbeat(Request[Ok]):
-    """Sent every ``heartbeat_s``; any frame of the link counts as a sign of life too."""
+    """Sent every ``heartbeat_s``; any frame of the link counts as a sign of life too.
+
+    ``usage``: of its services. The rest is of the whole machine: ``memory_free`` in bytes, ``load`` in processes that
+    run or would, averaged over a minute.
+    """
 
     OPCODE = Opcode.HEARTBEAT
     ANSWER = Ok
     cpu_percent: float = 0.0
     memory_percent: float = 0.0
+    memory_free: int = 0
+    load: float = 0.0
+    usage: tuple[Usage, ...] = ()
 
 
 class Verdict(Message):
@@ -524,7 +763,10 @@ class Verdict(Message):
 
 
 class JobStarted(Request[Verdict]):
-    """An attempt's process runs (``ready`` false), or a service is ready for its dependents (``ready`` true)."""
+    """An attempt's process runs (``ready`` false), or a service is ready for its dependents (``ready`` true).
+
+    ``port``: the service's, which its worker may have picked. ``trouble``: why it is not ready yet, after a moment.
+    """
 
     OPCODE = Opcode.JOB_STARTED
     ANSWER = Verdict
@@ -532,6 +774,8 @@ class JobStarted(Request[Verdict]):
     pid: int
     started_at: int
     ready: bool = False
+    port: int = 0
+    trouble: str = ""
 
 
 class JobReport(Request[Verdict]):
@@ -561,13 +805,14 @@ class LogState(Message):
 
 
 class LogPiece(Request[LogState]):
-    """Bytes of a running attempt's log."""
+    """Bytes of a running attempt's log. ``gap``: what is before ``offset`` and was not sent is lost."""
 
     OPCODE = Opcode.LOG_BATCH
     ANSWER = LogState
     lease: Lease
     offset: int
     data: bytes
+    gap: bool = False
 
 
 class Deregister(Request[Ok]):
@@ -615,9 +860,9 @@ def _by_opcode(*kinds: type[Request]) -> dict[int, type[Request]]:
 
 
 TO_MASTER: Final = _by_opcode(
-    Hello, SubmitRun, RunFile, Deploy, Stop, CancelJob, KillWorker, GetStats, GetStatsJson, GetJob, WatchRun, ListJobs,
-    ListWorkers, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet, KvSadd, KvSmembers, Register,
-    Heartbeat, JobStarted, JobReport, LogPiece, Deregister,
+    Hello, SubmitRun, RunFile, Deploy, Stop, CancelJob, KillWorker, Cordon, ExplainJob, GetStats, GetStatsJson, GetJob,
+    WatchRun, ListJobs, ListWorkers, ListEvents, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet,
+    KvSadd, KvSmembers, Register, Heartbeat, JobStarted, JobReport, LogPiece, Deregister, Restart, Scale, ListServices,
 )  # fmt: skip
 """What a client or a worker may ask of the master."""
 

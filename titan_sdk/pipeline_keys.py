@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from titan_sdk.dag import MAX_DELAY_MS, MAX_PRIORITY, MAX_RETRIES
+from titan_sdk.dag import MAX_CPUS, MAX_DELAY_MS, MAX_GPUS, MAX_PRIORITY, MAX_RETRIES
 from titan_sdk.errors import InvalidName, TitanError
-from titan_sdk.job import KINDS, split_args, split_requirement
+from titan_sdk.job import AUTO, HEALTH_KEYS, KINDS, LIFETIMES, RESTARTS, split_args, split_requirement
 from titan_sdk.names import check_capability, check_job_id, check_relative_path
+from titan_sdk.sizes import parse_size
 from titan_sdk.yaml_lines import List, Map, Node, Text
 
 MAX_NAME_BYTES: Final = 256
@@ -88,7 +89,10 @@ def _integer(node: Node) -> int:
 
 
 def _seconds(node: Node) -> float:
-    wanted = "a number of seconds"
+    return _number(node, "a number of seconds")
+
+
+def _number(node: Node, wanted: str) -> float:
     found = _scalar(node, wanted)
     # YAML 1.1 takes 1e3 for a text, people do not.
     plain = found.kind in ("int", "float") or (found.kind == "str" and re.fullmatch(r"[0-9]+[eE][0-9]+", found.text))
@@ -220,13 +224,43 @@ def _requirement(node: Node) -> list[str]:
     return capability(node)
 
 
-def _kind(node: Node) -> str:
-    found = _text(node, f"one of {', '.join(KINDS)}")
-    if found.lower() not in KINDS:
-        close = difflib.get_close_matches(found.lower(), KINDS, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        raise Bad((f"{in_words(node)} is not a type of job; {', '.join(KINDS)} are{meant}", node.line))
-    return found.lower()
+def _one_of(known: Sequence[str], what: str) -> Callable[[Node], str]:
+    def read(node: Node) -> str:
+        found = _text(node, f"one of {', '.join(known)}").lower()
+        if found not in known:
+            close = difflib.get_close_matches(found, known, n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise Bad((f"{in_words(node)} is not {what}; {', '.join(known)} are{meant}", node.line))
+        return found
+
+    return read
+
+
+def _health(node: Node) -> str | dict[str, Any]:
+    """A path alone, or a map of HEALTH_KEYS."""
+    if not isinstance(node, Map):
+        return _text(node, "a path or a map")
+    values: dict[str, Any] = {}
+    problems: list[tuple[str, int]] = []
+    for key, value in node.pairs:
+        try:
+            if key.text not in HEALTH_KEYS:
+                raise Bad((f"unknown key; the keys here are {', '.join(HEALTH_KEYS)}", key.line))
+            if key.text in values:
+                raise Bad(("it is there twice", key.line))
+            readers: dict[str, Callable[[Node], Any]] = {"path": _text, "log": _text, "failures": _integer}
+            values[key.text] = readers.get(key.text, _seconds)(value)
+        except Bad as bad:
+            problems += [(f"{key.text}: {text}", line) for text, line in bad.problems]
+    if problems:
+        raise Bad(*problems)
+    return values
+
+
+def _port(node: Node) -> int | str:
+    if isinstance(node, Text) and node.text.lower() == AUTO:
+        return AUTO
+    return _between(1, 65535)(node)
 
 
 def _between(low: int, high: int) -> Callable[[Node], int]:
@@ -251,6 +285,19 @@ def _timeout(node: Node) -> float:
     if not 0 < value < float("inf"):
         raise Bad((f"{value:g} s is not above 0; leave timeout out for none", node.line))
     return value
+
+
+def _cpus(node: Node) -> float:
+    value = _number(node, "a number of cores")
+    if not 0 <= value <= MAX_CPUS:
+        raise Bad((f"{value:g} is out of range; 0 to {MAX_CPUS} is wanted", node.line))
+    return value
+
+
+def _memory(node: Node) -> int:
+    text = _text(node, "an amount of memory")
+    found: int = _checked(parse_size, text, node)
+    return found
 
 
 def _python(node: Node) -> str:
@@ -292,7 +339,7 @@ PIPELINE_KEYS: Final = {
 
 JOB_KEYS: Final = {
     "id": Key("id", _job_id),
-    "type": Key("kind", _kind),
+    "type": Key("kind", _one_of(KINDS, "a type of job")),
     "file": _FILE,
     "script": _FILE,
     "args": Key("args", _args),
@@ -304,10 +351,16 @@ JOB_KEYS: Final = {
     "affinity": Key("affinity", _flag),
     "retries": Key("retries", _between(0, MAX_RETRIES)),
     "timeout": Key("timeout", _timeout),
-    "port": Key("port", _between(1, 65535)),
+    "port": Key("port", _port),
+    "restart": Key("restart", _one_of(RESTARTS, "a restart policy")),
+    "health": Key("health", _health),
+    "lifetime": Key("lifetime", _one_of(LIFETIMES, "a lifetime")),
     "env": Key("env", _env),
     "python": Key("python", _python),
     "fresh": Key("fresh", _flag),
+    "cpus": Key("cpus", _cpus),
+    "memory": Key("memory", _memory),
+    "gpus": Key("gpus", _between(0, MAX_GPUS)),
 }
 
 _MEANT: Final = {
@@ -315,7 +368,9 @@ _MEANT: Final = {
     "parents": "depends_on", "needs": "depends_on", "requires": "requirement", "requirements": "requirement",
     "capability": "requirement", "capabilities": "requirement", "arguments": "args", "argv": "args", "kind": "type",
     "environment": "env", "retry": "retries", "max_retries": "retries", "interpreter": "python", "tasks": "jobs",
-    "steps": "jobs", "pipeline": "name", "title": "name",
+    "cpu": "cpus", "cores": "cpus", "mem": "memory", "ram": "memory", "gpu": "gpus",
+    "steps": "jobs", "pipeline": "name", "title": "name", "restart_policy": "restart", "healthcheck": "health",
+    "health_check": "health", "health_path": "health",
 }  # fmt: skip
 """What other tools, or TitanJob, call a key."""
 

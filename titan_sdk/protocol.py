@@ -72,6 +72,12 @@ class Opcode(IntEnum):
     JOB_STARTED = 0x85
     DEREGISTER = 0x86
     DRAIN = 0x87
+    LIST_SERVICES = 0x90
+    RESTART = 0x91
+    SCALE = 0x92
+    LIST_EVENTS = 0xA0
+    CORDON = 0xA1
+    EXPLAIN_JOB = 0xA2
 
 
 REPLIES: Final = frozenset({Opcode.ACK, Opcode.ERROR, Opcode.DATA})

@@ -15,7 +15,13 @@ STATE_STYLES = {
     "alive": "green",
     "away": "yellow",
     "draining": "yellow",
+    "cordoned": "yellow",
     "dead": "red",
+    "ready": "green",
+    "starting": "cyan",
+    "restarting": "yellow",
+    "stopping": "yellow",
+    "crash loop": "red",
 }
 
 

@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     deploy = command("deploy", "Check a pipeline, upload what the master lacks, and submit it.")
     deploy.add_argument("path", help=where)
     deploy.add_argument("--wait", action="store_true", help="show the progress, until all jobs ended (services: ready)")
+    deploy.add_argument("--replace", action="store_true", help="replace active services of these ids when ready")
     deploy.add_argument("--name", help="call the run so, instead of what the file says")
     validate = command("validate", "Name everything that is wrong with a pipeline; no master is asked.")
     validate.add_argument("path", help=where)
@@ -129,7 +130,7 @@ def _deploy(given: argparse.Namespace) -> int:
     pipeline = load_pipeline(given.path)
     name = pipeline.name if given.name is None else check_run_name(given.name)
     with _client(given) as client:
-        run = _submit(client, name, pipeline, not given.json)
+        run = _submit(client, name, pipeline, progress=not given.json, replace=given.replace)
         if not given.json:
             print(f"Submitted {run.run_id}: {name}, {_count(len(pipeline.jobs), 'job')}", flush=True)
         if not given.wait:
@@ -144,9 +145,9 @@ def _deploy(given: argparse.Namespace) -> int:
             raise Interrupted(message) from None
 
 
-def _submit(client: TitanClient, name: str, pipeline: Pipeline, progress: bool) -> RunHandle:
+def _submit(client: TitanClient, name: str, pipeline: Pipeline, *, progress: bool, replace: bool) -> RunHandle:
     try:
-        return client.submit_dag(name, pipeline.jobs, progress=progress)
+        return client.submit_dag(name, pipeline.jobs, progress=progress, replace=replace)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted before {client.host}:{client.port} said whether it has the run") from None
     except PipelineError as error:  # a file changed since, or is too much of something

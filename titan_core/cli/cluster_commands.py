@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Final
 
 from titan_core.cli.command import argument, command
-from titan_core.cli.render import workers_table
+from titan_core.cli.render import event_line, events_table, workers_table
 from titan_core.cli.session import Session
-from titan_sdk.messages import GetStats, GetStatsJson, KillWorker, ListWorkers
+from titan_sdk.messages import Cordon, GetStats, GetStatsJson, KillWorker, ListEvents, ListWorkers
 from titan_sdk.names import check_port
+
+FOLLOW_S: Final = 30.0
+"""For one question to wait for news; then it is asked again."""
 
 
 @command("stats", "Show the cluster's health: workers, their load, and the queues.")
@@ -33,6 +37,25 @@ def workers(session: Session, _: argparse.Namespace) -> None:
 
 
 @command(
+    "events",
+    "Show what happened to the cluster, and why: workers that came and went, scaling, jobs set aside.",
+    argument("-f", dest="follow", action="store_true", help="go on with what happens from now on"),
+    argument("-n", type=int, default=30, metavar="N", help="the newest N of those before (default 30)"),
+)
+def events(session: Session, given: argparse.Namespace) -> None:
+    found = session.call(ListEvents(newest=max(given.n, 1)))
+    if not given.follow:
+        session.show(found.events, events_table(found.events) if found.events else "Nothing has happened yet.")
+        return
+    shown = found.events if given.n > 0 else []
+    while True:
+        for event in shown:
+            session.show(event, event_line(event))
+        found = session.call(ListEvents(since=found.last, wait_s=FOLLOW_S), timeout=FOLLOW_S + 30.0)
+        shown = found.events
+
+
+@command(
     "shutdown",
     "Decommission a worker: it takes no new jobs, finishes or hands back what it runs, and ends.",
     argument("host"),
@@ -41,3 +64,20 @@ def workers(session: Session, _: argparse.Namespace) -> None:
 def shutdown(session: Session, given: argparse.Namespace) -> None:
     answer = session.call(KillWorker(host=given.host, port=check_port(given.port)))
     session.show(answer, answer.text or f"{given.host}:{given.port} is decommissioned")
+
+
+@command(
+    "drain",
+    "Keep new jobs away from a worker, which finishes what it has and stays; `undrain` takes it back.",
+    argument("host"),
+    argument("port", type=int),
+)
+def drain(session: Session, given: argparse.Namespace) -> None:
+    answer = session.call(Cordon(host=given.host, port=check_port(given.port)))
+    session.show(answer, answer.text)
+
+
+@command("undrain", "Let a drained worker have jobs again.", argument("host"), argument("port", type=int))
+def undrain(session: Session, given: argparse.Namespace) -> None:
+    answer = session.call(Cordon(host=given.host, port=check_port(given.port), undo=True))
+    session.show(answer, answer.text)

@@ -7,23 +7,27 @@ import json
 import sys
 import time
 
-from titan_core.cli.command import argument, command
+from titan_core.cli.command import UsageError, argument, command
 from titan_core.cli.render import job_details, jobs_table
 from titan_core.cli.session import Session
+from titan_sdk.job import AUTO, RESTARTS
 from titan_sdk.messages import (
     DEFAULT_PRIORITY,
+    DEFAULT_SERVICE,
     GENERAL,
     Accepted,
     CancelJob,
     Deploy,
+    ExplainJob,
     GetJob,
     ListJobs,
     RunFile,
+    ServiceSpec,
     Stop,
 )
 from titan_sdk.names import check_capability, check_port
 from titan_sdk.protocol import Opcode
-from titan_sdk.render import clean
+from titan_sdk.render import clean, table
 
 
 def _requirement(text: str) -> tuple[str, ...]:
@@ -58,14 +62,27 @@ def run(session: Session, given: argparse.Namespace) -> None:
 @command(
     "deploy",
     "Keep a file of perm_files running as a service; Worker.jar or TitanWorker.py starts another worker.",
+    argument("--name", default="", metavar="NAME", help="its id; an active service of that name is replaced"),
+    argument("--health", default="", metavar="PATH", help="a path that answers when all is well, like /health"),
+    argument("--restart", default="always", choices=RESTARTS, metavar="WHEN", help="always, on-failure or never"),
     argument("file", help="name of the file in perm_files, or Worker.jar"),
-    argument("port", nargs="?", type=int, default=0, help="the service's or worker's port; 0 for none"),
+    argument("port", nargs="?", default="0", help="the service's or worker's port; auto for a free one, 0 for none"),
     argument("capability", nargs="?", default=GENERAL, help="where it may run; of a new worker: what it can do"),
     completes="file",
 )
 def deploy(session: Session, given: argparse.Namespace) -> None:
-    port = check_port(given.port, zero=True)
-    request = Deploy(file=given.file, port=port, requirement=_requirement(given.capability))
+    auto = given.port.lower() == AUTO
+    if not auto and not given.port.isdecimal():
+        raise UsageError(f"{given.port!r} is not a port; a number or {AUTO} is wanted")
+    port = 0 if auto else check_port(int(given.port), zero=True)
+    service = ServiceSpec(restart=given.restart, auto_port=auto, health_path=given.health)
+    request = Deploy(
+        file=given.file,
+        port=port,
+        requirement=_requirement(given.capability),
+        name=given.name,
+        service=None if service == DEFAULT_SERVICE else service,
+    )
     _show_accepted(session, session.call(request))
 
 
@@ -124,6 +141,19 @@ def jobs(session: Session, given: argparse.Namespace) -> None:
 def job(session: Session, given: argparse.Namespace) -> None:
     found = session.call(GetJob(id=given.id))
     session.show(found, *job_details(found, _now_ms()))
+
+
+@command(
+    "explain",
+    "Tell why a job is where it is; of one that waits for a worker, what keeps each of them from taking it.",
+    argument("id"),
+    completes="job",
+)
+def explain(session: Session, given: argparse.Namespace) -> None:
+    found = session.call(ExplainJob(id=given.id))
+    rows = [(clean(each.worker), clean(each.text)) for each in found.workers]
+    shown = [table(("worker", "why not there"), rows)] if rows else []
+    session.show(found, f"{clean(found.job.key)} is {found.job.state}. {clean(found.summary)}", *shown)
 
 
 @command(

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
-from titan_sdk.messages import JobInfo, WorkerInfo
+from titan_sdk.messages import EventInfo, JobInfo, ServiceInfo, WorkerInfo
 from titan_sdk.render import clean, duration, state_text, table
+from titan_sdk.sizes import format_size
 
 
 def moment(ms: int) -> str:
@@ -58,7 +59,9 @@ def job_details(job: JobInfo, now_ms: int) -> list[Table]:
         "exit code": "" if job.exit_code is None else str(job.exit_code),
         "reason": job.reason,
         "log": f"{job.log_bytes} bytes",
-        "retries left": str(job.retries_left),
+        "retries left": str(job.retries_left) if job.kind == "run" else "",
+        "url": job.url,
+        "restarts": str(job.restarts or ""),
     }
     grid = Table(box=None, pad_edge=False, show_header=False)
     grid.add_column(style="bold")
@@ -82,20 +85,93 @@ def job_details(job: JobInfo, now_ms: int) -> list[Table]:
     return [grid, table(("try", "worker", "started", "time", "outcome", "end"), attempts, right=("try", "time"))]
 
 
-def workers_table(workers: Iterable[WorkerInfo]) -> Table:
+def services_table(services: Iterable[ServiceInfo]) -> Table:
+    rows = (
+        (
+            clean(info.job.key),
+            state_text(info.status + (" (replaces another)" if info.replaces else "")),
+            clean(info.job.worker),
+            clean(info.job.url) or (f"port {info.job.port}" if info.job.port else ""),
+            str(info.job.restarts),
+            duration(1, 1 + round(info.uptime_s * 1000)) if info.uptime_s else "",
+            f"{info.cpu_percent:.0f}%" if info.processes else "",
+            f"{info.memory_bytes / 2**20:.0f} MB" if info.processes else "",
+            clean(info.job.reason),
+        )
+        for info in services
+    )
+    columns = ("service", "state", "worker", "address", "restarts", "up", "cpu", "memory", "reason")
+    return table(columns, rows, right=("restarts", "up", "cpu", "memory"))
+
+
+EVENT_STYLES = {
+    "worker-died": "red",
+    "scale-up-failed": "red",
+    "job-quarantined": "red",
+    "service-crash-loop": "red",
+    "service-restarting": "yellow",
+    "worker-away": "yellow",
+    "machines-not-asked": "red",
+    "scale-limit": "yellow",
+    "machines-wanted": "yellow",
+    "worker-joined": "green",
+    "worker-back": "green",
+    "scale-up": "cyan",
+    "scale-down": "cyan",
+}
+
+
+def events_table(events: Iterable[EventInfo]) -> Table:
+    rows = (
+        (moment(each.at), Text(each.kind, style=EVENT_STYLES.get(each.kind, "")), clean(each.subject), clean(each.text))
+        for each in events
+    )
+    return table(("when", "event", "about", "what and why"), rows)
+
+
+def event_line(event: EventInfo) -> Text:
+    """One event, for somebody who follows."""
+    style = EVENT_STYLES.get(event.kind, "")
+    return Text.assemble(
+        f"{moment(event.at)}  ", (f"{event.kind:17}", style), f" {clean(event.subject)}  {clean(event.text)}"
+    )
+
+
+def workers_table(workers: Iterable[WorkerInfo], *, brief: bool = False) -> Table:
+    """The workers; ``brief`` leaves out what they enforce and what runs on them."""
     rows = (
         (
             clean(f"{worker.host}:{worker.port}"),
             state_text(worker.state),
-            f"{worker.busy}/{worker.slots}",
+            f"{worker.busy}/{worker.slots}" + (f" +{worker.children}" if worker.children else ""),
             ",".join(worker.capabilities),
-            "permanent" if worker.permanent else "",
-            "classic" if worker.classic else f"{worker.cpu_percent:.0f}%",
+            kind_of(worker),
+            "" if worker.classic else f"{worker.cpu_percent:.0f}%",
             "" if worker.classic else f"{worker.memory_percent:.0f}%",
+            resources(worker),
             f"{worker.last_seen_s:.1f}s ago",
-            clean(", ".join(worker.jobs)),
+            *(() if brief else (clean(", ".join(worker.limits)), clean(", ".join(worker.jobs)))),
         )
         for worker in workers
     )
-    columns = ("worker", "state", "load", "capabilities", "", "cpu", "memory", "seen", "jobs")
-    return table(columns, rows, right=("load", "cpu", "memory"))
+    columns = ("worker", "state", "load", "capabilities", "kind", "cpu", "memory", "set apart", "seen")
+    return table((*columns, *(() if brief else ("limits", "jobs"))), rows, right=("load", "cpu", "memory"))
+
+
+def kind_of(worker: WorkerInfo) -> str:
+    """What becomes of it: ``permanent``, ``scaled`` (ends when idle), ``classic``, or ``ephemeral``."""
+    if worker.classic:
+        return "classic, permanent" if worker.permanent else "classic"
+    return "permanent" if worker.permanent else "scaled" if worker.scaled else "ephemeral"
+
+
+def resources(worker: WorkerInfo) -> str:
+    """What is taken of what there is to set apart, where anything is."""
+    texts = []
+    if worker.cpus_used:
+        texts.append(f"cpus {worker.cpus_used:g}/{worker.cpus:g}")
+    if worker.memory_used:
+        texts.append(f"memory {format_size(worker.memory_used)} of {format_size(worker.memory)}")
+    if worker.gpus:
+        texts.append(f"gpus {worker.gpus_used}/{worker.gpus}")
+    return ", ".join(texts)

@@ -42,8 +42,10 @@ class Job:
         "log_size",
         "losses",
         "need",
+        "port",
         "ready",
         "reason",
+        "restarts",
         "run",
         "seq",
         "spec",
@@ -74,6 +76,8 @@ class Job:
         self.started_at = 0
         self.ended_at = 0
         self.log_size = 0
+        self.restarts = 0
+        self.port = 0
         self.executions: list[TaskExecution] | None = None
 
     @classmethod
@@ -93,6 +97,8 @@ class Job:
         job.started_at = row.started_at
         job.ended_at = row.ended_at
         job.log_size = row.log_size
+        job.restarts = row.restarts
+        job.port = row.port
         return job
 
     def row(self) -> JobRow:
@@ -117,12 +123,24 @@ class Job:
             self.started_at,
             self.ended_at,
             self.log_size,
+            self.restarts,
+            self.port,
         )
 
     @property
     def is_service(self) -> bool:
         """It stays up until stopped, and satisfies its dependents once it is ready."""
         return self.spec.kind != "run"
+
+    @property
+    def restart(self) -> str:
+        """After which ends it is started again: messages.RestartPolicy; ``never`` for what is no service.
+
+        A worker that ends in order was told to.
+        """
+        if self.spec.kind == "service":
+            return self.spec.upkeep.restart
+        return "on-failure" if self.spec.kind == "worker" else "never"
 
     @property
     def satisfies_dependents(self) -> bool:

@@ -1,19 +1,52 @@
-"""What a job needs of a worker, and what a worker offers: sets of capabilities, matched strictly."""
+"""What a job needs of a worker, and what a worker offers: capabilities, matched strictly, and resources."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from titan_sdk.messages import JobSpec
+from titan_sdk.sizes import format_size
 
-Need = frozenset[str]
+Offer = frozenset[str]
+"""The capabilities of a worker."""
+
+
+class Need(NamedTuple):
+    """All that a worker must have for a job. Jobs with equal needs wait in one lane.
+
+    Attributes:
+        capabilities: all of them. spawn: the job is another worker; it takes none of the slots of its host.
+        millicpus, memory, gpus: how much is set apart while it runs; thousandths of a core, bytes, devices.
+    """
+
+    capabilities: Offer
+    spawn: bool = False
+    millicpus: int = 0
+    memory: int = 0
+    gpus: int = 0
+
+    @property
+    def counted(self) -> bool:
+        """Whether more than a slot is asked for."""
+        return bool(self.millicpus or self.memory or self.gpus)
+
+    def within(self, other: Need) -> bool:
+        """Whether whatever has room for ``other`` would have room for this."""
+        return (
+            self.capabilities <= other.capabilities
+            and self.spawn == other.spawn
+            and self.millicpus <= other.millicpus
+            and self.memory <= other.memory
+            and self.gpus <= other.gpus
+        )
+
 
 STRUCTURED: Final = "<structured>"
 """Offered by every worker that is not classic; no capability from outside can be spelled like this."""
 
-_NEW_WORKER: Final = frozenset({STRUCTURED})
+_NEW_WORKER: Final = Need(frozenset({STRUCTURED}), spawn=True)
 
 _BEYOND_CLASSIC_TEXT: Final = re.compile(r"[\s|;'\"\\]")
 """A classic worker gets the arguments as one line of text and splits it at white space."""
@@ -31,25 +64,38 @@ def need_of(spec: JobSpec) -> Need:
     """
     if spec.kind == "worker":
         return _NEW_WORKER
-    return _need(spec.requirement, _beyond_classic(spec))
+    return _need(spec.requirement, _beyond_classic(spec), round(spec.cpus * 1000), spec.memory, spec.gpus)
 
 
-def offer_of(capabilities: frozenset[str], classic: bool) -> Need:
+def offer_of(capabilities: frozenset[str], classic: bool) -> Offer:
     """All that a worker has to satisfy needs with."""
     return capabilities if classic else capabilities | {STRUCTURED}
 
 
 def describe_need(need: Need) -> str:
     """The need in words, as in "no worker with <this>"."""
-    names = " and ".join(sorted(need - {STRUCTURED}))
-    if STRUCTURED not in need:
+    if need.spawn:
+        return "a place for another worker"
+    names = " and ".join([*sorted(need.capabilities - {STRUCTURED}), *_resources(need)])
+    if STRUCTURED not in need.capabilities or need.counted:
         return names or "any capability"
     why = "the structured dialect, which this job needs"
     return f"{names} and {why}" if names else why
 
 
+def _resources(need: Need) -> list[str]:
+    texts = []
+    if need.millicpus:
+        texts.append(f"{need.millicpus / 1000:g} cpus")
+    if need.memory:
+        texts.append(f"{format_size(need.memory)} of memory")
+    if need.gpus:
+        texts.append(f"{need.gpus} gpus")
+    return texts
+
+
 def _beyond_classic(spec: JobSpec) -> bool:
-    if spec.env or spec.python or spec.timeout_s is not None:
+    if spec.env or spec.python or spec.timeout_s is not None or spec.cpus or spec.memory or spec.gpus:
         return True
     if spec.size > _CLASSIC_CONTENT_BYTES or (spec.args and (spec.archive or spec.kind == "service")):
         return True
@@ -57,5 +103,5 @@ def _beyond_classic(spec: JobSpec) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _need(requirement: tuple[str, ...], structured: bool) -> Need:
-    return offer_of(frozenset(requirement), classic=not structured)
+def _need(requirement: tuple[str, ...], structured: bool, millicpus: int, memory: int, gpus: int) -> Need:
+    return Need(offer_of(frozenset(requirement), classic=not structured), False, millicpus, memory, gpus)

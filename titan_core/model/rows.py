@@ -30,8 +30,10 @@ class JobRow(NamedTuple):
         key: ``run_id/job_id``. seq: acceptance order over all jobs, the FIFO tie-break.
         attempt: dispatches so far; with ``epoch`` the current lease while RUNNING. failures: charged retries.
         losses: workers that died with it. worker_id: of the current or last attempt.
-        due_at: while DELAYED, when it is due. ending: '', 'cancel' or 'stop' once someone asked for its end.
-        ready: a service whose dependents may start.
+        due_at: while DELAYED, when it is due. ending: '', 'cancel' or 'stop' once someone asked for its end, 'restart'
+            when a new attempt shall follow the current one.
+        ready: a service whose dependents may start. restarts: of a service, attempts that followed the end of another.
+        port: of a service, as its worker told.
     """
 
     key: str
@@ -53,6 +55,21 @@ class JobRow(NamedTuple):
     started_at: int = 0
     ended_at: int = 0
     log_size: int = 0
+    restarts: int = 0
+    port: int = 0
+
+
+class EventRow(NamedTuple):
+    """Something that happened to the cluster. ``seq`` counts from 1 for ever, ``at`` is epoch ms.
+
+    ``kind`` is one of messages.EventKind, ``subject`` the worker, pool or job it is about, ``text`` what and why.
+    """
+
+    seq: int
+    at: int
+    kind: str
+    subject: str
+    text: str
 
 
 class ExecutionRow(NamedTuple):

@@ -16,15 +16,17 @@ class Run:
         row: what never changes. jobs: in the order of submission; emptied when the run leaves memory.
         unfinished: how many of the jobs are not final. version: grows with every change that a watcher could see.
         services: how many of the jobs are services, while the run is in memory.
+        tied: its services that live as long as it needs them, each with the keys of unfinished jobs that do.
     """
 
-    __slots__ = ("jobs", "row", "services", "unfinished", "version")
+    __slots__ = ("jobs", "row", "services", "tied", "unfinished", "version")
 
     def __init__(self, row: RunRow, version: int) -> None:
         self.row = row
         self.jobs: tuple[Job, ...] = ()
         self.unfinished = 0
         self.services = 0
+        self.tied: tuple[tuple[Job, set[str]], ...] = ()
         self.version = version
 
     @property

@@ -36,6 +36,8 @@ class Cause(str, Enum):
     DISPATCHED = "leased to a worker"
     SUCCEEDED = "attempt completed"
     STOPPED = "service stopped on request"
+    RESTARTED = "service ended, restart after backoff"
+    RESTARTED_AT_ONCE = "restarted on request"
     RETRIED = "attempt failed, retry after backoff"
     EXHAUSTED = "attempt failed, no retry left"
     HANDED_BACK = "worker gave it back unharmed"
@@ -62,11 +64,15 @@ TRANSITIONS: Final[dict[tuple[JobState, Cause], JobState]] = {
     (JobState.WAITING, Cause.PARENT_ENDED): JobState.DEAD,
     (JobState.WAITING, Cause.CANCELLED): JobState.CANCELLED,
     (JobState.DELAYED, Cause.DUE): JobState.PENDING,
+    (JobState.DELAYED, Cause.STOPPED): JobState.COMPLETED,
     (JobState.DELAYED, Cause.CANCELLED): JobState.CANCELLED,
     (JobState.PENDING, Cause.DISPATCHED): JobState.RUNNING,
+    (JobState.PENDING, Cause.STOPPED): JobState.COMPLETED,
     (JobState.PENDING, Cause.CANCELLED): JobState.CANCELLED,
     (JobState.RUNNING, Cause.SUCCEEDED): JobState.COMPLETED,
     (JobState.RUNNING, Cause.STOPPED): JobState.COMPLETED,
+    (JobState.RUNNING, Cause.RESTARTED): JobState.DELAYED,
+    (JobState.RUNNING, Cause.RESTARTED_AT_ONCE): JobState.PENDING,
     (JobState.RUNNING, Cause.RETRIED): JobState.DELAYED,
     (JobState.RUNNING, Cause.EXHAUSTED): JobState.DEAD,
     (JobState.RUNNING, Cause.HANDED_BACK): JobState.PENDING,

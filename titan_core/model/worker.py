@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from titan_core.model.requirement import Need, offer_of
+from titan_core.model.requirement import Need, Offer, offer_of
+from titan_sdk.messages import CHILD_WORKERS
 
 if TYPE_CHECKING:
     from titan_core.model.job import Job
@@ -42,26 +43,46 @@ class Worker:
         worker_id: lasts as long as the worker's workspace. boot_id: as long as its process; empty while the worker is
             known from restored leases alone. link: the connection it last registered on. seq: order of first
             registration.
-        leases: the jobs that hold a slot, by key.
+        leases: the jobs that run here, by key. busy: how many of them hold a slot; children: the others, which are
+            workers themselves. millicpus_used, memory_used, gpus_used: set apart for them.
+        millicpus, memory, gpus: what there is to set apart; of the first two, 0 means that nobody counts.
+        machine: the name of its machine, empty when unknown. cores: of the machine, 0 when unknown.
+        limits: which limits it enforces, for people. job_key: of the job that this worker is, empty when it is none.
+        idle_since: monotonic seconds at which its last lease ended, or it came.
         connected: registered, and its link has not broken since. dead: declared so; holds nothing.
-        draining: gets nothing more. held_until: monotonic seconds until which it gets nothing because it refused a
-            dispatch; 0 when it does not count.
+        draining: gets nothing more, and is to end, for drain_reason. cordoned: gets nothing more.
+        held_until: monotonic seconds until which it gets nothing because it refused a dispatch; else 0.
         stamp: grows with every change of what FreeWorkers sorts by, so that it can tell old entries.
         history: the last executions that ended here, newest last.
     """
 
     __slots__ = (
         "boot_id",
+        "busy",
         "capabilities",
+        "children",
         "classic",
         "connected",
+        "cordoned",
+        "cores",
         "dead",
+        "drain_reason",
         "draining",
+        "gpus",
+        "gpus_used",
         "held_until",
         "history",
         "host",
+        "idle_since",
+        "job_key",
         "leases",
+        "limits",
         "link",
+        "machine",
+        "memory",
+        "memory_used",
+        "millicpus",
+        "millicpus_used",
         "offer",
         "permanent",
         "port",
@@ -83,11 +104,21 @@ class Worker:
         self.permanent = False
         self.classic = False
         self.capabilities: frozenset[str] = frozenset()
-        self.offer: Need = offer_of(self.capabilities, self.classic)
+        self.offer: Offer = offer_of(self.capabilities, self.classic)
         self.leases: dict[str, Job] = {}
+        self.busy = self.children = 0
+        self.millicpus = self.memory = self.gpus = 0
+        self.millicpus_used = self.memory_used = self.gpus_used = 0
+        self.machine = ""
+        self.cores = 0
+        self.limits: tuple[str, ...] = ()
+        self.job_key = ""
+        self.idle_since = 0.0
         self.connected = False
         self.dead = False
         self.draining = False
+        self.drain_reason = ""
+        self.cordoned = False
         self.held_until = 0.0
         self.stamp = 0
 
@@ -98,31 +129,80 @@ class Worker:
 
     @property
     def state(self) -> str:
-        """``alive``, ``away``, ``draining`` or ``dead``, as in messages.WorkerInfo."""
+        """``alive``, ``away``, ``draining``, ``cordoned`` or ``dead``, as in messages.WorkerInfo."""
         if self.dead:
             return "dead"
         if not self.connected:
             return "away"
-        return "draining" if self.draining else "alive"
+        if self.draining:
+            return "draining"
+        return "cordoned" if self.cordoned else "alive"
 
     @property
-    def has_room(self) -> bool:
-        """Whether a dispatch may go to it now."""
-        return len(self.leases) < self.slots and self.connected and not self.draining and not self.held_until
+    def open(self) -> bool:
+        """Whether it may get dispatches, as far as its room goes."""
+        return self.connected and not self.draining and not self.cordoned and not self.held_until
 
     @property
     def load(self) -> float:
-        """Busy slots over slots; only where has_room."""
-        return len(self.leases) / self.slots
+        """Busy slots over slots; only of a worker that has registered."""
+        return self.busy / self.slots
 
     def satisfies(self, need: Need) -> bool:
-        return need <= self.offer
+        """Whether it could run such jobs if nothing else ran on it."""
+        if not need.capabilities <= self.offer:
+            return False
+        return not need.counted or (
+            (not self.millicpus or need.millicpus <= self.millicpus)
+            and (not self.memory or need.memory <= self.memory)
+            and need.gpus <= self.gpus
+        )
+
+    def has_room_for(self, need: Need) -> bool:
+        """Whether a dispatch of a need that it satisfies may go to it now."""
+        if not self.open:
+            return False
+        if need.spawn:
+            return self.children < CHILD_WORKERS
+        if self.busy >= self.slots:
+            return False
+        return not need.counted or (
+            (not self.millicpus or self.millicpus_used + need.millicpus <= self.millicpus)
+            and (not self.memory or self.memory_used + need.memory <= self.memory)
+            and self.gpus_used + need.gpus <= self.gpus
+        )
+
+    def hold(self, job: Job) -> None:
+        """A lease of the job to this worker begins."""
+        self.leases[job.key] = job
+        self._count(job.need, 1)
+
+    def give_up(self, job: Job, at: float) -> None:
+        """Its lease ends, at a monotonic second."""
+        del self.leases[job.key]
+        self._count(job.need, -1)
+        if not self.leases:
+            self.idle_since = at
+
+    def _count(self, need: Need, sign: int) -> None:
+        if need.spawn:
+            self.children += sign
+        else:
+            self.busy += sign
+        if need.counted:
+            self.millicpus_used += sign * need.millicpus
+            self.memory_used += sign * need.memory
+            self.gpus_used += sign * need.gpus
 
     def set_offer(self, capabilities: frozenset[str], classic: bool) -> None:
         self.capabilities = capabilities
         self.classic = classic
         self.offer = offer_of(capabilities, classic)
 
-    def is_at(self, host: str, port: int) -> bool:
-        """Whether host:port names it; the names of the loopback address are one."""
-        return self.port == port and (self.host == host or (host in _LOOPBACK and self.host in _LOOPBACK))
+    def is_at(self, host: str, port: int, others: frozenset[str] = frozenset()) -> bool:
+        """Whether host:port names it; the names of the loopback address are one. ``others`` mean the same host."""
+        if self.port != port:
+            return False
+        if self.host == host or self.host in others or (host in _LOOPBACK and self.host in _LOOPBACK):
+            return True
+        return self.machine.lower() == host.lower() != ""

@@ -150,6 +150,9 @@ class ClassicJobs:
     def ready(self, attempt: Attempt) -> None:
         """The original does not ask."""
 
+    def not_ready(self, attempt: Attempt, why: str) -> None:
+        """Nor for this."""
+
     def grew(self, attempt: Attempt, size: int) -> None:
         job = self._find(attempt)
         if not job.scheduled and attempt.sandbox is not None:

@@ -33,6 +33,7 @@ from titan_sdk.messages import (
     Register,
     Registered,
     Request,
+    Usage,
     decode_message,
 )
 from titan_sdk.protocol import Frame
@@ -75,6 +76,9 @@ class LinkOwner(Protocol):
     def decommission(self, reason: str) -> None:
         """Drain and end."""
 
+    def usage(self) -> tuple[Usage, ...]:
+        """What each service takes now."""
+
 
 class MasterLink:
     """Keeps one registered connection to the master, for as long as the worker lives.
@@ -96,6 +100,7 @@ class MasterLink:
         self._channel: Channel | None = None
         self._latest: Channel | None = None
         self._was_registered = False
+        self._registering = False
         self._complaint = ""
         self._thread = threading.Thread(target=self._run, name="master-link", daemon=True)
 
@@ -105,6 +110,11 @@ class MasterLink:
     def connected(self) -> bool:
         """Whether there is a connection on which the master took our registration."""
         return self._channel is not None
+
+    @property
+    def registering(self) -> bool:
+        """Whether the master has been asked to take our registration, and has not answered yet."""
+        return self._registering
 
     def wait_connected(self, timeout: float) -> bool:
         with self._changed:
@@ -177,9 +187,11 @@ class MasterLink:
         except TitanError as error:
             self._not_connected(error)
             return False
+        self._registering = True
         try:
             answer = channel.request(self._owner.registration(), HANDSHAKE_S)
         except TitanError as error:
+            self._registering = False
             channel.close("the worker could not register")
             channel.join(_JOIN_S)
             self._not_connected(error)
@@ -240,6 +252,7 @@ class MasterLink:
         self._complaint = ""
         with self._changed:
             self._channel = channel
+            self._registering = False
             self._changed.notify_all()
         self._owner.registered(answer)
 
@@ -253,7 +266,14 @@ class MasterLink:
             if channel.unanswered_s > terms.lease_s:
                 channel.close(f"the master has left a report unanswered for {channel.unanswered_s:.0f} s")
                 continue
-            beat = Heartbeat(cpu_percent=psutil.cpu_percent(), memory_percent=psutil.virtual_memory().percent)
+            memory = psutil.virtual_memory()
+            beat = Heartbeat(
+                cpu_percent=psutil.cpu_percent(),
+                memory_percent=memory.percent,
+                memory_free=memory.available,
+                load=psutil.getloadavg()[0],
+                usage=self._owner.usage(),
+            )
             channel.send_request(beat, _ignore)
 
     # --- the channel's reading thread -----------------------------------------------------------------------------

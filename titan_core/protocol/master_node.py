@@ -15,7 +15,7 @@ from titan_core.config import MasterSettings
 from titan_core.filesys.asset_manager import AssetManager
 from titan_core.filesys.content_store import ContentStore
 from titan_core.filesys.log_retention import LogRetention
-from titan_core.filesys.log_store import LogStore
+from titan_core.filesys.log_store import LogStore, Rotation
 from titan_core.protocol.classic_workers import ClassicWorkers
 from titan_core.protocol.connection_handler import ConnectionHandler
 from titan_core.protocol.handlers.cluster import ClusterHandlers
@@ -23,21 +23,27 @@ from titan_core.protocol.handlers.files import FileHandlers
 from titan_core.protocol.handlers.jobs import JobHandlers
 from titan_core.protocol.handlers.kv import KvHandlers
 from titan_core.protocol.handlers.logs import LogHandlers
+from titan_core.protocol.handlers.services import ServiceHandlers
 from titan_core.protocol.handlers.submissions import SubmissionHandlers
 from titan_core.protocol.handlers.table import HandlerTable
 from titan_core.protocol.housekeeping import Housekeeping, outcome_of_run
 from titan_core.protocol.scheduler_server import SchedulerServer, ServerLimits
 from titan_core.protocol.services.cluster import ClusterService
+from titan_core.protocol.services.events import EventService
 from titan_core.protocol.services.files import FileService
 from titan_core.protocol.services.jobs import JobService
 from titan_core.protocol.services.kv import KvService
 from titan_core.protocol.services.logs import LogService
-from titan_core.protocol.services.submissions import SubmissionService
+from titan_core.protocol.services.services import ServiceService
+from titan_core.protocol.services.submissions import SubmissionService, new_run_id
 from titan_core.protocol.token_file import obtain_token
 from titan_core.protocol.trust import Endpoint, PeerTrust
 from titan_core.protocol.worker_session import WorkerSession
 from titan_core.scheduling.clock import SystemClock
+from titan_core.scheduling.core.commands import RequestMachines
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
+from titan_core.scheduling.provisioner import Provisioner
+from titan_core.scheduling.scaler_executor import ScalerExecutor
 from titan_core.scheduling.scheduler import Scheduler
 from titan_core.storage.sqlite_store import SqliteStore
 from titan_core.storage.store import StoreError
@@ -65,6 +71,8 @@ class MasterNode:
             ConfigError, StoreError: one of them cannot be used; the text is one line.
         """
         settings = self._settings
+        if settings.provisioner_url and not settings.provisioner_secret:
+            raise ConfigError("provisioner_url is set, and provisioner_secret is not: requests are signed with it")
         _allow_files(settings.max_connections + _OTHER_FILES)
         limits = ServerLimits(settings.max_connections, settings.frame_seconds)
         try:
@@ -92,8 +100,20 @@ class MasterNode:
                 folder.open()
             except OSError as error:
                 raise ConfigError(f"cannot use the folder {error.filename}: {error.strerror}") from None
-        core = SchedulerCore(CoreLimits(finished_jobs_in_memory=settings.finished_jobs_in_memory))
-        self._scheduler = Scheduler(core, self._store, SystemClock(), settings=settings)
+        limits_of_core = CoreLimits(
+            finished_jobs_in_memory=settings.finished_jobs_in_memory,
+            max_workers=settings.max_workers,
+            idle_s=settings.idle_seconds,
+            busy_percent=settings.scale_busy_percent,
+        )
+        core = SchedulerCore(limits_of_core)
+        self._provisioner: Provisioner | None = None
+        self._scheduler = Scheduler(
+            core, self._store, SystemClock(), settings=settings, request_machines=self._request_machines
+        )
+        if settings.provisioner_url:
+            secret = settings.provisioner_secret or ""
+            self._provisioner = Provisioner(settings.provisioner_url, secret, self._scheduler.post)
 
         retention = LogRetention(
             settings.data_dir / "logs",
@@ -104,8 +124,16 @@ class MasterNode:
         self._housekeeping = Housekeeping(retention)
         files = FileService(assets, contents, self._scheduler.check_room)
         jobs = JobService(self._scheduler, self._store)
-        self._logs = LogService(self._scheduler, jobs, log_store)
+        self._logs = LogService(
+            self._scheduler, jobs, log_store, Rotation(settings.service_log_bytes, settings.service_log_files)
+        )
         self._cluster = ClusterService(self._scheduler)
+        self._scaler = ScalerExecutor(
+            settings.scale_seconds,
+            post=self._scheduler.post,
+            measure=self._cluster.loads,
+            new_run_id=new_run_id,
+        )
         submissions = SubmissionService(self._scheduler, contents, files)
         self._classic_workers = ClassicWorkers(self._scheduler, contents, self._logs, settings.heartbeat_seconds)
 
@@ -114,7 +142,8 @@ class MasterNode:
         SubmissionHandlers(submissions, files).install(table)
         FileHandlers(files).install(table)
         LogHandlers(self._logs).install(table)
-        ClusterHandlers(self._cluster).install(table)
+        ClusterHandlers(self._cluster, EventService(self._scheduler)).install(table)
+        ServiceHandlers(ServiceService(self._scheduler, self._cluster)).install(table)
         KvHandlers(KvService(self._scheduler, self._store)).install(table)
         self._classic_workers.install(table)
 
@@ -143,6 +172,9 @@ class MasterNode:
             self._store.close()
             raise
         self._server.start()
+        if self._provisioner is not None:
+            self._provisioner.start()
+        self._scaler.start()
         self._housekeeping.start()
 
     def stop(self) -> bool:
@@ -151,13 +183,23 @@ class MasterNode:
         # Nobody new first; then the engine, whose last answers still have their connections; then those.
         self._server.stop_accepting(JOIN_S)
         self._housekeeping.stop()
+        self._scaler.stop()
+        if self._provisioner is not None:
+            self._provisioner.stop()
         self._classic_workers.stop()
         in_time = self._scheduler.stop(max(JOIN_S, end - time.monotonic()))
         self._classic_workers.join(JOIN_S)
+        self._scaler.join(time.monotonic() + JOIN_S)
+        if self._provisioner is not None:
+            self._provisioner.join(time.monotonic() + JOIN_S)
         self._housekeeping.join(time.monotonic() + JOIN_S)
         in_time = self._server.close_connections(max(JOIN_S, end - time.monotonic())) and in_time
         self._store.close()
         return in_time
+
+    def _request_machines(self, request: RequestMachines) -> None:
+        if self._provisioner is not None:
+            self._provisioner.request(request)
 
     def _serve(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         self._handler(sock, address)

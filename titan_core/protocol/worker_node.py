@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
+
+import psutil
 
 from titan_core.config import WorkerSettings
 from titan_core.filesys.content_store import ContentStore
@@ -26,15 +30,17 @@ from titan_core.tasks.attempt_reporter import AttemptReporter
 from titan_core.tasks.content_fetcher import ContentFetcher
 from titan_core.tasks.job_environment import JobEnvironment
 from titan_core.tasks.job_launch import JobLaunch
-from titan_core.tasks.job_runner import JobRunner
+from titan_core.tasks.job_runner import GPU_VARIABLE, JobRunner, gpu_names
 from titan_core.tasks.launch import LaunchEvent
 from titan_core.tasks.launcher import LEFTOVER_GRACE_S, Launcher
 from titan_core.tasks.process_registry import ProcessRegistry
+from titan_core.tasks.resource_limits import MEMORY_IS_LIMITED
 from titan_core.tasks.result_spool import ResultSpool
 from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
 from titan_core.tasks.service_handler import ServiceHandler
+from titan_sdk.classic_jobs import DEFAULT_WORKER_PORT
 from titan_sdk.errors import ConfigError, NotFound
-from titan_sdk.messages import JobSpec, Lease, Register, Registered
+from titan_sdk.messages import CHILD_WORKERS, JobSpec, Lease, Outcome, Register, Registered, Usage
 from titan_sdk.settings import read_token
 
 log = logging.getLogger(__name__)
@@ -44,6 +50,10 @@ REPORT_S: Final = 10.0
 SETTLE_S: Final = 5.0
 """Beyond a job's grace, for its last processes to be gone."""
 HURRIED_GRACE_S: Final = 1.0
+CHILD_PORTS: Final = 200
+"""Ports tried for a worker that is to have any, from DEFAULT_WORKER_PORT on."""
+MAX_PORT: Final = 65535
+_MAX_MACHINE: Final = 255
 GOODBYE_S: Final = 5.0
 JOIN_S: Final = 5.0
 
@@ -81,15 +91,8 @@ class WorkerNode:
         """
         settings = self._settings
         trust = PeerTrust(insecure=settings.insecure)
-        try:
-            self._server = RpcWorkerServer((settings.host, settings.port), trust=trust)
-        except (OSError, OverflowError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
+        self._take_port(trust)
         trust.announce()
-        self.port = self._server.port
-        self._state = WorkerState(settings.workspace / f"worker-{self.port}")
-        self._state.open()
         try:
             self._workspace = WorkspaceManager(settings.workspace)
             self._workspace.open()
@@ -104,12 +107,43 @@ class WorkerNode:
             raise ConfigError(f"the workspace {settings.workspace} cannot be used: {error}") from None
         self._reporter.recover(spooled)
 
+    def _take_port(self, trust: PeerTrust) -> None:
+        """Listen, and take the folder of that port: on the first port that has both, of those to be tried.
+
+        Raises:
+            ConfigError: none of them has; says what is wrong with the last one.
+        """
+        settings = self._settings
+        tries = settings.port_tries if settings.port else 1
+        for port in range(settings.port, min(settings.port + tries, MAX_PORT + 1)):
+            last = port == min(settings.port + tries - 1, MAX_PORT)
+            try:
+                self._server = RpcWorkerServer((settings.host, port), trust=trust)
+            except (OSError, OverflowError, UnicodeError) as error:
+                if last or getattr(error, "errno", None) != errno.EADDRINUSE:
+                    reason = getattr(error, "strerror", None) or str(error)
+                    tried = f" (nor on any from {settings.port} on)" if port != settings.port else ""
+                    raise ConfigError(f"cannot listen on {settings.host}:{port}{tried}: {reason}") from None
+                continue
+            self.port = self._server.port
+            self._state = WorkerState(settings.workspace / f"worker-{self.port}")
+            try:
+                self._state.open()
+                return
+            except ConfigError:
+                self._server.stop_accepting(JOIN_S)
+                if last:
+                    raise
+
     def _wire(self, contents: ContentStore, spool: ResultSpool) -> None:
         settings = self._settings
         self._alarms = Alarms("alarms")
         self._link = MasterLink(settings.master_host, settings.master_port, token=self._token, owner=self)
         self._launcher = Launcher(
-            settings.slots, on_event=self._on_launch_event, registry=self._registry, preload=settings.preload
+            settings.slots + CHILD_WORKERS,
+            on_event=self._on_launch_event,
+            registry=self._registry,
+            preload=settings.preload,
         )
         environment = JobEnvironment(
             os.environ,
@@ -127,9 +161,11 @@ class WorkerNode:
             self._worker_command,
             grace_s=settings.grace_seconds,
             log_bytes=settings.log_bytes,
+            # An original master is sent lines from one file.
+            service_log=(settings.service_log_bytes, 0 if settings.classic else settings.service_log_files),
         )
         self._fetcher = ContentFetcher(contents, self._link)
-        self._services = ServiceHandler()
+        self._services = ServiceHandler(self._service_failed)
         self._runner = JobRunner(
             settings.slots,
             launcher=self._launcher,
@@ -138,6 +174,8 @@ class WorkerNode:
             fetcher=self._fetcher,
             make_request=launch.request,
             services=self._services,
+            children=CHILD_WORKERS,
+            devices=gpu_names(settings.gpus, os.environ),
         )
         self._reporter = AttemptReporter(self._link, self._runner, spool, self._alarms, grace_s=settings.grace_seconds)
         self._classic_master = ClassicMaster(settings.master_host, settings.master_port)
@@ -184,7 +222,7 @@ class WorkerNode:
             self._runner.wait_idle(self._settings.grace_seconds + SETTLE_S)
         if self._settings.classic:
             self._classic_jobs.stop(REPORT_S)
-        elif self._link.connected:
+        elif self._link.wait_connected(GOODBYE_S if self._link.registering else 0.0):
             if self._reporter.wait_reported(REPORT_S):
                 self._link.deregister(reason, GOODBYE_S)
             else:
@@ -235,6 +273,7 @@ class WorkerNode:
 
     def registration(self) -> Register:
         settings = self._settings
+        psutil.cpu_percent()  # the first heartbeat tells how busy it was since now
         return Register(
             worker_id=self._state.worker_id,
             boot_id=self._state.boot_id,
@@ -243,6 +282,14 @@ class WorkerNode:
             slots=settings.slots,
             permanent=settings.permanent,
             holding=self._reporter.holding(),
+            machine=socket.gethostname()[:_MAX_MACHINE],
+            cores=os.cpu_count() or 0,
+            memory_free=psutil.virtual_memory().available,
+            cpus=settings.cpus or float(os.cpu_count() or 0),
+            memory=settings.memory or psutil.virtual_memory().total,
+            gpus=settings.gpus,
+            limits=self._limits(),
+            job=_own_job(os.environ),
         )
 
     def registered(self, answer: Registered) -> None:
@@ -258,11 +305,20 @@ class WorkerNode:
         self._reporter.dispatch(lease, spec)
 
     def cancel(self, lease: Lease, reason: str, grace_s: float) -> None:
+        for attempt in self._runner.attempts():
+            if attempt.lease == lease and attempt.spec.kind == "worker":
+                grace_s = max(grace_s, self._grace(attempt.spec))
         if not self._runner.end(lease, "cancelled", reason, grace_s):
             raise NotFound(f"attempt {lease.attempt} of {lease.job} does not run here")
 
     def decommission(self, reason: str) -> None:
         self._on_leave(reason)
+
+    def usage(self) -> tuple[Usage, ...]:
+        return self._services.usage()
+
+    def _service_failed(self, lease: Lease, outcome: Outcome, reason: str) -> None:
+        self._runner.end(lease, outcome, reason, self._settings.grace_seconds)
 
     # --- parts ----------------------------------------------------------------------------------------------------
 
@@ -272,18 +328,38 @@ class WorkerNode:
     def _token(self) -> str:
         return self._settings.token if self._settings.token is not None else read_token(self._settings.home)
 
+    def _limits(self) -> tuple[str, ...]:
+        """What jobs are kept to, for people."""
+        limits = ["memory of each process (RLIMIT_DATA)"] if MEMORY_IS_LIMITED else []
+        if self._settings.gpus:
+            limits.append(f"gpus ({GPU_VARIABLE})")
+        return tuple(limits)
+
     def _worker_command(self, spec: JobSpec) -> tuple[str, ...]:
         """What starts the worker that a job of kind ``worker`` asks for: this one's like, but for port and skills."""
         settings = self._settings
         address = (settings.master_host, str(settings.master_port))
+        port = spec.port or DEFAULT_WORKER_PORT
         return (
             *(sys.executable, "-u", str(self._program)),
-            *(str(spec.port), *address, ",".join(spec.requirement), "false"),
+            *(str(port), *address, ",".join(spec.requirement), "false"),
             *("--workspace", str(settings.workspace), "--home", str(settings.home), "--host", settings.host),
+            *("--port-tries", str(1 if spec.port else CHILD_PORTS)),
+            # What of the machine is this worker's to set apart is not the other's too.
+            *("--gpus", "0", "--cpus", f"{settings.cpus:g}", "--memory", str(settings.memory)),
             *("--slots", str(settings.slots), "--log-level", settings.log_level),
             *("--log-bytes", str(settings.log_bytes)),
+            *("--service-log-bytes", str(settings.service_log_bytes)),
+            *("--service-log-files", str(settings.service_log_files)),
             *("--grace-seconds", str(settings.grace_seconds), "--drain-seconds", str(settings.drain_seconds)),
+            *(("--preload", ",".join(settings.preload)) if settings.preload else ()),
             *(("--insecure",) if settings.insecure else ()),
             *(("--classic",) if settings.classic else ()),
             *spec.args,
         )
+
+
+def _own_job(environ: Mapping[str, str]) -> str:
+    """The key of the job that this process was started by; empty when a person started it."""
+    run_id, job_id = environ.get("TITAN_RUN_ID", ""), environ.get("TITAN_JOB_ID", "")
+    return f"{run_id}/{job_id}" if run_id and job_id else ""

@@ -105,6 +105,7 @@ class WorkerSession:
             )
 
         host = request.host or self._peer.address
+        self._cluster.heartbeat(request.worker_id, Heartbeat(memory_free=request.memory_free))
         self._scheduler.attach(request.worker_id, link)
         self._scheduler.post(
             WorkerRegistered(
@@ -117,27 +118,37 @@ class WorkerSession:
                 slots=request.slots,
                 permanent=request.permanent,
                 holding=tuple(request.holding),
+                cpus=request.cpus,
+                memory=request.memory,
+                gpus=request.gpus,
+                machine=request.machine,
+                cores=request.cores,
+                limits=request.limits,
+                job=request.job,
             ),
             registered,
         )
 
     def _heartbeat(self, request: Heartbeat) -> Ok:
-        self._cluster.heartbeat(self._worker_id(), request.cpu_percent, request.memory_percent)
+        self._cluster.heartbeat(self._worker_id(), request)
         if self._channel.unanswered_s > self._lease_s:
             # It registers again, and says then whether it has what it was sent.
             self._channel.close(f"the worker has left a request unanswered for {self._channel.unanswered_s:.0f} s")
         return Ok()
 
     def _started(self, request: JobStarted, done: Done[Verdict]) -> None:
-        event = AttemptStarted(self._worker_id(), request.lease, request.started_at, request.ready)
+        check_port(request.port, zero=True)
+        told = (request.started_at, request.ready, request.port, request.trouble)
+        event = AttemptStarted(self._worker_id(), request.lease, *told)
         self._scheduler.post(event, _verdict(done))
 
     def _report(self, request: JobReport, done: Done[Verdict]) -> None:
         """The end of the log first: who sees the job ended finds its log complete."""
         worker_id = self._worker_id()
         lease = request.lease
-        if request.log_tail and self._current(lease):
-            received = self._keep(lease, request.log_offset, request.log_tail)
+        kind = self._kind(lease) if request.log_tail else ""
+        if kind:
+            received = self._keep(lease, kind, request.log_offset, request.log_tail)
             if received < request.log_offset + len(request.log_tail):
                 log.warning("the log of %s attempt %d lacks what follows byte %d", lease.job, lease.attempt, received)
         event = AttemptEnded(
@@ -154,9 +165,10 @@ class WorkerSession:
 
     def _log(self, request: LogPiece) -> LogState:
         self._worker_id()
-        if not self._current(request.lease):
+        kind = self._kind(request.lease)
+        if not kind:
             return LogState(received=0, stale=True)
-        return LogState(received=self._keep(request.lease, request.offset, request.data))
+        return LogState(received=self._keep(request.lease, kind, request.offset, request.data, gap=request.gap))
 
     def _deregister(self, request: Deregister, done: Done[Ok]) -> None:
         def left(answer: object) -> None:
@@ -172,15 +184,16 @@ class WorkerSession:
             raise BadRequest("register first")
         return self._link.worker_id
 
-    def _current(self, lease: Lease) -> bool:
-        """Whether the lease is the job's current one; only then its key, from the network, may become a path."""
-        return self._scheduler.read(lambda core: core.current_lease(lease.job)) == lease
+    def _kind(self, lease: Lease) -> str:
+        """The job's kind when the lease is its current one; only then its key, from the network, may become a path."""
+        return self._scheduler.read(lambda core: core.kind_of(lease))
 
-    def _keep(self, lease: Lease, offset: int, data: bytes) -> int:
+    def _keep(self, lease: Lease, kind: str, offset: int, data: bytes, *, gap: bool = False) -> int:
         if offset < 0:
             raise BadRequest(f"log offset {offset} is negative")
         try:
-            return self._logs.append(lease.job, lease.attempt, offset, data)
+            rotates = kind == "service"
+            return self._logs.append(lease.job, lease.attempt, offset, data, rotates=rotates, gap=gap)
         except OSError as error:
             raise Unavailable(f"the master cannot keep logs now: {error.strerror or error}") from None
 
@@ -200,5 +213,10 @@ def _check(request: Register) -> None:
         check_capability(capability)
     if not 1 <= request.slots <= _MAX_SLOTS:
         raise BadRequest(f"{request.slots} slots are not from 1 to {_MAX_SLOTS}")
-    if request.host and (len(request.host) > 255 or not request.host.isprintable()):
-        raise BadRequest("the host is no name or address")
+    for name in (request.host, request.machine):
+        if len(name) > 255 or not (name.isprintable() or not name):
+            raise BadRequest("the host is no name or address")
+    if not (0 <= request.cpus < 1e6 and request.memory >= 0 and request.gpus >= 0 and request.cores >= 0):
+        raise BadRequest("a worker cannot have less than nothing")
+    if len(request.limits) > 16 or not all(len(text) < 256 and text.isprintable() for text in request.limits):
+        raise BadRequest("the limits are not a few short texts")

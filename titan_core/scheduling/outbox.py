@@ -13,12 +13,14 @@ from titan_core.scheduling.core.commands import (
     DecommissionWorker,
     DispatchJob,
     EndAttempt,
+    EventsChanged,
+    RequestMachines,
     RunChanged,
     SetAlarm,
 )
 from titan_core.scheduling.core.events import WorkerRegistered
 from titan_core.scheduling.dispatcher import Entry
-from titan_core.scheduling.run_watchers import RunWatchers
+from titan_core.scheduling.run_watchers import EVENTS, RunWatchers
 from titan_core.scheduling.worker_link import WorkerLinks
 from titan_sdk.errors import TransportError
 
@@ -32,7 +34,12 @@ class Outbox:
     """
 
     def __init__(
-        self, links: WorkerLinks, watchers: RunWatchers, clock_watcher: ClockWatcher, on_alarm: Callable[[], None]
+        self,
+        links: WorkerLinks,
+        watchers: RunWatchers,
+        clock_watcher: ClockWatcher,
+        on_alarm: Callable[[], None],
+        request_machines: Callable[[RequestMachines], None],
     ) -> None:
         self._links = links
         self._watchers = watchers
@@ -45,6 +52,7 @@ class Outbox:
             DecommissionWorker: self._decommission,
             CloseLink: self._close_link,
             SetAlarm: self._set_alarm,
+            RequestMachines: request_machines,
         }
 
     def deliver(self, entry: Entry) -> None:
@@ -54,6 +62,8 @@ class Outbox:
         for effect in entry.effects:
             if type(effect) is RunChanged:
                 self._watchers.run_changed(effect.run_id, entry.seq)
+            elif type(effect) is EventsChanged:
+                self._watchers.run_changed(EVENTS, entry.seq)
             elif type(effect) is Answer:
                 if on_done is not None:
                     self._call(on_done, effect.value)

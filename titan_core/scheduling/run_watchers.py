@@ -15,6 +15,9 @@ logger = logging.getLogger(__name__)
 MAX_WATCHES: Final = 20_000
 """Watches at once: some twenty for each of the connections that a master takes; one is a few hundred bytes."""
 
+EVENTS: Final = "@events"
+"""Watched like a run: what happens to the cluster."""
+
 
 class Watch:
     """One wait for one run. ``cancel`` ends it without a call, unless the call was made or is just being made."""

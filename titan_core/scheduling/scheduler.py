@@ -14,11 +14,13 @@ from titan_core.scheduling.clock_watcher import ClockWatcher
 from titan_core.scheduling.core.commands import (
     Command,
     Effect,
+    InsertEvent,
     InsertJob,
     InsertRun,
     KvAddMember,
     KvPut,
     Record,
+    RequestMachines,
     SaveExecution,
     UpdateJob,
 )
@@ -38,7 +40,7 @@ from titan_core.scheduling.dispatcher import Dispatcher, Entry, OnDone
 from titan_core.scheduling.engine_thread import EngineThread, Fail, end_process
 from titan_core.scheduling.heart_beat_executor import HeartBeatExecutor
 from titan_core.scheduling.outbox import Outbox
-from titan_core.scheduling.run_watchers import RunWatchers, Watch
+from titan_core.scheduling.run_watchers import EVENTS, RunWatchers, Watch
 from titan_core.scheduling.worker_link import WorkerLink, WorkerLinks
 from titan_core.storage.store import WAY_OUT, Store, StoreDamaged, StoreError
 from titan_sdk.errors import Conflict, DeadlineExceeded, NotFound, TitanError, Unavailable
@@ -55,7 +57,7 @@ LONGEST_WATCH_S: Final = 600.0
 """A watch is answered after this time at the latest, so that it does not outlive an asker that went away by much."""
 
 T = TypeVar("T")
-_RECORDS: Final = frozenset({InsertRun, InsertJob, UpdateJob, SaveExecution, KvPut, KvAddMember})
+_RECORDS: Final = frozenset({InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent, KvPut, KvAddMember})
 
 
 class EngineSettings(Protocol):
@@ -90,6 +92,7 @@ class Scheduler:
         *,
         settings: EngineSettings,
         fail: Fail = end_process,
+        request_machines: Callable[[RequestMachines], None] = lambda request: None,
     ) -> None:
         self._core = core
         self._store = store
@@ -107,7 +110,7 @@ class Scheduler:
         self._watchers = RunWatchers()
         self._clock_watcher = ClockWatcher(fail)
         self._heart_beat = HeartBeatExecutor(settings.lease_seconds, settings.grace_seconds, self._worker_silent, fail)
-        self._outbox = Outbox(self._links, self._watchers, self._clock_watcher, self._time_passed)
+        self._outbox = Outbox(self._links, self._watchers, self._clock_watcher, self._time_passed, request_machines)
         self._dispatcher = Dispatcher(store, self._deliver, fail)
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -124,6 +127,7 @@ class Scheduler:
         try:
             runs = self._store.load(self._settings.finished_jobs_in_memory)
             commands = self._core.restore(runs, self._store.last_sequence(), self._clock.now())
+            self._core.restore_events(self._store.load_events(self._core.events_kept))
         except KeyError as error:
             raise StoreDamaged(f"a run in the journal lacks a job: {error}. {WAY_OUT}") from error
         finally:
@@ -343,12 +347,26 @@ class Scheduler:
             version = self._core.run_version(run_id)
             if version is None:
                 raise NotFound(f"no run {run_id} in memory")
-            watch = self._watchers.add(run_id, self._last_seq, on_change)
-            if version != since:
-                # Through the journal queue, as the change need not be durable yet.
-                self._append((), (), lambda _: watch.fire())
-                return watch
-        watch.alarm = self._clock_watcher.call_at(time.monotonic() + min(wait_s, LONGEST_WATCH_S), watch.fire)
+            return self._watch(run_id, version, since, wait_s, on_change)
+
+    def watch_events(self, since: int, wait_s: float, on_change: Callable[[], None]) -> Watch:
+        """Like ``watch``: call ``on_change`` once there are durable events after number ``since``.
+
+        Raises:
+            Unavailable: too many watches, or the master stops.
+        """
+        with self._mutex:
+            self._check_accepting()
+            return self._watch(EVENTS, self._core.last_event, since, wait_s, on_change)
+
+    def _watch(self, name: str, version: int, since: int, wait_s: float, on_change: Callable[[], None]) -> Watch:
+        """With the mutex held."""
+        watch = self._watchers.add(name, self._last_seq, on_change)
+        if version != since:
+            # Through the journal queue, as the change need not be durable yet.
+            self._append((), (), lambda _: watch.fire())
+        else:
+            watch.alarm = self._clock_watcher.call_at(time.monotonic() + min(wait_s, LONGEST_WATCH_S), watch.fire)
         return watch
 
     # --- workers --------------------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from titan_core.model.rows import ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import (
+    InsertEvent,
     InsertJob,
     InsertRun,
     KvAddMember,
@@ -30,6 +31,7 @@ class Batch:
         self.inserts: dict[int, tuple[JobSpec, JobRow]] = {}
         self.updates: dict[int, JobRow] = {}
         self.executions: dict[tuple[str, int], ExecutionRow] = {}
+        self.events: list[EventRow] = []
         self.values: dict[str, bytes] = {}
         self.members: list[tuple[int, str, str]] = []
         """With the index of their record: each has a result of its own."""
@@ -51,6 +53,8 @@ class Batch:
         elif type(record) is InsertRun:
             self.runs.append(record.run)
             self.run_seq = max(self.run_seq, record.run.seq)
+        elif type(record) is InsertEvent:
+            self.events.append(record.row)
         elif type(record) is KvPut:
             self.values[record.key] = record.value
         elif type(record) is KvAddMember:

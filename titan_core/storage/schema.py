@@ -83,6 +83,19 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
             UNIQUE (key, member)
         )""",
     ),
+    (
+        "ALTER TABLE jobs ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN port INTEGER NOT NULL DEFAULT 0",
+    ),
+    (
+        """CREATE TABLE events (
+            seq INTEGER PRIMARY KEY,
+            at INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            text TEXT NOT NULL
+        )""",
+    ),
 )
 
 SCHEMA_VERSION: Final = len(VERSIONS)

@@ -20,12 +20,13 @@ INSERT_RUN: Final = """INSERT INTO runs (
 
 INSERT_JOB: Final = """INSERT INTO jobs (
     state, attempt, epoch, failures, losses, worker_id, ready, ending, reason, exit_code, submitted_at, due_at,
-    started_at, ended_at, log_size, seq, job_id, run_seq
-) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,(SELECT seq FROM runs WHERE run_id = ?))"""
+    started_at, ended_at, log_size, restarts, port, seq, job_id, run_seq
+) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,(SELECT seq FROM runs WHERE run_id = ?))"""
 
 UPDATE_JOB: Final = """UPDATE jobs SET
     state = ?, attempt = ?, epoch = ?, failures = ?, losses = ?, worker_id = ?, ready = ?, ending = ?, reason = ?,
-    exit_code = ?, submitted_at = ?, due_at = ?, started_at = ?, ended_at = ?, log_size = ?
+    exit_code = ?, submitted_at = ?, due_at = ?, started_at = ?, ended_at = ?, log_size = ?,
+    restarts = ?, port = ?
 WHERE seq = ?"""
 
 INSERT_SPEC: Final = "INSERT INTO specs (job_seq, body) VALUES (?,?)"
@@ -37,11 +38,16 @@ SAVE_EXECUTION: Final = """INSERT OR REPLACE INTO executions (
 PUT_KV: Final = "INSERT OR REPLACE INTO kv (key, value) VALUES (?,?)"
 ADD_MEMBER: Final = "INSERT OR IGNORE INTO kv_members (key, member) VALUES (?,?)"
 
+INSERT_EVENT: Final = "INSERT OR REPLACE INTO events (seq, at, kind, subject, text) VALUES (?,?,?,?,?)"
+FORGET_EVENTS: Final = "DELETE FROM events WHERE seq <= ?"
+SELECT_EVENTS: Final = "SELECT seq, at, kind, subject, text FROM events ORDER BY seq DESC LIMIT ?"
+
 SELECT_RUNS: Final = "SELECT run_id, seq, name, submitted_at, idempotency_key, parent, digest FROM runs"
 
 SELECT_JOBS: Final = """SELECT
     j.run_seq, r.run_id, j.job_id, j.seq, j.state, j.attempt, j.epoch, j.failures, j.losses, j.worker_id, j.ready,
-    j.ending, j.reason, j.exit_code, j.submitted_at, j.due_at, j.started_at, j.ended_at, j.log_size, s.body
+    j.ending, j.reason, j.exit_code, j.submitted_at, j.due_at, j.started_at, j.ended_at, j.log_size,
+    j.restarts, j.port, s.body
 FROM runs r JOIN jobs j ON j.run_seq = r.seq LEFT JOIN specs s ON s.job_seq = j.seq"""
 
 SELECT_EXECUTIONS: Final = """SELECT
@@ -56,7 +62,8 @@ def update_parameters(row: JobRow) -> Parameters:
     # `_value_` and int(): sqlite3 binds exact str and int at once, and searches its adapters for subclasses first.
     return (
         row.state._value_, row.attempt, row.epoch, row.failures, row.losses, row.worker_id, int(row.ready), row.ending,
-        row.reason, row.exit_code, row.submitted_at, row.due_at, row.started_at, row.ended_at, row.log_size, row.seq,
+        row.reason, row.exit_code, row.submitted_at, row.due_at, row.started_at, row.ended_at, row.log_size,
+        row.restarts, row.port, row.seq,
     )  # fmt: skip
 
 

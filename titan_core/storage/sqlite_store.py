@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from titan_core.model.rows import RunRow
+from titan_core.model.rows import EventRow, RunRow
 from titan_core.scheduling.core.commands import Record
 from titan_core.storage import sqlite_rows as sql
 from titan_core.storage.batch import Batch
@@ -34,6 +34,9 @@ CHECKPOINT_RECORDS: Final = 50_000
 """Records after which it is, however few commits they came in."""
 WAL_KEPT_BYTES: Final = 64 << 20
 """Size the log's file is cut back to: overwriting blocks that it has is cheaper to sync than adding new ones."""
+EVENTS_KEPT: Final = 10_000
+"""Of what happened to the cluster, the newest; 2 MB. Older ones are removed EVENTS_SWEEP at a time."""
+EVENTS_SWEEP: Final = 500
 FOREIGN_LOCK_S: Final = 10
 """Seconds to wait for somebody's SQLite shell that holds a lock."""
 SELECT_OPEN: Final = f"SELECT run_seq FROM jobs WHERE state IN {OPEN_STATES}"
@@ -217,6 +220,11 @@ class SqliteStore:
                 raise StoreError(f"{len(batch.updates)} jobs are to be updated, {changed} of them are stored")
         if batch.executions:
             execute(sql.SAVE_EXECUTION, batch.executions.values())
+        if batch.events:
+            execute(sql.INSERT_EVENT, batch.events)
+            last = batch.events[-1].seq
+            if batch.events[0].seq // EVENTS_SWEEP != (last + 1) // EVENTS_SWEEP:
+                execute(sql.FORGET_EVENTS, [(last - EVENTS_KEPT,)])
         if batch.values:
             execute(sql.PUT_KV, batch.values.items())
         for index, key, member in batch.members:
@@ -329,6 +337,10 @@ class SqliteStore:
         with self._reading() as db:
             row = db.execute(query, parameters).fetchone()
             return None if row is None else next(self._runs(db, [row[0]]), None)
+
+    def load_events(self, newest: int) -> list[EventRow]:
+        with self._reading() as db:
+            return [EventRow._make(row) for row in reversed(db.execute(sql.SELECT_EVENTS, (newest,)).fetchall())]
 
     def kv_get(self, key: str) -> bytes | None:
         with self._reading() as db:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from titan_core.model.rows import ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import Record
 from titan_sdk.errors import TitanError
 from titan_sdk.messages import JobSpec
@@ -97,6 +97,10 @@ class Store(Protocol):
 
     def find_run(self, name: str) -> StoredRun | None:
         """The run with that run id, or the latest one with a job of that key or bare id; None when there is none."""
+        ...
+
+    def load_events(self, newest: int) -> list[EventRow]:
+        """The newest events, in order. Raises StoreError."""
         ...
 
     def kv_get(self, key: str) -> bytes | None: ...

@@ -38,13 +38,18 @@ class Attempt:
     owner: AttemptOwner
     phase: Phase = Phase.PREPARING
     sandbox: Sandbox | None = None
+    log_segment: int = 0
+    """Bytes of each file that its log consists of; 0: it is one file."""
     end_request: EndRequest | None = None
+    devices: tuple[str, ...] = ()
+    """GPUs that are its own while it runs."""
 
 
 class AttemptOwner(Protocol):
     """Whoever asked for an attempt. Called from the threads of the runner and the launcher; must not block.
 
-    Calls for one attempt come in order: ``started``, ``ready`` and ``grew`` perhaps, ``ended`` at last and once.
+    Calls for one attempt come in order: ``started``, ``not_ready``, ``ready`` and ``grew`` perhaps, ``ended`` at last
+    and once.
     """
 
     def started(self, attempt: Attempt, pid: int, started_at: int) -> None:
@@ -52,6 +57,9 @@ class AttemptOwner(Protocol):
 
     def ready(self, attempt: Attempt) -> None:
         """It is a service, and its dependents may start."""
+
+    def not_ready(self, attempt: Attempt, why: str) -> None:
+        """It is a service, and ``why`` it is not ready after a moment; said again when the reason is another one."""
 
     def grew(self, attempt: Attempt, size: int) -> None:
         """Its log has ``size`` bytes now."""

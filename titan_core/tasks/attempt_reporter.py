@@ -59,9 +59,11 @@ class _Dispatched:
     lease: Lease
     attempt: Attempt | None = None
     pid: int = 0
+    port: int = 0
     started_at: int = 0
     announced: bool = False
     ready: bool = False
+    trouble: str = ""
     logging: bool = False
     report: JobReport | None = None
     shipped: bool = False
@@ -154,6 +156,7 @@ class AttemptReporter:
         if dispatched is None:
             return
         dispatched.pid = pid
+        dispatched.port = attempt.spec.port
         dispatched.started_at = started_at
         if attempt.spec.kind == "run":
             self._alarms.call_later(TINY_S, partial(self._announce, dispatched))
@@ -164,6 +167,12 @@ class AttemptReporter:
         dispatched = self._leases.get(attempt.lease)
         if dispatched is not None:
             dispatched.ready = True
+            self._announce(dispatched)
+
+    def not_ready(self, attempt: Attempt, why: str) -> None:
+        dispatched = self._leases.get(attempt.lease)
+        if dispatched is not None:
+            dispatched.trouble = why
             self._announce(dispatched)
 
     def grew(self, attempt: Attempt, size: int) -> None:
@@ -195,7 +204,12 @@ class AttemptReporter:
             return
         dispatched.announced = True
         started = JobStarted(
-            lease=dispatched.lease, pid=dispatched.pid, started_at=dispatched.started_at, ready=dispatched.ready
+            lease=dispatched.lease,
+            pid=dispatched.pid,
+            started_at=dispatched.started_at,
+            ready=dispatched.ready,
+            port=dispatched.port,
+            trouble="" if dispatched.ready else dispatched.trouble,
         )
 
         def on_answer(answer: Verdict | TitanError) -> None:
@@ -209,7 +223,7 @@ class AttemptReporter:
     def _open_log(self, dispatched: _Dispatched, attempt: Attempt) -> None:
         if not dispatched.logging and attempt.sandbox is not None:
             dispatched.logging = True
-            self._logs.open(attempt.lease, str(attempt.sandbox.log))
+            self._logs.open(attempt.lease, str(attempt.sandbox.log), attempt.log_segment)
 
     def _ship(self, dispatched: _Dispatched, report: JobReport) -> None:
         """Send what the report cannot carry of the log, then the report."""

@@ -12,7 +12,10 @@ from titan_core.filesys.workspace_manager import Sandbox
 from titan_sdk.errors import LaunchFailed
 from titan_sdk.messages import JobSpec, Lease
 
-_OF_ONE_WORKER: Final = ("TITAN_WORKER_PORT", "TITAN_WORKER_HOST", "TITAN_CAPABILITIES", "TITAN_PERMANENT")
+_OF_ONE_WORKER: Final = (
+    "TITAN_WORKER_PORT", "TITAN_WORKER_HOST", "TITAN_CAPABILITIES", "TITAN_PERMANENT", "TITAN_PORT_TRIES", "TITAN_CPUS",
+    "TITAN_MEMORY", "TITAN_GPUS",
+)  # fmt: skip
 """Settings that make a worker the one it is; a worker that is started as a job must not take them over."""
 
 

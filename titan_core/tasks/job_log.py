@@ -1,4 +1,4 @@
-"""The log of one attempt: whole up to a limit, and beyond it the first and the last part with a mark between them.
+"""The log of one attempt: whole up to a limit, and beyond it its two ends, or of a service the latest files of it.
 
 One of the launcher's own modules: see zygote.py for what these may import.
 """
@@ -24,7 +24,7 @@ class JobLog:
     """
 
     def __init__(self, path: str, limit: int) -> None:
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        self.fd = _new_file(path)
         self._path = path
         self._limit = limit
         self._head = limit // 2
@@ -102,6 +102,72 @@ class JobLog:
                 _write_all(self.fd, piece)
                 offset += len(piece)
                 self.size += len(piece)
+
+
+class RotatingLog:
+    """Takes what a service prints for as long as it lives: files of ``limit`` bytes each, ``count`` of them at most.
+
+    The current one is at ``path``, which is made anew; a full one is renamed to ``path.1``, the next to ``path.2`` and
+    so on, so that byte number n of all that was printed is in file number n // limit + 1. The oldest go. ``size`` is
+    what was printed, whatever is still there.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+
+    def __init__(self, path: str, limit: int, count: int) -> None:
+        self.fd = _new_file(path)
+        self._path = path
+        self._limit = limit
+        self._count = count
+        self._in_file = 0
+        self.size = 0
+        self.printed = 0
+        self.error = ""
+
+    def write(self, chunk: bytes) -> None:
+        """More output. After an error nothing is written any more: the service goes on, and must not be held up."""
+        self.printed += len(chunk)
+        if self.error:
+            return
+        try:
+            while chunk:
+                if self._in_file == self._limit:
+                    self._rotate()
+                piece = chunk[: self._limit - self._in_file]
+                _write_all(self.fd, piece)
+                self._in_file += len(piece)
+                self.size += len(piece)
+                chunk = chunk[len(piece) :]
+        except OSError as error:
+            self.error = f"its log could not be written: {error.strerror}"
+
+    def _rotate(self) -> None:
+        number = self.size // self._limit
+        os.rename(self._path, f"{self._path}.{number}")
+        fd = _new_file(self._path)
+        os.close(self.fd)
+        self.fd = fd
+        self._in_file = 0
+        if number >= self._count:
+            try:
+                os.unlink(f"{self._path}.{number - self._count + 1}")
+            except FileNotFoundError:
+                pass
+
+    def close(self) -> tuple[bytes, int]:
+        """The last bytes of the current file, and where they begin in all that was printed."""
+        length = min(self._in_file, _TAIL_BYTES)
+        try:
+            tail = os.pread(self.fd, length, self._in_file - length)
+        except OSError:
+            tail = b""
+        os.close(self.fd)
+        return tail, self.size - len(tail)
+
+
+def _new_file(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -6,9 +6,11 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
+
+from msgspec.structs import replace
 
 from titan_core.filesys.content_store import ContentStore
 from titan_core.filesys.workspace_manager import Sandbox, WorkspaceManager
@@ -24,8 +26,13 @@ log = logging.getLogger(__name__)
 
 PREPARE_THREADS: Final = 4
 """Sandboxes that take long (projects to unpack, large files) are made on this many threads."""
+CANNOT_BEGIN: Final = 2
+"""Exit code of a worker that cannot begin; its last line says why."""
 QUICK_BYTES: Final = 1024 * 1024
 """A script up to this size is put in place at once, by the thread that took the job."""
+
+GPU_VARIABLE: Final = "CUDA_VISIBLE_DEVICES"
+"""Tells a program which GPUs are its own; AMD's libraries obey it too."""
 
 MakeRequest = Callable[[Lease, JobSpec, Sandbox], LaunchRequest]
 """How an attempt is run; raises TitanError when it cannot be."""
@@ -37,7 +44,9 @@ class JobRunner:
     The lock guards the slots and each attempt's phase; it is never held while another part is called.
 
     Args:
-        slots: attempts at once.
+        slots: attempts at once. children: attempts of kind ``worker`` at once, beside those; their supervisors are the
+            launcher's last ones.
+        devices: the GPUs that jobs may ask for, as CUDA_VISIBLE_DEVICES names them.
         launcher: runs the processes; its events go to ``on_launch_event``.
         fetcher: brings contents that ``contents`` lacks.
         make_request: turns an attempt and its sandbox into what the launcher is asked.
@@ -54,6 +63,8 @@ class JobRunner:
         fetcher: ContentFetcher,
         make_request: MakeRequest,
         services: ServiceHandler,
+        children: int = 0,
+        devices: Sequence[str] = (),
     ) -> None:
         self.slots = slots
         self._launcher = launcher
@@ -64,6 +75,10 @@ class JobRunner:
         self._services = services
         self._changed = threading.Condition()
         self._free = list(range(slots - 1, -1, -1))
+        self._free_for_workers = list(range(slots + children - 1, slots - 1, -1))
+        self._devices = list(devices)
+        """In the order they are given out."""
+        self._free_devices = set(devices)
         self._attempts: dict[Lease, Attempt] = {}
         self._draining = ""
         self._pool = ThreadPoolExecutor(PREPARE_THREADS, "prepare")
@@ -85,9 +100,16 @@ class JobRunner:
                 return
             if self._draining:
                 raise Unavailable(self._draining)
-            if not self._free:
-                raise Saturated(f"all {self.slots} slots are busy")
-            attempt = self._attempts[lease] = Attempt(lease, spec, self._free.pop(), owner)
+            free = self._places(spec)
+            if not free:
+                what = "places for workers" if spec.kind == "worker" else "slots"
+                raise Saturated(f"all {what} are taken")
+            devices = [device for device in self._devices if device in self._free_devices][: spec.gpus]
+            if len(devices) < spec.gpus:
+                raise Saturated(f"{len(devices)} of {len(self._devices)} GPUs are free")
+            spec = self._services.with_port(lease, spec)
+            attempt = self._attempts[lease] = Attempt(lease, spec, free.pop(), owner, devices=tuple(devices))
+            self._free_devices.difference_update(devices)
         if spec.sha256 and not self._contents.has(spec.sha256):
             self._fetcher.fetch(spec.sha256, lambda failure: self._fetched(attempt, failure))
         elif spec.archive or spec.size > QUICK_BYTES:
@@ -145,6 +167,9 @@ class JobRunner:
         """Prepare nothing more. The launcher is stopped by its owner."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _places(self, spec: JobSpec) -> list[int]:
+        return self._free_for_workers if spec.kind == "worker" else self._free
+
     # --- before the launch ----------------------------------------------------------------------------------------
 
     def _fetched(self, attempt: Attempt, failure: Exception | None) -> None:
@@ -160,6 +185,8 @@ class JobRunner:
         try:
             content = self._contents.path(spec.sha256) if spec.sha256 else None
             sandbox = self._workspace.prepare(attempt.lease, spec, content)
+            if attempt.devices:
+                spec = replace(spec, env={**spec.env, GPU_VARIABLE: ",".join(attempt.devices)})
             request = self._make_request(attempt.lease, spec, sandbox)
         except Exception as error:
             if not isinstance(error, (TitanError, OSError)):
@@ -173,6 +200,7 @@ class JobRunner:
             if not given_up:
                 attempt.phase = Phase.HANDED_OVER
                 attempt.sandbox = sandbox
+                attempt.log_segment = request.log_bytes if request.log_files else 0
         if given_up:
             self._workspace.release(sandbox.job_dir)
             return
@@ -200,12 +228,15 @@ class JobRunner:
             attempt.owner.grew(attempt, event.size)
         elif isinstance(event, Started):
             attempt.owner.started(attempt, event.pid, event.started_at)
-            if attempt.spec.kind != "run":
+            if attempt.spec.kind == "service":  # of a worker the master itself sees that it is ready
                 self._services.started(attempt, event.pid)
         else:
-            if attempt.spec.kind != "run":
-                self._services.ended(attempt)
-            self._over(attempt, report_of(event, attempt.end_request))
+            why = ""
+            if attempt.spec.kind == "service":
+                why = self._services.ended(attempt, failed=event.cause == "exit" and event.exit_code != 0)
+            elif attempt.spec.kind == "worker" and event.cause == "exit" and event.exit_code == CANNOT_BEGIN:
+                why = last_words(event.log_tail)
+            self._over(attempt, report_of(event, attempt.end_request, why))
 
     def _over(self, attempt: Attempt, report: JobReport) -> None:
         with self._changed:
@@ -213,18 +244,31 @@ class JobRunner:
                 return
             attempt.phase = Phase.OVER
             del self._attempts[attempt.lease]
-            self._free.append(attempt.slot)
+            self._places(attempt.spec).append(attempt.slot)
+            self._free_devices.update(attempt.devices)
             self._changed.notify_all()
         attempt.owner.ended(attempt, report)
 
 
-def report_of(event: Exited, wanted: EndRequest | None) -> JobReport:
-    """What is reported of an attempt that was launched."""
+def gpu_names(count: int, environ: Mapping[str, str]) -> list[str]:
+    """Names for so many GPUs: those that this process may see, in that order, else their numbers."""
+    visible = [name.strip() for name in environ.get(GPU_VARIABLE, "").split(",") if name.strip()]
+    return (visible if len(visible) >= count else [str(number) for number in range(count)])[:count]
+
+
+def last_words(log_tail: bytes) -> str:
+    """The last line that a program printed."""
+    lines = log_tail.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def report_of(event: Exited, wanted: EndRequest | None, why: str = "") -> JobReport:
+    """What is reported of an attempt that was launched. ``why``: what is known beyond its exit code when it failed."""
     outcome: Outcome = "failed"
     reason = event.reason
     if event.cause == "exit":
         outcome = "completed" if event.exit_code == 0 else "failed"
-        reason = reason or _exit_reason(event.exit_code)
+        reason = "; ".join(text for text in (why, reason or _exit_reason(event.exit_code)) if text)
     elif event.cause == "ended" and wanted is not None:
         outcome, reason = wanted.outcome, wanted.reason
     elif event.cause == "timeout":

@@ -27,8 +27,11 @@ class LaunchRequest:
         warm: ``argv`` is the worker's own interpreter with ``-u`` and a script: a warm interpreter may run it instead.
         cwd: absolute. env: the whole environment, nothing is added but the launcher's mark.
         log_path: receives stdout and stderr, in the order they were written, byte for byte. log_bytes: of more than
-            this, the first and the last part.
+            this, the first and the last part. log_files: if not 0, that many files of ``log_bytes`` each, the latest
+            of an output without end.
         timeout_s: ends an attempt that runs longer. grace_s: from SIGTERM to SIGKILL, whenever the launcher ends it.
+        memory: bytes that each of its processes may use; 0: no limit.
+        leads: the main process ends all others itself when it is asked to end: SIGTERM goes to it alone.
     """
 
     lease: Lease
@@ -38,8 +41,11 @@ class LaunchRequest:
     log_path: str
     warm: bool = False
     log_bytes: int = DEFAULT_LOG_BYTES
+    log_files: int = 0
     timeout_s: float | None = None
     grace_s: float = DEFAULT_GRACE_S
+    leads: bool = False
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)

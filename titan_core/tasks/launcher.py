@@ -182,8 +182,11 @@ class Launcher:
                 request.cwd,
                 request.log_path,
                 request.log_bytes,
+                request.log_files,
                 request.timeout_s,
                 request.grace_s,
+                request.leads,
+                request.memory,
             ),
         )
         if slot.end is not None:

@@ -47,10 +47,14 @@ class _Stream:
         on_shipped: what ``finish`` was given.
         scheduled: an alarm will pump it, or it waits for room.
         busy: a piece is being read or is under way.
+        segment: bytes of each file of a log that rotates (job_log.RotatingLog); 0: it is one file. number: of the open
+            one, from 1.
     """
 
     lease: Lease
     path: str
+    segment: int = 0
+    number: int = 0
     fd: int = -1
     acked: int = 0
     until: int = 0
@@ -81,10 +85,10 @@ class LogBatcher:
         self._under_way = 0
         self._connected = False
 
-    def open(self, lease: Lease, path: str) -> None:
-        """An attempt writes its log to ``path`` from now on."""
+    def open(self, lease: Lease, path: str, segment: int = 0) -> None:
+        """An attempt writes its log to ``path`` from now on, if ``segment`` is not 0 in files of so many bytes."""
         with self._lock:
-            self._streams[lease] = _Stream(lease, path)
+            self._streams[lease] = _Stream(lease, path, segment)
 
     def grew(self, lease: Lease, size: int) -> None:
         """The log has ``size`` bytes now."""
@@ -175,8 +179,12 @@ class LogBatcher:
             stream.busy = True
             self._under_way += length
             offset = stream.acked
+        begin = offset
         try:
-            data = self._read(stream, offset, length)
+            if stream.segment:
+                begin, data = self._read_segment(stream, offset, length)
+            else:
+                data = self._read(stream, offset, length)
         except OSError as error:
             log.warning("the log of %s cannot be read: %s", stream.lease.job, error)
             data = b""
@@ -186,14 +194,31 @@ class LogBatcher:
                 stream.refusals = MAX_REFUSALS
             self._settle(stream, length)
             return
-        piece = LogPiece(lease=stream.lease, offset=offset, data=data)
-        self._uplink.send_log(piece, lambda answer: self._answered(stream, offset, length, answer))
+        piece = LogPiece(lease=stream.lease, offset=begin, data=data, gap=begin > offset)
+        self._uplink.send_log(piece, lambda answer: self._answered(stream, begin, length, answer))
 
     def _read(self, stream: _Stream, offset: int, length: int) -> bytes:
         # The open file outlives a renaming: a later attempt puts this log aside.
         if stream.fd < 0:
             stream.fd = os.open(stream.path, os.O_RDONLY | os.O_CLOEXEC)
         return os.pread(stream.fd, length, offset)
+
+    def _read_segment(self, stream: _Stream, offset: int, length: int) -> tuple[int, bytes]:
+        """Bytes from ``offset`` on, or from the oldest that is left when that has been rotated away meanwhile."""
+        size = stream.segment
+        last = max(stream.until - 1, 0) // size + 1
+        while True:
+            number = offset // size + 1
+            if number != stream.number:
+                if stream.fd >= 0:
+                    os.close(stream.fd)
+                stream.fd = _open_segment(stream.path, number, last)
+                stream.number = number
+            if stream.fd >= 0:
+                return offset, os.pread(stream.fd, min(length, number * size - offset), offset % size)
+            offset = number * size
+            if number >= last:
+                return offset, b""
 
     # --- on the thread that has the answer ------------------------------------------------------------------------
 
@@ -234,3 +259,20 @@ class LogBatcher:
                 self._alarms.call_later(0.0, partial(self._pump, self._starved.popleft()))
         if done and stream.on_shipped is not None:
             stream.on_shipped(stream.acked)
+
+
+def _open_segment(path: str, number: int, last: int) -> int:
+    """The file of that number of a log whose newest had number ``last`` a moment ago; -1 when it is gone."""
+    full = f"{path}.{number}"
+    try:
+        return os.open(full, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if number < last:
+            return -1
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        renamed = os.open(full, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return fd
+    os.close(fd)  # it became full just now, and what was opened is the next one
+    return renamed

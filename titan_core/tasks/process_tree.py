@@ -54,13 +54,14 @@ class TreeEnd:
     The owner calls ``advance`` at once, whenever children have ended, and at the latest at the time it returned.
 
     ``spare`` are children that are left alone, with all that is below them; the collection may change. ``group`` is
-    ended too, whoever the parents of its members are by now.
+    ended too, whoever the parents of its members are by now. ``leader``: while it lives, SIGTERM goes to it alone.
     """
 
-    def __init__(self, grace_s: float, *, spare: Collection[int] = (), group: int = 0) -> None:
+    def __init__(self, grace_s: float, *, spare: Collection[int] = (), group: int = 0, leader: int = 0) -> None:
         self._kill_at = time.monotonic() + grace_s
         self._spare = spare
         self._group = group
+        self._leader = leader
         self._asked: set[tuple[int, str]] = set()
 
     def hurry(self, grace_s: float) -> None:
@@ -76,6 +77,8 @@ class TreeEnd:
             members += [p for p in table.values() if p.group == self._group and p.pid not in known]
         now = time.monotonic()
         if now < self._kill_at:
+            led = [process for process in members if process.pid == self._leader]
+            members = led or members
             for process in members:
                 identity = (process.pid, process.started)
                 if identity not in self._asked:

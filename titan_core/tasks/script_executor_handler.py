@@ -72,6 +72,7 @@ class ScriptExecutorHandler:
             log_path=str(log),
             warm=python and not spec.fresh and self._startup_part(env) == self._startup,
             timeout_s=spec.timeout_s,
+            memory=spec.memory,
             grace_s=grace_s,
             log_bytes=log_bytes,
         )

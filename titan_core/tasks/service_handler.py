@@ -1,102 +1,224 @@
-"""When a service is ready: the moment that it listens on its port."""
+"""Services on this worker: when they are ready, whether they are well, what they take, and which port is theirs."""
 
 from __future__ import annotations
 
 import logging
-import socket
+import re
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-import psutil
+from msgspec.structs import replace
 
 from titan_core.tasks.alarms import Alarms
 from titan_core.tasks.attempt import Attempt
-from titan_sdk.messages import Lease
+from titan_core.tasks.line_scanner import LineScanner
+from titan_core.tasks.ports import foreign_listeners, free_port, http_problem, in_use_by, open_address
+from titan_core.tasks.tree_usage import TreeUsage
+from titan_sdk.errors import Unavailable
+from titan_sdk.messages import JobSpec, Lease, Outcome, Usage
 
 log = logging.getLogger(__name__)
 
 FIRST_LOOK_S: Final = 0.02
 LONGEST_LOOK_S: Final = 1.0
-"""Between two looks at a port that is not open yet; the time doubles from FIRST_LOOK_S."""
-_CONNECT_S: Final = 0.5
-"""To an address of this machine, where a refusal comes at once; a listener with a full backlog answers not at all."""
-_ADDRESSES: Final = ("127.0.0.1", "::1")
+"""Between two looks at a service that is not ready yet; the time doubles from FIRST_LOOK_S."""
+TELL_AFTER_S: Final = 1.0
+"""What keeps a service from being ready for so long is told to the master; less is how long it takes to start."""
+_LOOKERS: Final = 8
+"""Threads that look; a look at a service that hangs takes up to ports.CHECK_S."""
+_REMEMBERED_PORTS: Final = 1000
+
+Fail = Callable[[Lease, Outcome, str], None]
+"""Ends an attempt that has failed as a service, for a reason; ``timed_out`` when it was never ready."""
+
+
+@dataclass(eq=False)
+class _Watch:
+    """A service whose main process runs. Only one look at it is under way at a time."""
+
+    attempt: Attempt
+    pid: int
+    lines: LineScanner | None
+    started: float = field(default_factory=time.monotonic)
+    wait_s: float = FIRST_LOOK_S
+    address: str = ""
+    ready: bool = False
+    failures: int = 0
+    trouble: str = ""
+    """Why it is not ready, as far as anybody can tell."""
+    told: str = ""
+    over: bool = False
 
 
 class ServiceHandler:
-    """Watches the services of this worker until they listen, and tells their owners. Any thread may call.
+    """Watches the services of this worker from their start to their end. Any thread may call.
 
-    A service without a port is ready when it runs. A port that somebody else listens on does not make one ready: most
-    likely it is about to find its port taken, and to end.
+    A service with a ready line is ready once it has printed it, one with a health path when that answers, one with a
+    port when it listens there, and any other when it runs. A port that somebody else listens on makes nobody ready. One
+    that is not ready in time, or not well so many times in a row, is ended as failed.
     """
 
-    def __init__(self) -> None:
-        # Of its own, as a look may take a moment.
+    def __init__(self, fail: Fail) -> None:
+        self._fail = fail
         self._alarms = Alarms("services")
+        self._pool = ThreadPoolExecutor(_LOOKERS, "health")
         self._lock = threading.Lock()
-        self._watched: dict[Lease, Attempt] = {}
+        self._watches: dict[Lease, _Watch] = {}
+        self._ports: dict[str, int] = {}
+        self._usage = TreeUsage()
 
     def start(self) -> None:
         self._alarms.start()
 
     def stop(self) -> None:
         self._alarms.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def join(self, deadline_s: float) -> None:
         self._alarms.join(deadline_s)
 
+    # --- ports ----------------------------------------------------------------------------------------------------
+
+    def with_port(self, lease: Lease, spec: JobSpec) -> JobSpec:
+        """The job with a free port when it asks for one: the one it had here last time, if that is free.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        if spec.service is None or not spec.service.auto_port:
+            return spec
+        with self._lock:
+            taken = {watch.attempt.spec.port for watch in self._watches.values()}
+            try:
+                port = free_port(self._ports.pop(lease.job, 0), taken)
+            except OSError as error:
+                raise Unavailable(f"no port is free: {error.strerror}") from None
+            self._ports[lease.job] = port
+            if len(self._ports) > _REMEMBERED_PORTS:
+                del self._ports[next(iter(self._ports))]
+        return replace(spec, port=port)
+
+    # --- what the runner tells ------------------------------------------------------------------------------------
+
     def started(self, attempt: Attempt, pid: int) -> None:
         """The service's main process runs."""
-        if not attempt.spec.port:
+        pattern = attempt.spec.upkeep.ready_line
+        lines = None
+        if pattern and attempt.sandbox is not None:
+            lines = LineScanner(attempt.sandbox.log, re.compile(pattern.encode()))
+        watch = _Watch(attempt, pid, lines)
+        with self._lock:
+            self._watches[attempt.lease] = watch
+        if lines is None and not attempt.spec.port:
+            watch.ready = True
             attempt.owner.ready(attempt)
-            return
-        with self._lock:
-            self._watched[attempt.lease] = attempt
-        self._alarms.call_later(FIRST_LOOK_S, partial(self._look, attempt, pid, FIRST_LOOK_S))
+        else:
+            self._look_later(watch, FIRST_LOOK_S)
 
-    def ended(self, attempt: Attempt) -> None:
+    def ended(self, attempt: Attempt, failed: bool) -> str:
+        """Its processes are gone. Why it was not ready, when it ``failed`` before it was, and a reason is known."""
         with self._lock:
-            self._watched.pop(attempt.lease, None)
-
-    def _look(self, attempt: Attempt, pid: int, waited_s: float) -> None:
-        if attempt.lease not in self._watched:
-            return
+            watch = self._watches.pop(attempt.lease, None)
+            self._usage.forget(attempt.lease)
+        if watch is None:
+            return ""
+        watch.over = True
         port = attempt.spec.port
-        if is_open(port):
-            others = foreign_listeners(port, pid)
-            if not others:
-                self.ended(attempt)
-                attempt.owner.ready(attempt)
-                return
-            if waited_s == FIRST_LOOK_S:
-                log.warning("port %d of %s is in use by process %s", port, attempt.lease.job, others)
-        next_s = min(2 * waited_s, LONGEST_LOOK_S)
-        self._alarms.call_later(next_s, partial(self._look, attempt, pid, next_s))
+        if watch.ready or not failed or not port:
+            return ""
+        return in_use_by(port, foreign_listeners(port)) or watch.trouble
 
+    def usage(self) -> tuple[Usage, ...]:
+        """What each service's process tree takes now; for one thread, at intervals of its liking."""
+        with self._lock:
+            roots = {lease: watch.pid for lease, watch in self._watches.items()}
+        return self._usage.sample(roots)
 
-def is_open(port: int) -> bool:
-    """Whether somebody accepts connections on this port of this machine."""
-    for address in _ADDRESSES:
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    def _look_later(self, watch: _Watch, delay_s: float) -> None:
+        self._alarms.call_later(delay_s, partial(self._submit, watch))
+
+    def _submit(self, watch: _Watch) -> None:
+        if not watch.over:
+            try:
+                self._pool.submit(self._look, watch)
+            except RuntimeError:  # the worker stops
+                pass
+
+    def _look(self, watch: _Watch) -> None:
         try:
-            socket.create_connection((address, port), _CONNECT_S).close()
-            return True
-        except OSError:
-            continue
-    return False
+            if watch.over:
+                return
+            if watch.ready:
+                self._check_health(watch)
+            else:
+                self._check_ready(watch)
+        except Exception:
+            log.exception("looking at %s failed", watch.attempt.lease.job)
+            self._look_later(watch, LONGEST_LOOK_S)
 
+    def _check_ready(self, watch: _Watch) -> None:
+        attempt, upkeep = watch.attempt, watch.attempt.spec.upkeep
+        trouble = self._why_not_ready(watch)
+        if watch.over:
+            return
+        if not trouble:
+            watch.ready = True
+            attempt.owner.ready(attempt)
+            if attempt.spec.port and attempt.spec.kind == "service":
+                self._look_later(watch, upkeep.interval_s)
+            return
+        watch.trouble = trouble
+        if trouble != watch.told and time.monotonic() - watch.started >= TELL_AFTER_S:
+            watch.told = trouble
+            log.info("%s is not ready: %s", attempt.lease.job, trouble)
+            attempt.owner.not_ready(attempt, f"not ready yet: {trouble}")
+        rest_s = watch.started + upkeep.start_s - time.monotonic()
+        if rest_s <= 0:
+            watch.over = True
+            self._fail(attempt.lease, "timed_out", f"not ready within {upkeep.start_s:g} s: {trouble}")
+            return
+        watch.wait_s = min(2 * watch.wait_s, LONGEST_LOOK_S)
+        self._look_later(watch, min(watch.wait_s, rest_s))
 
-def foreign_listeners(port: int, pid: int) -> list[int]:
-    """Pids of those that listen on ``port`` when ``pid`` and its descendants do not; empty when it cannot be told."""
-    try:
-        mine = {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
-        listening = {
-            connection.pid
-            for connection in psutil.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
-        }
-    except psutil.Error:
-        return []
-    if None in listening or mine & listening:  # None: a process of another user, or one in another namespace
-        return []
-    return sorted(other for other in listening if other is not None)
+    def _why_not_ready(self, watch: _Watch) -> str:
+        """Empty when it is ready."""
+        spec = watch.attempt.spec
+        if watch.lines is not None:
+            found = watch.lines.found()
+            return "" if found else f"no line that matches {spec.upkeep.ready_line!r} was printed"
+        port = spec.port
+        watch.address = open_address(port, watch.pid)
+        if not watch.address:
+            return f"port {port} was not opened"
+        others = foreign_listeners(port, watch.pid)
+        if others:
+            return in_use_by(port, others)
+        return http_problem(watch.address, port, spec.upkeep.health_path) if spec.upkeep.health_path else ""
+
+    def _check_health(self, watch: _Watch) -> None:
+        spec, upkeep = watch.attempt.spec, watch.attempt.spec.upkeep
+        if not watch.address:
+            watch.address = open_address(spec.port, watch.pid)
+        if watch.address and upkeep.health_path:
+            problem = http_problem(watch.address, spec.port, upkeep.health_path)
+        else:
+            watch.address = open_address(spec.port, watch.pid)
+            problem = "" if watch.address else f"port {spec.port} accepts no connection"
+        if watch.over:
+            return
+        watch.failures = watch.failures + 1 if problem else 0
+        if problem:
+            log.warning("%s is not well (%d of %d): %s", spec.id, watch.failures, upkeep.failures, problem)
+        if watch.failures >= upkeep.failures:
+            watch.over = True
+            times = "once" if watch.failures == 1 else f"{watch.failures} times in a row"
+            self._fail(watch.attempt.lease, "failed", f"not well {times}: {problem}")
+            return
+        self._look_later(watch, upkeep.interval_s)

@@ -12,7 +12,7 @@ from titan_core.tasks.process_tree import TreeEnd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from titan_core.tasks.job_log import JobLog
+    from titan_core.tasks.job_log import JobLog, RotatingLog
 
 _READ_BYTES = 64 * 1024
 """What a pipe holds."""
@@ -33,11 +33,13 @@ class Attempt:
         serial: int,
         pid: int,
         source: bytes | None,
-        log: JobLog,
+        log: JobLog | RotatingLog,
         output: int,
         timeout_s: float | None,
         grace_s: float,
+        leads: bool,
     ) -> None:
+        self._leads = leads
         self.serial = serial
         self.pid = pid
         self.source = source
@@ -66,7 +68,9 @@ class Attempt:
         if self.status is None and self.ending is None:
             self.cause, self.reason = cause, reason
         if self.ending is None:
-            self.ending = TreeEnd(grace_s, group=self.pid)
+            self.ending = TreeEnd(
+                grace_s, group=self.pid, leader=self.pid if self._leads and self.status is None else 0
+            )
         else:
             self.ending.hurry(grace_s)
         self.advance_at = self.ending.advance()

@@ -1,7 +1,8 @@
 """The supervisor of one slot: runs one job at a time, owns its output, and leaves nothing of it behind.
 
-From the worker: ("run", serial, argv, warm, changed, removed, cwd, log_path, log_bytes, timeout_s, grace_s), where
-``changed`` and ``removed`` say how the environment differs from the launcher's, and ("end", serial, reason, grace_s).
+From the worker: ("run", serial, argv, warm, changed, removed, cwd, log_path, log_bytes, log_files, timeout_s, grace_s,
+leads, memory), where ``changed`` and ``removed`` say how the environment differs from the launcher's, and ("end",
+serial, reason, grace_s).
 To the worker: ("ready", pid, started), ("started", serial, pid, started, started_at), ("output", serial, size) and
 ("exited", serial, exit_code, cause, reason, log_size, tail, tail_offset, started_at, ended_at).
 
@@ -15,10 +16,11 @@ import select
 import sys
 import time
 
-from titan_core.tasks.job_log import JobLog
+from titan_core.tasks.job_log import JobLog, RotatingLog
 from titan_core.tasks.launcher_wire import Decoder, encode
 from titan_core.tasks.process_table import find_process
 from titan_core.tasks.process_tree import group_is_left, reap
+from titan_core.tasks.resource_limits import Inherited, limit_memory
 from titan_core.tasks.script_cache import MAX_SOURCE_BYTES, ScriptCache
 from titan_core.tasks.supervised_attempt import LEFTOVER_S, Attempt, epoch_ms
 from titan_core.tasks.warm_python import WarmJob, whole_environment
@@ -171,15 +173,18 @@ class Supervisor:
         cwd: str,
         log_path: str,
         log_bytes: int,
+        log_files: int,
         timeout_s: float | None,
         grace_s: float,
+        leads: bool,
+        memory: int,
     ) -> WarmJob | None:
         """Start a job. Returns it in the process of a script, once forked; None here."""
-        log: JobLog | None = None
+        log: JobLog | RotatingLog | None = None
         output = write = pid = -1
         doing = f"its log {log_path} cannot be written"
         try:
-            log = JobLog(log_path, log_bytes)
+            log = RotatingLog(log_path, log_bytes, log_files) if log_files else JobLog(log_path, log_bytes)
             doing = f"its working directory {cwd} cannot be used"
             os.chdir(cwd)
             doing = f"{argv[0]} cannot be started"
@@ -195,6 +200,8 @@ class Supervisor:
                 try:
                     pid = os.fork()
                     if pid == 0:
+                        if memory:
+                            limit_memory(0, memory)
                         return job
                 finally:
                     if pid:
@@ -202,14 +209,17 @@ class Supervisor:
             else:
                 to_log = [(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_DUP2, write, 2)]
                 env = whole_environment(changed, removed)
-                pid = os.posix_spawn(argv[0], argv, env, file_actions=to_log, setsid=True, setsigdef=_DEFAULTED)
+                with Inherited(memory):
+                    pid = os.posix_spawn(argv[0], argv, env, file_actions=to_log, setsid=True, setsigdef=_DEFAULTED)
+                if memory:
+                    limit_memory(pid, memory)
         except (OSError, ValueError) as error:
             why = f"{doing}: {getattr(error, 'strerror', None) or error}"
         os.chdir("/")
         if write >= 0:
             os.close(write)
         if pid > 0 and log is not None:
-            self._attempt = Attempt(serial, pid, source, log, output, timeout_s, grace_s)
+            self._attempt = Attempt(serial, pid, source, log, output, timeout_s, grace_s, leads)
             self._poll.register(output, select.POLLIN)
             return None
         if output >= 0:

@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from titan_core.model.requirement import need_of, offer_of
-from titan_core.model.rows import ExecutionRow, JobRow, RunRow
+from titan_core.model.requirement import Need, need_of, offer_of
+from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.model.states import INITIAL, TRANSITIONS, JobState
 from titan_core.scheduling.core.commands import (
     Answer,
     Command,
     DispatchJob,
     EndAttempt,
+    InsertEvent,
     InsertJob,
     InsertRun,
     RunChanged,
@@ -28,12 +29,15 @@ from titan_core.scheduling.core.events import (
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
+    CordonRequested,
     DispatchRefused,
     DrainRequested,
     Event,
     Instant,
     LinkBroken,
+    RestartRequested,
     RunSubmitted,
+    ScaleRequested,
     StopRequested,
     TimePassed,
     WorkerLeft,
@@ -42,10 +46,10 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import Accepted, JobSpec, Lease, Outcome
+from titan_sdk.messages import CHILD_WORKERS, Accepted, JobSpec, Lease, Outcome
 
 WALL_START = 1_800_000_000_000
-RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution)
+RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent)
 _NEXT_STATES = {(origin, state) for (origin, _), state in TRANSITIONS.items()}
 
 
@@ -64,6 +68,7 @@ class Journal:
     specs: dict[str, JobSpec] = field(default_factory=dict)
     jobs: dict[str, JobRow] = field(default_factory=dict)
     executions: dict[tuple[str, int], ExecutionRow] = field(default_factory=dict)
+    events: list[EventRow] = field(default_factory=list)
 
     def apply(self, command: Command) -> None:
         if isinstance(command, InsertRun):
@@ -78,6 +83,9 @@ class Journal:
             self.jobs[command.row.key] = command.row
         elif isinstance(command, SaveExecution):
             self.executions[command.row.key, command.row.attempt] = command.row
+        elif isinstance(command, InsertEvent):
+            assert command.row.seq == (self.events[-1].seq + 1 if self.events else 1)
+            self.events.append(command.row)
 
     def saved_runs(self) -> list[SavedRun]:
         return [
@@ -108,8 +116,12 @@ class KnownWorker:
     link: int
     offer: frozenset[str]
     slots: int
+    millicpus: int = 0
+    memory: int = 0
+    gpus: int = 0
     reachable: bool = True
     draining: bool = False
+    cordoned: bool = False
     held_until: float = 0.0
 
 
@@ -122,6 +134,7 @@ class History:
         self._workers: dict[str, KnownWorker] = {}
         self._highest_epoch = 0
         self._ready_once: set[str] = set()
+        self._restarts_asked: set[str] = set()
 
     def event(self, event: Event, answer: Any, now: float) -> None:
         """An event that was not refused, and its answer. The journal is as it was before."""
@@ -132,7 +145,21 @@ class History:
             if before is not None and same_process and event.classic:
                 offer |= before.offer
             draining = before is not None and same_process and before.draining
-            self._workers[event.worker_id] = KnownWorker(event.boot_id, event.link, offer, event.slots, True, draining)
+            cordoned = before is not None and same_process and before.cordoned
+            own = self._journal.jobs.get(event.job)
+            if own is not None and own.state is JobState.RUNNING and self._journal.specs[own.key].kind == "worker":
+                draining = draining or bool(own.ending)  # it is a job whose end was asked for before it came
+            self._workers[event.worker_id] = KnownWorker(
+                event.boot_id,
+                event.link,
+                offer,
+                event.slots,
+                round(event.cpus * 1000),
+                event.memory,
+                event.gpus,
+                draining=draining,
+                cordoned=cordoned,
+            )
         elif isinstance(event, LinkBroken):
             worker = self._workers.get(event.worker_id)
             if worker is not None and worker.link == event.link:
@@ -143,6 +170,10 @@ class History:
                 del self._workers[event.worker_id]
         elif isinstance(event, DrainRequested):
             self._workers[answer].draining = True
+        elif isinstance(event, CordonRequested):
+            self._workers[answer].cordoned = not event.undo
+        elif isinstance(event, RestartRequested):
+            self._restarts_asked |= set(answer)
         elif isinstance(event, (AttemptEnded, DispatchRefused)):
             self._attempt_over(event, now)
         elif isinstance(event, TimePassed):
@@ -169,9 +200,13 @@ class History:
             return
         assert not before.state.final, f"revived, or ended twice: {before} -> {row}"
         assert row.attempt in (before.attempt, before.attempt + 1), f"{before} -> {row}"
-        assert row.epoch >= before.epoch and row.failures >= before.failures and row.losses >= before.losses
-        assert row.failures + row.losses <= before.failures + before.losses + 1
+        service = self._journal.specs[row.key].kind != "run"
+        assert row.epoch >= before.epoch and row.failures >= before.failures and row.restarts >= before.restarts
+        assert row.losses >= before.losses or (service and row.losses == 1), "forgotten only by what ran for long"
+        assert row.failures + row.losses + row.restarts <= before.failures + before.losses + before.restarts + 1
+        assert service or not (row.restarts or row.port or row.ready), f"only services have these: {row}"
         assert row.ending == before.ending or before.ending != "cancel", f"a cancellation was taken back: {row}"
+        assert before.ending != "stop" or row.ending in ("stop", "cancel"), f"a stop was taken back: {row}"
         if row.attempt == before.attempt and row.state is not before.state:
             steps = {state for origin, state in _NEXT_STATES if origin is before.state}
             # Within one event a failed delay may also be over: two moves, one row.
@@ -196,34 +231,59 @@ class History:
             parent_key = f"{row.run_id}/{parent}"
             completed = journal.jobs[parent_key].state is JobState.COMPLETED
             assert completed or parent_key in self._ready_once, f"{lease} before its parent {parent}"
+        if lease.attempt > 1:
+            row_before = journal.executions[lease.job, lease.attempt - 1]
+            policy = command.spec.upkeep.restart if command.spec.kind == "service" else "on-failure"
+            ended_well = row_before.outcome == "completed"
+            goes_on = policy == "always" or lease.job in self._restarts_asked
+            assert goes_on or not ended_well, f"{lease} after an end that was to be the last"
         self._check_worker(command)
 
     def _check_worker(self, command: DispatchJob) -> None:
         worker = self._workers[command.worker_id]
         assert worker.reachable and not worker.draining and not worker.held_until, f"{command.lease} on {worker}"
-        assert need_of(command.spec) <= worker.offer, f"{command.lease} on {worker}"
+        assert not worker.cordoned, f"{command.lease} on {worker}"
+        assert need_of(command.spec).capabilities <= worker.offer, f"{command.lease} on {worker}"
         if command.spec.kind != "worker":
             assert set(command.spec.requirement) <= worker.offer
-        assert self.slots_held(command.worker_id) <= worker.slots, f"{command.lease}: {command.worker_id} is full"
+        assert self.room_left(command.worker_id, need_of(command.spec)) >= 0, f"{command.lease}: no room there"
 
-    def slots_held(self, worker_id: str) -> int:
-        return sum(row.worker_id == worker_id for row in self._journal.in_state(JobState.RUNNING))
+    def held(self, worker_id: str) -> list[Need]:
+        """What runs there needs."""
+        running = self._journal.in_state(JobState.RUNNING)
+        return [need_of(self._journal.specs[row.key]) for row in running if row.worker_id == worker_id]
+
+    def room_left(self, worker_id: str, need: Need) -> int:
+        """How many more jobs of that need the worker takes; negative when it has too many."""
+        worker = self._workers[worker_id]
+        held = self.held(worker_id)
+        if need.spawn:
+            return CHILD_WORKERS - sum(each.spawn for each in held)
+        rooms = [worker.slots - sum(not each.spawn for each in held)]
+        if need.millicpus and worker.millicpus:
+            rooms.append((worker.millicpus - sum(each.millicpus for each in held)) // need.millicpus)
+        if need.memory and worker.memory:
+            rooms.append((worker.memory - sum(each.memory for each in held)) // need.memory)
+        if need.gpus:
+            rooms.append((worker.gpus - sum(each.gpus for each in held)) // need.gpus)
+        return min(rooms)
 
     def after(self, dispatched: list[DispatchJob]) -> None:
         """An event has been handled. No job was overtaken by one that ranks behind it; none waits in vain."""
         pending = self._journal.in_state(JobState.PENDING)
         for worker_id, worker in self._workers.items():
-            if worker.reachable and not worker.draining and not worker.held_until:
+            if worker.reachable and not worker.draining and not worker.cordoned and not worker.held_until:
                 for row in pending:
-                    if need_of(self._journal.specs[row.key]) <= worker.offer:
-                        assert self.slots_held(worker_id) >= worker.slots, f"{worker_id} has room for {row.key}"
+                    need = need_of(self._journal.specs[row.key])
+                    if need.capabilities <= worker.offer:
+                        assert self.room_left(worker_id, need) <= 0, f"{worker_id} has room for {row.key}"
         for command in dispatched:
-            offer = self._workers[command.worker_id].offer
+            taken = need_of(command.spec)._replace(capabilities=self._workers[command.worker_id].offer)
             mine = self._rank(command.lease.job)
             for row in pending:
-                if need_of(self._journal.specs[row.key]) <= offer:
+                if need_of(self._journal.specs[row.key]).within(taken):
                     assert mine < self._rank(row.key), f"{command.lease} overtook {row.key}"
-        ranks: dict[frozenset[str], tuple[int, int]] = {}
+        ranks: dict[Need, tuple[int, int]] = {}
         for command in dispatched:
             need, rank = need_of(command.spec), self._rank(command.lease.job)
             assert ranks.get(need, rank) <= rank, f"{command.lease} was dispatched out of turn"
@@ -313,14 +373,15 @@ class World:
         self.now = Instant(7.0, self.now.wall + wall_jump_ms)
         self.alarm = None
         self.history.restarted()
+        self.core.restore_events(self.journal.events[-self.limits.events :])
         self._take(self.core.restore(self.journal.saved_runs(), self.journal.sequences(), self.now))
 
     # --- shorthands ---
 
-    def submit(self, *jobs: JobSpec, parent: str = "", key: str = "", run_id: str = "") -> str:
+    def submit(self, *jobs: JobSpec, parent: str = "", key: str = "", run_id: str = "", replace: bool = False) -> str:
         """The run id of a new run."""
         self._runs += 1
-        event = RunSubmitted(run_id or f"run{self._runs}", "test", jobs, idempotency_key=key, parent=parent)
+        event = RunSubmitted(run_id or f"run{self._runs}", "test", jobs, key, parent, replace)
         answer = self.do(event)
         assert isinstance(answer, Accepted)
         return answer.run_id
@@ -335,6 +396,8 @@ class World:
         classic: bool = False,
         permanent: bool = False,
         port: int = 8080,
+        host: str = "10.0.0.1",
+        **fields: Any,
     ) -> tuple[Lease, ...]:
         """Register over a new link; the stale leases."""
         self._links += 1
@@ -342,13 +405,14 @@ class World:
             worker_id,
             boot,
             self._links,
-            "10.0.0.1",
+            host,
             port,
             frozenset(capabilities or ("GENERAL",)),
             slots,
             permanent,
             classic,
             None if classic else holding,
+            **fields,
         )
         stale = self.do(event)
         assert isinstance(stale, tuple)
@@ -389,9 +453,10 @@ class World:
         assert isinstance(stale, bool)
         return stale
 
-    def ready(self, name: str) -> None:
+    def ready(self, name: str, port: int = 0) -> None:
         """A running service's worker reports that its dependents may start."""
-        assert self.do(AttemptStarted(self.worker_of(name), self.lease(name), self.now.wall, ready=True)) is False
+        started = AttemptStarted(self.worker_of(name), self.lease(name), self.now.wall, ready=True, port=port)
+        assert self.do(started) is False
 
     def refuse(self, name: str) -> None:
         self.do(DispatchRefused(self.worker_of(name), self.lease(name), "saturated"))
@@ -404,6 +469,23 @@ class World:
     def stop(self, name: str) -> list[str]:
         answer = self.do(StopRequested(name))
         assert isinstance(answer, list)
+        return answer
+
+    def not_ready(self, name: str, why: str) -> None:
+        """A running service's worker says what keeps it from being ready."""
+        self.do(AttemptStarted(self.worker_of(name), self.lease(name), self.now.wall, trouble=why))
+
+    def restart_service(self, name: str) -> list[str]:
+        self._runs += 1
+        answer = self.do(RestartRequested(name, f"run{self._runs}"))
+        assert isinstance(answer, list)
+        return answer
+
+    def scale(self, name: str, count: int) -> tuple[list[str], list[str]]:
+        """The keys started, and those stopped."""
+        self._runs += 1
+        answer = self.do(ScaleRequested(name, count, f"run{self._runs}"))
+        assert isinstance(answer, tuple)
         return answer
 
     def silence(self, worker_id: str, boot: str = "boot1") -> None:

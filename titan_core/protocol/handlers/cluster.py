@@ -1,4 +1,4 @@
-"""STATS, STATS_JSON, CLEAN_STATS, KILL_WORKER, LIST_WORKERS."""
+"""STATS, STATS_JSON, CLEAN_STATS, KILL_WORKER, LIST_WORKERS, LIST_EVENTS, CORDON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 
 from titan_core.protocol.handlers.table import ClassicPeer, HandlerTable, wait_for
 from titan_core.protocol.services.cluster import ClusterService
+from titan_core.protocol.services.events import EventService
 from titan_sdk import classic_replies as replies
 from titan_sdk import classic_to_master as classic
 from titan_sdk import messages
@@ -14,14 +15,17 @@ from titan_sdk import messages
 class ClusterHandlers:
     """The cluster at a glance in both dialects."""
 
-    def __init__(self, service: ClusterService) -> None:
+    def __init__(self, service: ClusterService, events: EventService) -> None:
         self._service = service
+        self._events = events
 
     def install(self, table: HandlerTable) -> None:
         table.answer(messages.GetStats, self._service.stats_text)
         table.answer(messages.GetStatsJson, self._service.stats_json)
         table.answer(messages.ListWorkers, self._service.workers)
+        table.answer_later(messages.ListEvents, self._events.list_events)
         table.answer_later(messages.KillWorker, self._service.kill_worker)
+        table.answer_later(messages.Cordon, self._service.cordon)
         table.classic(classic.GetStats, self._stats)
         table.classic(classic.GetStatsJson, self._stats_json)
         table.classic(classic.CleanStats, self._clean_stats)

@@ -1,4 +1,4 @@
-"""GET_JOB_STATUS, WATCH_RUN, LIST_JOBS, CANCEL_JOB, STOP."""
+"""GET_JOB_STATUS, WATCH_RUN, LIST_JOBS, EXPLAIN_JOB, CANCEL_JOB, STOP."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class JobHandlers:
         table.answer_later(messages.GetJob, self._service.get)
         table.answer_later(messages.WatchRun, self._service.watch)
         table.answer_later(messages.ListJobs, self._service.list_jobs)
+        table.answer_later(messages.ExplainJob, self._service.explain)
         table.answer_later(messages.CancelJob, self._service.cancel)
         table.answer_later(messages.Stop, self._service.stop)
         table.classic(classic.GetJobStatus, self._status)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
+import msgspec
+
+from titan_core.protocol.host_names import other_names
 from titan_core.protocol.services import Done
-from titan_core.scheduling.core.events import DrainRequested
+from titan_core.scheduling.core.events import CordonRequested, DrainRequested, WorkerLoad
 from titan_core.scheduling.scheduler import Scheduler
-from titan_sdk.messages import GetStats, GetStatsJson, KillWorker, ListWorkers, Ok, StatsData, StatsText, WorkerList
-
-
-class _Vitals(NamedTuple):
-    """Of a worker's machine, in percent."""
-
-    cpu: float
-    memory: float
+from titan_sdk.messages import (
+    Cordon,
+    GetStats,
+    GetStatsJson,
+    Heartbeat,
+    KillWorker,
+    ListWorkers,
+    Ok,
+    StatsData,
+    StatsText,
+    Usage,
+    WorkerList,
+)
 
 
 class ClusterService:
@@ -22,11 +31,25 @@ class ClusterService:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._vitals: dict[str, _Vitals] = {}
+        self._vitals: dict[str, Heartbeat] = {}
 
-    def heartbeat(self, worker_id: str, cpu_percent: float, memory_percent: float) -> None:
+    def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> None:
         """What a worker says of its machine."""
-        self._vitals[worker_id] = _Vitals(_percent(cpu_percent), _percent(memory_percent))
+        self._vitals[worker_id] = msgspec.structs.replace(
+            heartbeat,
+            cpu_percent=_percent(heartbeat.cpu_percent),
+            memory_percent=_percent(heartbeat.memory_percent),
+            load=heartbeat.load if math.isfinite(heartbeat.load) else 0.0,
+        )
+
+    def loads(self) -> dict[str, WorkerLoad]:
+        """What each connected worker last said of its machine."""
+        vitals = self._vitals.copy()
+        return {name: WorkerLoad(beat.cpu_percent, beat.memory_free, beat.load) for name, beat in vitals.items()}
+
+    def usage(self) -> dict[str, Usage]:
+        """What services took at the last heartbeat of their workers, by key."""
+        return {each.job: each for beat in list(self._vitals.values()) for each in beat.usage}
 
     def forget(self, worker_id: str) -> None:
         """The worker's link has ended."""
@@ -38,8 +61,8 @@ class ClusterService:
             worker.last_seen_s = round(self._scheduler.silence(worker.worker_id), 3)
             vitals = self._vitals.get(worker.worker_id)
             if vitals is not None:
-                worker.cpu_percent = vitals.cpu
-                worker.memory_percent = vitals.memory
+                worker.cpu_percent = vitals.cpu_percent
+                worker.memory_percent = vitals.memory_percent
         return WorkerList(workers=workers)
 
     def stats_text(self, request: GetStats) -> StatsText:
@@ -49,8 +72,8 @@ class ClusterService:
         data: dict[str, Any] = self._scheduler.read(lambda core: core.stats_json())
         for worker in data["workers"]:
             vitals = self._vitals.get(worker["worker_id"])
-            worker["cpu"] = vitals.cpu if vitals else 0.0
-            worker["memory"] = vitals.memory if vitals else 0.0
+            worker["cpu"] = vitals.cpu_percent if vitals else 0.0
+            worker["memory"] = vitals.memory_percent if vitals else 0.0
         return StatsData(data=data)
 
     def kill_worker(self, request: KillWorker, done: Done[Ok]) -> None:
@@ -60,7 +83,20 @@ class ClusterService:
             place = f"{request.host}:{request.port}"
             done(worker_id if isinstance(worker_id, Exception) else Ok(text=f"{place} is being decommissioned"))
 
-        self._scheduler.post(DrainRequested(request.host, request.port), posted)
+        self._scheduler.post(DrainRequested(request.host, request.port, other_names(request.host)), posted)
+
+    def cordon(self, request: Cordon, done: Done[Ok]) -> None:
+        """No new jobs for it, or new ones again; it stays whatever it is."""
+
+        def posted(worker_id: str | Exception) -> None:
+            place = f"{request.host}:{request.port}"
+            text = (
+                f"{place} gets jobs again" if request.undo else f"{place} gets no new jobs and stays; undo with undrain"
+            )
+            done(worker_id if isinstance(worker_id, Exception) else Ok(text=text))
+
+        names = other_names(request.host)
+        self._scheduler.post(CordonRequested(request.host, request.port, names, request.undo), posted)
 
 
 def _percent(value: float) -> float:

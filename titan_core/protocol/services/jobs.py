@@ -19,6 +19,8 @@ from titan_sdk.errors import BadRequest, NotFound
 from titan_sdk.messages import (
     JOBS_IN_ANSWER,
     CancelJob,
+    ExplainJob,
+    Explanation,
     GetJob,
     JobInfo,
     JobList,
@@ -53,7 +55,7 @@ class JobService:
 
     def get(self, request: GetJob, done: Done[JobInfo]) -> None:
         """Answer with the job, once it is settled when the request says that it waits for that."""
-        _check(request.id)
+        check_name(request.id)
         key = self._scheduler.read(lambda core: core.find_key(request.id)) if request.wait_s > 0 else None
         if key is None:
             self._tell_job(request.id, done)
@@ -63,6 +65,15 @@ class JobService:
         tell = partial(self._tell_job, key, done)
         SettledWait(self._scheduler, run_id, lambda core: core.is_settled(key), wait_s, tell, done).look()
 
+    def explain(self, request: ExplainJob, done: Done[Explanation]) -> None:
+        """Why the job is where it is; of one that ended long ago, how it ended."""
+        check_name(request.id)
+        try:
+            self._scheduler.read_durable(lambda core: core.explain(request.id), done)
+        except NotFound:
+            job = self._stored_job(request.id)
+            done(Explanation(job=job, summary=f"It has ended {job.state}" + (f": {job.reason}" if job.reason else ".")))
+
     def list_jobs(self, request: ListJobs, done: Done[JobList]) -> None:
         if not 0 <= request.limit <= MAX_LISTED:
             raise BadRequest(f"limit {request.limit} is not from 0 to {MAX_LISTED}")
@@ -70,7 +81,7 @@ class JobService:
 
     def watch(self, request: WatchRun, done: Done[RunInfo]) -> None:
         """Answer once the run is as far as the request waits for, or with the run as it is when the time is over."""
-        _check(request.id)
+        check_name(request.id)
         first = request.first
         if first < 0:
             raise BadRequest(f"first {first} is negative")
@@ -95,7 +106,7 @@ class JobService:
 
     def find(self, name: str) -> JobInfo:
         """The job of that key or id as it is now, durable or not yet. Raises NotFound."""
-        _check(name)
+        check_name(name)
         try:
             return self._scheduler.read(lambda core: core.job_info(name))
         except NotFound:
@@ -149,7 +160,7 @@ class JobService:
 
     def end(self, event: CancelRequested | StopRequested, word: str, done: Done[Ok]) -> None:
         """Post the event and answer Ok with what it ended; an empty text when there was nothing to end."""
-        _check(event.id)
+        check_name(event.id)
 
         def posted(keys: list[str] | Exception) -> None:
             if isinstance(keys, NotFound):
@@ -176,7 +187,8 @@ def _find_run(core: SchedulerCore, name: str) -> tuple[str, int] | None:
     return None if version is None else (run_id, version)
 
 
-def _check(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises BadRequest for what cannot name a job or run."""
     if not name or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES or not name.isprintable():
         raise BadRequest(f"{name[:80]!r} names no job or run")
 

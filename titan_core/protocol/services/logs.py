@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from titan_core.filesys.log_store import LogStore
+from titan_core.filesys.log_store import LogStore, Rotation
 from titan_core.protocol.services import Done
 from titan_core.protocol.services.jobs import MAX_WAIT_S, JobService
 from titan_core.scheduling.scheduler import Scheduler
@@ -16,18 +16,25 @@ from titan_sdk.messages import CHUNK_BYTES, FINAL_STATES, GetLogs, JobInfo, LogC
 class LogService:
     """The master's logs. Any thread may call."""
 
-    def __init__(self, scheduler: Scheduler, jobs: JobService, store: LogStore) -> None:
+    def __init__(self, scheduler: Scheduler, jobs: JobService, store: LogStore, rotation: Rotation) -> None:
         self._scheduler = scheduler
         self._jobs = jobs
         self._store = store
+        self._rotation = rotation
         self._lock = threading.Lock()
         self._followers: dict[str, set[_Follower]] = {}
 
     # --- writing: for the links to workers ------------------------------------------------------------------------
 
-    def append(self, key: str, attempt: int, offset: int, data: bytes) -> int:
-        """Bytes of a log from ``offset``; where the master's copy ends now: before ``offset`` when there is a gap."""
-        received = self._store.append(key, attempt, offset, data)
+    def append(
+        self, key: str, attempt: int, offset: int, data: bytes, *, rotates: bool = False, gap: bool = False
+    ) -> int:
+        """Bytes of a log from ``offset``; where the master's copy ends now: before ``offset`` when there is a gap.
+
+        A log that ``rotates``, a service's, may have a ``gap``.
+        """
+        rotation = self._rotation if rotates else None
+        received = self._store.append(key, attempt, offset, data, rotation=rotation, gap=gap and rotates)
         self._grown(key)
         return received
 
@@ -71,8 +78,15 @@ class LogService:
             return b""
         if not job.attempt:
             return b""
-        size = self._store.size(job.key, job.attempt)
-        return self._store.read(job.key, job.attempt, max(0, size - limit), limit)
+        rotates = job.kind == "service"
+        size = self._store.size(job.key, job.attempt, rotates=rotates)
+        offset = max(0, size - limit)
+        if rotates:
+            offset = max(offset, self._store.first(job.key, job.attempt))
+        data = b""
+        while piece := self._store.read(job.key, job.attempt, offset + len(data), limit - len(data), rotates=rotates):
+            data += piece
+        return data
 
     def _chunk(self, job: JobInfo, request: GetLogs) -> LogChunk:
         """What can be said at once."""
@@ -81,9 +95,12 @@ class LogService:
         ended = 0 < attempt < job.attempt or (0 < attempt == job.attempt and job.state != "RUNNING")
         finished = ended or job.state in FINAL_STATES
         # The size is taken after the state: when the attempt had ended, its log had come in full before.
-        size = self._store.size(job.key, attempt) if attempt > 0 else 0
+        rotates = job.kind == "service"
+        size = self._store.size(job.key, attempt, rotates=rotates) if attempt > 0 else 0
         offset = request.offset if request.offset >= 0 else max(0, size + request.offset)
-        data = self._store.read(job.key, attempt, offset, CHUNK_BYTES) if offset < size else b""
+        if rotates and attempt > 0:
+            offset = max(offset, self._store.first(job.key, attempt))
+        data = self._store.read(job.key, attempt, offset, CHUNK_BYTES, rotates=rotates) if offset < size else b""
         return LogChunk(attempt=attempt, offset=offset, data=data, size=size, finished=finished)
 
     def _follow(self, follower: _Follower) -> None:

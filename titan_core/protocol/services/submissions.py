@@ -17,7 +17,7 @@ from titan_core.protocol.services import Done
 from titan_core.protocol.services.files import FileService
 from titan_core.scheduling.core.events import RunSubmitted
 from titan_core.scheduling.scheduler import Scheduler
-from titan_sdk.classic_jobs import DEFAULT_WORKER_PORT, WORKER_FILES
+from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import InvalidName, NotFound, Problem, SubmissionRefused
 from titan_sdk.messages import Accepted, Deploy, JobSpec, RunFile, SubmitRun
@@ -43,7 +43,7 @@ class SubmissionService:
         if problems:  # then those that the core would find belong to the answer too
             problems += validate_dag(request.jobs)
             raise SubmissionRefused("refused: " + "; ".join(map(str, problems[:3])), problems)
-        self._post(jobs, request.name, done, request.idempotency_key, request.parent)
+        self._post(jobs, request.name, done, request.idempotency_key, request.parent, request.replace)
 
     def run_file(self, request: RunFile, done: Done[Accepted]) -> None:
         """Run a file of perm_files; the id is made up when none is given."""
@@ -61,7 +61,9 @@ class SubmissionService:
 
     def deploy(self, request: Deploy, done: Done[Accepted]) -> None:
         """Start a file of perm_files as a service, or another worker when it is one of WORKER_FILES."""
-        job_id = f"SVC-{_NOT_IN_ID.sub('_', PurePosixPath(request.file).stem[:40])}-{secrets.token_hex(4)}"
+        job_id = (
+            request.name or f"SVC-{_NOT_IN_ID.sub('_', PurePosixPath(request.file).stem[:40])}-{secrets.token_hex(4)}"
+        )
         if request.file in WORKER_FILES:
             # Its requirement names what the new worker offers.
             spec = JobSpec(
@@ -70,7 +72,7 @@ class SubmissionService:
                 kind="worker",
                 args=request.args,
                 requirement=request.requirement,
-                port=request.port or DEFAULT_WORKER_PORT,
+                port=request.port,
             )
         else:
             stored = self._files.content_of(request.file)
@@ -83,13 +85,20 @@ class SubmissionService:
                 args=request.args,
                 requirement=request.requirement,
                 port=request.port,
+                service=request.service,
             )
-        self._post([spec], request.file, done)
+        self._post([spec], request.file, done, replace=bool(request.name))
 
     def _post(
-        self, jobs: Sequence[JobSpec], name: str, done: Done[Accepted], idempotency_key: str = "", parent: str = ""
+        self,
+        jobs: Sequence[JobSpec],
+        name: str,
+        done: Done[Accepted],
+        idempotency_key: str = "",
+        parent: str = "",
+        replace: bool = False,
     ) -> None:
-        event = RunSubmitted(new_run_id(), name, tuple(jobs), idempotency_key, parent)
+        event = RunSubmitted(new_run_id(), name, tuple(jobs), idempotency_key, parent, replace)
         self._scheduler.post(event, done)
 
     def _with_contents(self, jobs: Sequence[JobSpec]) -> tuple[list[JobSpec], list[Problem]]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from titan_core.model.job import Job
+from titan_core.model.requirement import need_of
 from titan_core.model.rows import RunRow
 from titan_core.model.run import Run
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.events import RunSubmitted
 from titan_core.scheduling.core.idempotency import digest_of
-from titan_core.scheduling.core.job_book import JobBook
+from titan_core.scheduling.core.job_book import JobBook, goes_on
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.spec_pool import SpecPool
+from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import Conflict, Problem, SubmissionRefused, Unavailable
 from titan_sdk.messages import Accepted, JobSpec
@@ -21,8 +25,9 @@ from titan_sdk.messages import Accepted, JobSpec
 class Acceptance:
     """Decides on submissions and builds the runs of those that are accepted. Changes nothing but sequence numbers."""
 
-    def __init__(self, book: JobBook, pool: SpecPool, limits: CoreLimits) -> None:
+    def __init__(self, book: JobBook, registry: WorkerRegistry, pool: SpecPool, limits: CoreLimits) -> None:
         self._book = book
+        self._registry = registry
         self._pool = pool
         self._limits = limits
 
@@ -54,24 +59,57 @@ class Acceptance:
             raise SubmissionRefused("refused: " + "; ".join(map(str, problems[:3])), problems)
         if event.run_id in self._book.runs:
             raise Conflict(f"there is a run {event.run_id} already")
-        active = [job for spec in event.jobs if (job := self._book.latest(spec.id)) is not None and not job.state.final]
-        if active:
-            conflicts = [Problem(job.spec.id, f"is still {job.state.value} in run {job.run.run_id}") for job in active]
+        conflicts = []
+        for spec in event.jobs:
+            active = self._book.latest(spec.id)
+            if active is not None and not active.state.final:
+                why = self._not_replaceable(active, spec) if event.replace else _still(active)
+                if why:
+                    conflicts.append(Problem(spec.id, why))
+        if conflicts:
             raise Conflict(f"job {conflicts[0].where} {conflicts[0].text}", conflicts)
         if self._book.unfinished() + len(event.jobs) > self._limits.open_jobs:
             raise Unavailable(f"there would be more than {self._limits.open_jobs} unfinished jobs; try later")
 
-    def build(self, event: RunSubmitted, wall: int) -> Run:
+    def _not_replaceable(self, old: Job, spec: JobSpec) -> str:
+        """Why this job cannot take the place of the active one; empty when it can."""
+        if old.spec.kind != "service" or spec.kind != "service":
+            return f"{_still(old)}, and only a service is replaced, by a service"
+        if old.key in self._book.successors:
+            return f"is being replaced already, by {self._book.successors[old.key].key}"
+        before = self._book.jobs.get(old.spec.upkeep.replaces)
+        if not goes_on(old) or (before is not None and not before.state.final):
+            return "is still being stopped; try again in a moment"
+        if not old.attempt and old.children:
+            return f"{_still(old)}, has never run and others wait for it; cancel it instead"
+        if spec.port and spec.port == old.spec.port and not self._other_host(old, spec):
+            return (
+                f"holds port {spec.port} on the only machine that could run the new version; "
+                "give it port auto or another one, or stop the old one first"
+            )
+        return ""
+
+    def _other_host(self, old: Job, spec: JobSpec) -> bool:
+        mine = self._registry.get(old.worker_id)
+        host, need = mine.host if mine else "", need_of(spec)
+        return any(
+            worker.host != host and worker.satisfies(need) and not worker.draining
+            for worker in self._registry.present()
+        )
+
+    def build(self, event: RunSubmitted, wall: int, *, digest: str = "") -> Run:
         """The run of a submission that was checked, its jobs linked and in their initial states. ``wall``: epoch ms."""
         book = self._book
         book.run_seq += 1
-        digest = digest_of(event.jobs) if event.idempotency_key else ""
         row = RunRow(event.run_id, book.run_seq, event.name, wall, event.idempotency_key, event.parent, digest)
         run = Run(row, version=0)
         jobs = []
-        for spec in event.jobs:
+        for asked in event.jobs:
             book.job_seq += 1
-            jobs.append(Job(self._pool.share(spec), run, book.job_seq, _initial_state(spec)))
+            spec, active = self._pool.share(asked), book.latest(asked.id)
+            if active is not None and not active.state.final:
+                spec = replace(spec, service=replace(spec.upkeep, replaces=active.key))
+            jobs.append(Job(spec, run, book.job_seq, _initial_state(spec)))
         run.jobs = tuple(jobs)
         link(jobs)
         return run
@@ -90,10 +128,16 @@ def link(jobs: Iterable[Job]) -> None:
             continue
         for parent_id in dict.fromkeys(job.spec.parents):
             parent = by_id[parent_id]
+            if parent.state.final:
+                continue  # nothing more comes of it
             if isinstance(parent.children, tuple):
                 parent.children = []
             parent.children.append(job)
             job.blockers += not parent.satisfies_dependents
+
+
+def _still(job: Job) -> str:
+    return f"is still {job.state.value} in run {job.run.run_id}"
 
 
 def _initial_state(spec: JobSpec) -> JobState:

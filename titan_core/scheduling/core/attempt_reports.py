@@ -28,7 +28,7 @@ class AttemptReports:
         if current is None:
             return
         job, _ = current
-        self._lifecycle.attempt_started(job, event.started_at)
+        self._lifecycle.attempt_started(job, event.started_at, event.port, event.trouble)
         if event.ready and job.is_service:
             self._lifecycle.service_ready(job, now)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from titan_core.model.job import Job
+from titan_core.model.rows import EventRow
 from titan_core.model.run import Run
 from titan_core.model.task_execution import TaskExecution
 from titan_core.scheduling.core.commands import (
     Command,
     Effect,
+    EventsChanged,
+    InsertEvent,
     InsertJob,
     InsertRun,
     RunChanged,
@@ -26,6 +29,7 @@ class Changes:
         self._new: dict[str, Run] = {}
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
+        self._events: list[EventRow] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
 
@@ -41,6 +45,10 @@ class Changes:
 
     def touch_execution(self, execution: TaskExecution) -> None:
         self._executions[execution] = None
+
+    def event(self, row: EventRow) -> None:
+        """Something happened that people may want to know."""
+        self._events.append(row)
 
     def show(self, job: Job) -> None:
         """Something changed that a watcher may see, but that need not be durable."""
@@ -59,7 +67,10 @@ class Changes:
             if job.run.run_id not in self._new:
                 commands.append(UpdateJob(job.row()))
         commands += [SaveExecution(execution.row()) for execution in self._executions]
+        commands += [InsertEvent(row) for row in self._events]
         commands += self._effects
+        if self._events:
+            commands.append(EventsChanged())
         for run in self._seen.values():
             # Following the wall clock, versions keep growing when the next master starts them anew.
             run.version = max(run.version + 1, wall)
@@ -67,6 +78,7 @@ class Changes:
         self._new.clear()
         self._touched.clear()
         self._executions.clear()
+        self._events.clear()
         self._effects.clear()
         self._seen.clear()
         return commands

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from titan_core.model.rows import ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
 from titan_sdk.messages import JobSpec, Lease
 
 # --- records: for the store ---------------------------------------------------------------------------------------
@@ -54,7 +54,12 @@ class KvAddMember:
     member: str
 
 
-Record = InsertRun | InsertJob | UpdateJob | SaveExecution | KvPut | KvAddMember
+@dataclass(frozen=True, slots=True)
+class InsertEvent:
+    row: EventRow
+
+
+Record = InsertRun | InsertJob | UpdateJob | SaveExecution | InsertEvent | KvPut | KvAddMember
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 
@@ -98,6 +103,20 @@ class RunChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class EventsChanged:
+    """Someone may be waiting for the events of this step."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMachines:
+    """No machine has room for ``count`` more workers with these capabilities: ask whoever can bring some."""
+
+    capabilities: tuple[str, ...]
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetAlarm:
     """Post TimePassed at this monotonic second; replaces the alarm set before."""
 
@@ -111,5 +130,15 @@ class Answer:
     value: Any
 
 
-Effect = DispatchJob | EndAttempt | DecommissionWorker | CloseLink | RunChanged | SetAlarm | Answer
+Effect = (
+    DispatchJob
+    | EndAttempt
+    | DecommissionWorker
+    | CloseLink
+    | RunChanged
+    | EventsChanged
+    | RequestMachines
+    | SetAlarm
+    | Answer
+)
 Command = Record | Effect

@@ -37,6 +37,12 @@ class DelayHeap:
             self._heap = [entry for entry in self._heap if entry.job.state is JobState.DELAYED]
             heapify(self._heap)
 
+    def take(self, job: Job) -> None:
+        """A job that was put here is to be DELAYED no longer, and may be again. Linear: for what a person asks."""
+        self._heap = [entry for entry in self._heap if entry.job is not job]
+        heapify(self._heap)
+        self._live -= 1
+
     def live_entries(self) -> list[ScheduledJob]:
         """For invariants: in no order."""
         return [entry for entry in self._heap if entry.job.state is JobState.DELAYED]

@@ -5,6 +5,7 @@ Each event says what the core answers (the value of the ``Answer`` command), whe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +24,8 @@ class RunSubmitted:
     """Answer: messages.Accepted. Raises SubmissionRefused or Conflict, and then nothing has changed.
 
     ``parent`` is the key of the submitting job, or empty. The ids of the jobs are unique among active jobs unless the
-    idempotency key names a known run with the same jobs, which is then answered again.
+    idempotency key names a known run with the same jobs, which is then answered again. With ``replace``, services of
+    theirs that are active are replaced once the new ones are ready, replicas included.
     """
 
     run_id: str
@@ -31,6 +33,7 @@ class RunSubmitted:
     jobs: tuple[JobSpec, ...]
     idempotency_key: str = ""
     parent: str = ""
+    replace: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,29 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartRequested:
+    """A service, or those of a run, get a new attempt at once. Answer: list of their keys.
+
+    One that has ended is started anew as a run of that id. Raises NotFound, or Conflict for what is no service.
+    """
+
+    id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleRequested:
+    """As many replicas of a service: NAME, NAME.2, NAME.3 ... Answer: (keys started, keys stopped).
+
+    What is started is a run of ``run_id``. Raises NotFound, Conflict or SubmissionRefused.
+    """
+
+    id: str
+    count: int
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """The moment asked for with SetAlarm has come (or may have; early and repeated ones do no harm)."""
 
@@ -63,7 +89,9 @@ class WorkerRegistered:
     ``link`` identifies the connection, so that the end of an older one is told apart. With the boot_id we know, leases
     that the worker does not hold never arrived: they go back to the queue uncharged. With another boot_id, its process
     died with them: they count as losses. ``holding`` None (classic workers cannot say): leases stay, the capability is
-    added, and permanent never turns back into ephemeral.
+    added, and permanent never turns back into ephemeral. ``cpus``, ``memory`` and ``gpus``: what it may set apart for
+    jobs, of the first two 0 when nobody counts. ``machine``: its name, ``cores``: the machine's. ``job``: the key of
+    the job of kind worker that this worker is.
     """
 
     worker_id: str
@@ -76,6 +104,13 @@ class WorkerRegistered:
     permanent: bool
     classic: bool = False
     holding: tuple[Lease, ...] | None = None
+    cpus: float = 0.0
+    memory: int = 0
+    gpus: int = 0
+    machine: str = ""
+    cores: int = 0
+    limits: tuple[str, ...] = ()
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +133,27 @@ class WorkerSilent:
 
 @dataclass(frozen=True, slots=True)
 class DrainRequested:
-    """Decommission the worker at host:port. Answer: its worker id. Raises NotFound, or Conflict when permanent."""
+    """Decommission the worker at host:port. Answer: its worker id. Raises NotFound, or Conflict when permanent.
+
+    ``names``: further names of the host.
+    """
 
     host: str
     port: int
+    names: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class CordonRequested:
+    """The worker at host:port gets nothing new, or (``undo``) is in use again. Answer: its worker id. Raises NotFound.
+
+    It lasts until it is taken back, the worker is declared dead, or the worker or the master is started anew.
+    """
+
+    host: str
+    port: int
+    names: frozenset[str] = frozenset()
+    undo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +167,17 @@ class WorkerLeft:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """Answer: bool, True when the lease is stale. ``ready``: a service's dependents may start."""
+    """Answer: bool, True when the lease is stale. ``ready``: a service's dependents may start. ``port``: its own.
+
+    ``trouble``: why a service is not ready yet.
+    """
 
     worker_id: str
     lease: Lease
     started_at: int
     ready: bool = False
+    port: int = 0
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +206,51 @@ class DispatchRefused:
     reason: str
 
 
+class WorkerLoad(NamedTuple):
+    """Of a worker's machine, as it was last told.
+
+    ``cpu_percent``: how busy its processors are; ``memory_free``: bytes, 0 when unknown; ``load``: how many processes
+    run or would, averaged over a minute.
+    """
+
+    cpu_percent: float
+    memory_free: int
+    load: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadMeasured:
+    """It is time to compare load and capacity. ``loads`` by worker id; ``run_id`` for the workers to be started."""
+
+    loads: Mapping[str, WorkerLoad]
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MachinesAskedFor:
+    """Whoever can bring machines was asked for ``count`` of them; ``problem``: why that failed, else empty."""
+
+    capabilities: tuple[str, ...]
+    count: int
+    problem: str
+
+
 Event = (
     RunSubmitted
     | CancelRequested
     | StopRequested
+    | RestartRequested
+    | ScaleRequested
     | TimePassed
     | WorkerRegistered
     | LinkBroken
     | WorkerSilent
     | DrainRequested
+    | CordonRequested
     | WorkerLeft
     | AttemptStarted
     | AttemptEnded
     | DispatchRefused
+    | LoadMeasured
+    | MachinesAskedFor
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from titan_core.model.worker import Worker
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import Answer, CloseLink, DecommissionWorker
+from titan_core.scheduling.core.event_log import EventLog
 from titan_core.scheduling.core.events import (
+    CordonRequested,
     DrainRequested,
     Instant,
     LinkBroken,
@@ -17,27 +19,36 @@ from titan_core.scheduling.core.lifecycle import LOST, AttemptEnd, JobLifecycle
 from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import Conflict, NotFound
-from titan_sdk.messages import Lease
+from titan_sdk.messages import EventKind, Lease
 
 
 class Fleet:
     """Handles the events about workers."""
 
     def __init__(
-        self, registry: WorkerRegistry, matcher: Matcher, lifecycle: JobLifecycle, changes: Changes, hold_s: float
+        self,
+        registry: WorkerRegistry,
+        matcher: Matcher,
+        lifecycle: JobLifecycle,
+        changes: Changes,
+        events: EventLog,
+        hold_s: float,
     ) -> None:
         self._registry = registry
         self._matcher = matcher
         self._lifecycle = lifecycle
         self._changes = changes
+        self._events = events
         self._hold_s = hold_s
 
     def registered(self, event: WorkerRegistered, now: Instant) -> None:
         worker = self._registry.get(event.worker_id) or self._registry.add(event.worker_id)
         same_process = worker.boot_id == event.boot_id
+        self._note_arrival(worker, event, same_process, now)
         if worker.connected and worker.link != event.link:
             self._changes.effect(CloseLink(worker.worker_id, worker.link, "the worker has a new connection"))
         self._take_over(worker, event, same_process)
+        self._job_is_there(worker, now)
         stale = self._stale(worker, event.holding or ())
         self._changes.effect(Answer(stale))
         if event.holding is not None:
@@ -47,6 +58,32 @@ class Fleet:
                 self._lifecycle.ask_for_end_again(job)
         self._matcher.offer_changed(worker)
         self._go_on_draining(worker)
+
+    def _note_arrival(self, worker: Worker, event: WorkerRegistered, same_process: bool, now: Instant) -> None:
+        """What people want to know of it: a new worker or process, or one that had been away."""
+        name = f"{event.host}:{event.port}"
+        if not same_process or worker.dead:
+            kind = "permanent" if event.permanent else "ephemeral"
+            origin = f", the job {event.job}" if self._lifecycle.worker_job(event.job) else ""
+            offers = ", ".join(sorted(event.capabilities))
+            what = f"{kind}, {event.slots} slots, offers {offers}{origin}"
+            if worker.boot_id and not same_process:
+                what = f"started anew; {what}"
+            self._events.note("worker-joined", name, what, now)
+            worker.idle_since = now.monotonic
+        elif not worker.connected:
+            self._events.note("worker-back", name, "its connection stands again", now)
+
+    def _job_is_there(self, worker: Worker, now: Instant) -> None:
+        """The job that this worker is has what it was started for, or was to be ended before it came so far."""
+        job = self._lifecycle.worker_job(worker.job_key)
+        if job is None:
+            return
+        if job.ending:
+            worker.draining = True
+            worker.drain_reason = job.reason
+        else:
+            self._lifecycle.service_ready(job, now)
 
     def _take_over(self, worker: Worker, event: WorkerRegistered, same_process: bool) -> None:
         """Make the worker what the event says."""
@@ -63,9 +100,17 @@ class Fleet:
         worker.port = event.port
         worker.slots = event.slots
         worker.permanent = permanent
+        worker.millicpus = round(event.cpus * 1000)
+        worker.memory = event.memory
+        worker.gpus = event.gpus
+        worker.machine = event.machine
+        worker.cores = event.cores
+        worker.limits = event.limits
+        worker.job_key = event.job
         worker.set_offer(capabilities, event.classic)
         worker.connected = True
         worker.draining = worker.draining and same_process
+        worker.cordoned = worker.cordoned and same_process
 
     def _stale(self, worker: Worker, holding: tuple[Lease, ...]) -> tuple[Lease, ...]:
         return tuple(
@@ -93,6 +138,7 @@ class Fleet:
             return
         worker.connected = False
         self._matcher.load_changed(worker)
+        self._events.note("worker-away", worker.name, f"its connection broke: {event.reason}", now)
 
     def silent(self, event: WorkerSilent, now: Instant) -> None:
         worker = self._registry.get(event.worker_id)
@@ -100,6 +146,7 @@ class Fleet:
             return
         if worker.connected:
             self._changes.effect(CloseLink(worker.worker_id, worker.link, event.reason))
+        self._events.note("worker-died", worker.name, event.reason + _with_jobs(worker), now)
         self._registry.declare_dead(worker)
         self._matcher.forget(worker)
         self._end_leases(worker, AttemptEnd(LOST, f"its worker died: {event.reason}"), now)
@@ -108,6 +155,7 @@ class Fleet:
         worker = self._registry.get(event.worker_id)
         if worker is None or worker.boot_id != event.boot_id:
             return
+        self._events.note("worker-left", worker.name, event.reason, now)
         self._registry.remove(worker)
         worker.connected = False
         self._matcher.forget(worker)
@@ -118,14 +166,42 @@ class Fleet:
             self._lifecycle.attempt_over(job, worker, end, now)
 
     def drain_requested(self, event: DrainRequested, now: Instant) -> None:
-        worker = self._registry.at(event.host, event.port)
+        worker = self._find(event)
+        if worker.permanent:
+            raise Conflict(
+                f"the worker at {event.host}:{event.port} is permanent: it is not ended from here; "
+                "SIGTERM on its own machine ends it, and `drain` keeps new jobs away from it"
+            )
+        self._changes.effect(Answer(worker.worker_id))
+        reason = "decommissioned on request"
+        if not worker.draining:
+            self._events.note("worker-draining", worker.name, reason + _with_jobs(worker), now)
+        self.decommission(worker, reason)
+
+    def cordon_requested(self, event: CordonRequested, now: Instant) -> None:
+        worker = self._find(event)
+        if worker.draining and event.undo:
+            raise Conflict(f"the worker at {event.host}:{event.port} has been told to end, which is not taken back")
+        self._changes.effect(Answer(worker.worker_id))
+        if worker.cordoned is event.undo:
+            kind: EventKind = "worker-uncordoned" if event.undo else "worker-cordoned"
+            text = "it gets jobs again" if event.undo else "it gets no new jobs" + _with_jobs(worker)
+            self._events.note(kind, worker.name, text, now)
+        worker.cordoned = not event.undo
+        self._matcher.load_changed(worker)
+
+    def _find(self, event: DrainRequested | CordonRequested) -> Worker:
+        worker = self._registry.at(event.host, event.port, event.names)
         if worker is None:
             raise NotFound(f"no worker at {event.host}:{event.port}")
-        if worker.permanent:
-            raise Conflict(f"the worker at {event.host}:{event.port} is permanent")
+        return worker
+
+    def decommission(self, worker: Worker, reason: str) -> None:
+        """It gets nothing more, and is told to end once it has done or given back what it has."""
+        if not worker.draining:
+            worker.drain_reason = reason
         worker.draining = True
         self._matcher.load_changed(worker)
-        self._changes.effect(Answer(worker.worker_id))
         self._go_on_draining(worker)
 
     def job_came_back(self, worker: Worker, now: Instant) -> None:
@@ -148,11 +224,17 @@ class Fleet:
     def _go_on_draining(self, worker: Worker) -> None:
         """Tell a draining worker to go. Ours waits for its jobs itself; a classic one ends at once, so we wait."""
         if worker.draining and worker.connected and not (worker.classic and _runs_a_job(worker)):
-            self._changes.effect(DecommissionWorker(worker.worker_id, "decommissioned on request"))
+            self._changes.effect(DecommissionWorker(worker.worker_id, worker.drain_reason))
 
     def _go_when_idle(self, worker: Worker) -> None:
         if worker.classic:
             self._go_on_draining(worker)
+
+
+def _with_jobs(worker: Worker) -> str:
+    if not worker.leases:
+        return ""
+    return f"; it has {len(worker.leases)} job{'s' if len(worker.leases) > 1 else ''}"
 
 
 def _runs_a_job(worker: Worker) -> bool:

@@ -6,8 +6,9 @@ from collections import Counter
 
 from titan_core.model.job import Job
 from titan_core.model.states import JobState
+from titan_core.model.worker import Worker
 from titan_core.scheduling.core.delay_heap import DelayHeap
-from titan_core.scheduling.core.job_book import JobBook
+from titan_core.scheduling.core.job_book import JobBook, goes_on
 from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.ready_queue import rank
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
@@ -16,6 +17,7 @@ from titan_core.scheduling.core.worker_registry import WorkerRegistry
 def check(book: JobBook, registry: WorkerRegistry, matcher: Matcher, delays: DelayHeap) -> None:
     """Raise AssertionError, with the story of a job concerned, unless all invariants hold."""
     _check_book(book)
+    _check_services(book)
     for job in book.jobs.values():
         _check_links(book, job)
     _check_leases(book, registry)
@@ -38,11 +40,31 @@ def _check_book(book: JobBook) -> None:
         assert run.unfinished == sum(not job.state.final for job in run.jobs), run.run_id
         for job in run.jobs:
             assert book.jobs[job.key] is job and job.run is run, job.story()
-    active = Counter(job.spec.id for job in book.jobs.values() if not job.state.final)
-    for job_id, times in active.items():
-        assert times == 1, f"{job_id} is active {times} times"
+    active: dict[str, list[Job]] = {}
+    for job in book.jobs.values():
+        if not job.state.final:
+            active.setdefault(job.spec.id, []).append(job)
+    for job_id, jobs in active.items():
         latest = book.latest(job_id)
-        assert latest is not None and not latest.state.final, job_id
+        assert latest in jobs, f"{job_id} means another job than the active one"
+        if len(jobs) > 1:
+            old, new = sorted(jobs, key=lambda job: job.seq)
+            assert new.spec.upkeep.replaces == old.key, f"{job_id} is active twice: {old.story()}; {new.story()}"
+            assert (latest is old) == goes_on(old), f"{job_id} means the wrong one: {old.story()}; {new.story()}"
+
+
+def _check_services(book: JobBook) -> None:
+    for job in book.jobs.values():
+        assert (job.key in book.services) == (job.is_service and not job.state.final), job.story()
+    for old_key, new in book.successors.items():
+        old = book.jobs[old_key]
+        assert new.spec.upkeep.replaces == old_key and old.spec.id == new.spec.id, new.story()
+        assert goes_on(old) and not new.state.final and not new.ready, f"{old.story()}; {new.story()}"
+    assert not book.unneeded
+    for run in book.runs.values():
+        for service, dependents in run.tied:
+            assert dependents == {key for key in dependents if not book.jobs[key].state.final}, service.story()
+            assert dependents or not goes_on(service), f"nobody needs it: {service.story()}"
 
 
 def _check_links(book: JobBook, job: Job) -> None:
@@ -73,14 +95,24 @@ def _check_leases(book: JobBook, registry: WorkerRegistry) -> None:
     assert len(epochs) == len(set(epochs)), "two live leases with the same epoch"
     for worker in registry.workers.values():
         assert not (worker.dead and worker.connected), worker.name
+        _check_counts(worker)
+
+
+def _check_counts(worker: Worker) -> None:
+    needs = [job.need for job in worker.leases.values()]
+    assert worker.children == sum(need.spawn for need in needs), worker.name
+    assert worker.busy == len(needs) - worker.children, worker.name
+    assert worker.millicpus_used == sum(need.millicpus for need in needs), worker.name
+    assert worker.memory_used == sum(need.memory for need in needs), worker.name
+    assert worker.gpus_used == sum(need.gpus for need in needs), worker.name
 
 
 def _check_queues(book: JobBook, matcher: Matcher) -> None:
     queued = []
     for lane in matcher.lanes():
         entries = lane.ready.live_entries()
-        assert len(entries) == len(lane.ready), f"lane {sorted(lane.need)}"
-        assert lane.ready.head() == min(entries, default=None), f"lane {sorted(lane.need)}"
+        assert len(entries) == len(lane.ready), f"lane {lane.need}"
+        assert lane.ready.head() == min(entries, default=None), f"lane {lane.need}"
         for entry in entries:
             assert book.jobs[entry[2]].need == lane.need, book.jobs[entry[2]].story()
         queued += entries
@@ -95,13 +127,16 @@ def _check_delays(book: JobBook, delays: DelayHeap) -> None:
 
 
 def _check_nothing_waits_in_vain(book: JobBook, registry: WorkerRegistry) -> None:
-    offers = [worker.offer for worker in registry.workers.values() if worker.has_room]
+    workers = [worker for worker in registry.workers.values() if worker.open]
     for job in _in_state(book, JobState.PENDING):
-        assert not any(job.need <= offer for offer in offers), f"a worker has room for it: {job.story()}"
+        for worker in workers:
+            room = worker.satisfies(job.need) and worker.has_room_for(job.need)
+            assert not room, f"{worker.name} has room for it: {job.story()}"
 
 
 def _check_free_workers(registry: WorkerRegistry, matcher: Matcher) -> None:
     for lane in matcher.lanes():
-        free = [worker for worker in registry.workers.values() if worker.has_room and worker.satisfies(lane.need)]
+        satisfying = [worker for worker in registry.workers.values() if worker.satisfies(lane.need)]
+        free = [worker for worker in satisfying if worker.has_room_for(lane.need)]
         best = min(free, key=lambda worker: (worker.load, len(worker.offer), worker.seq), default=None)
-        assert lane.free.best() is best, f"lane {sorted(lane.need)}"
+        assert lane.free.best() is best, f"lane {lane.need}"

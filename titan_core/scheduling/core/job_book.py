@@ -26,6 +26,12 @@ class JobBook:
         self.counts: dict[JobState, int] = dict.fromkeys(JobState, 0)
         self.run_seq = 0
         self.job_seq = 0
+        self.services: dict[str, Job] = {}
+        """Those that are not final, by key."""
+        self.successors: dict[str, Job] = {}
+        """Services that are to replace the one of that key, and are not ready yet."""
+        self.unneeded: list[Job] = []
+        """Services whose run no longer needs them; whoever ends them empties the list."""
         self._latest: dict[str, Job] = {}
         self._by_idempotency_key: dict[str, Run] = {}
         self._finished: deque[Run] = deque()
@@ -41,10 +47,13 @@ class JobBook:
         run.services = sum(job.is_service for job in run.jobs)
         for job in run.jobs:
             self.jobs[job.key] = job
-            self._latest[job.spec.id] = job
+            self._name(job)
             self.counts[job.state] += 1
             unfinished += not job.state.final
+            if job.is_service and not job.state.final:
+                self.services[job.key] = job
         run.unfinished = unfinished
+        run.tied = _tied_services(run)
         if not unfinished:
             self._retire(run)
 
@@ -55,8 +64,40 @@ class JobBook:
         if job.state.final:
             run = job.run
             run.unfinished -= 1
+            if job.is_service:
+                self._service_ended(job)
+            for service, dependents in run.tied:
+                dependents.discard(job.key)
+                if not dependents and not service.state.final:
+                    self.unneeded.append(service)
             if not run.unfinished:
                 self._retire(run)
+
+    def _name(self, job: Job) -> None:
+        """The job's id means it from now on, unless the service that it is to replace goes on."""
+        replaced = self.jobs.get(job.spec.upkeep.replaces)
+        if replaced is not None and not replaced.state.final:
+            if job.state.final:
+                return
+            if goes_on(replaced):
+                self.successors[replaced.key] = job
+                return
+        self._latest[job.spec.id] = job
+
+    def promote(self, job: Job) -> None:
+        """The job's id means this one now: it replaces another, and is ready, or the other has ended."""
+        self.successors.pop(job.spec.upkeep.replaces, None)
+        self._latest[job.spec.id] = job
+
+    def abandon(self, job: Job) -> None:
+        """The job replaces nothing."""
+        self.successors.pop(job.spec.upkeep.replaces, None)
+
+    def _service_ended(self, job: Job) -> None:
+        del self.services[job.key]
+        replaced = self.jobs.get(job.spec.upkeep.replaces)
+        if replaced is not None and not replaced.state.final:
+            self._latest[job.spec.id] = replaced  # still on its way out, or still the one that counts
 
     def unfinished(self) -> int:
         return len(self.jobs) - sum(self.counts[state] for state in JobState if state.final)
@@ -99,6 +140,10 @@ class JobBook:
         run_id = job.run.run_id
         return [self.jobs[f"{run_id}/{parent}"] for parent in dict.fromkeys(job.spec.parents)]
 
+    def with_successors(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs, and the services that are to replace some of them."""
+        return [*jobs, *(self.successors[job.key] for job in jobs if job.key in self.successors)]
+
     def _retire(self, run: Run) -> None:
         self._finished.append(run)
         self._finished_jobs += len(run.jobs)
@@ -118,3 +163,30 @@ class JobBook:
             if self._latest.get(job.spec.id) is job:
                 del self._latest[job.spec.id]
         run.jobs = ()  # jobs and run refer to each other: this lets them go at once
+
+
+def goes_on(job: Job) -> bool:
+    """Whether it is not final, and nobody wants it to be."""
+    return not job.state.final and job.ending not in ("stop", "cancel")
+
+
+def _tied_services(run: Run) -> tuple[tuple[Job, set[str]], ...]:
+    """The services that live as long as their run needs them, each with its unfinished dependents, however far down."""
+    tied = [job for job in run.jobs if job.spec.upkeep.lifetime == "run" and not job.state.final]
+    if not tied:
+        return ()
+    children: dict[str, list[Job]] = {}
+    for job in run.jobs:
+        for parent in job.spec.parents:
+            children.setdefault(parent, []).append(job)
+    found = []
+    for service in tied:
+        below: dict[str, Job] = {}
+        waiting = [service]
+        while waiting:
+            for child in children.get(waiting.pop().spec.id, ()):
+                if child.key not in below:
+                    below[child.key] = child
+                    waiting.append(child)
+        found.append((service, {key for key, job in below.items() if not job.state.final}))
+    return tuple(found)

@@ -12,12 +12,18 @@ from titan_core.model.task_execution import TaskExecution
 from titan_core.model.worker import Worker
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import DispatchJob, EndAttempt
+from titan_core.scheduling.core.crash_loops import in_crash_loop, quick_ends
 from titan_core.scheduling.core.delay_heap import DelayHeap
+from titan_core.scheduling.core.event_log import EventLog
 from titan_core.scheduling.core.events import Instant
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.matcher import Matcher
 
+CANNOT_BEGIN = 2
+"""Exit code of a worker that was started wrongly, and of one that the master refuses."""
+SCALER = "@scaler"
+"""Stands as the submitting job of a run with which scaling starts workers; no job has such a key."""
 LOST = "lost"
 """The outcome of an attempt whose worker died; the others are messages.Outcome."""
 
@@ -46,12 +52,19 @@ class JobLifecycle:
     """Makes every move of every job, with all that follows: places in the queues, children, records, effects."""
 
     def __init__(
-        self, book: JobBook, matcher: Matcher, delays: DelayHeap, changes: Changes, limits: CoreLimits
+        self,
+        book: JobBook,
+        matcher: Matcher,
+        delays: DelayHeap,
+        changes: Changes,
+        events: EventLog,
+        limits: CoreLimits,
     ) -> None:
         self._book = book
         self._matcher = matcher
         self._delays = delays
         self._changes = changes
+        self._events = events
         self._limits = limits
         self.epoch = 0
 
@@ -72,16 +85,25 @@ class JobLifecycle:
         if job.state is JobState.PENDING:
             self._matcher.enqueue(job)
         elif job.state is JobState.DELAYED:
-            delay_s = self._limits.backoff(job.failures) if job.failures else job.spec.delay_ms / 1000
+            delay_s = self._backoff(job) if job.attempt else job.spec.delay_ms / 1000
             remaining_s = min(max((job.due_at - now.wall) / 1000, 0.0), delay_s)
             self._delays.put(job, now.monotonic + remaining_s)
 
     def delays_over(self, now: Instant) -> None:
         """Queue what is due."""
         for job in self._delays.pop_due(now.monotonic):
-            self._move(job, Cause.DUE)
-            job.due_at = 0
-            self._matcher.enqueue(job)
+            self._due(job)
+
+    def _due(self, job: Job) -> None:
+        self._move(job, Cause.DUE)
+        job.due_at = 0
+        self._matcher.enqueue(job)
+
+    def _backoff(self, job: Job) -> float:
+        """Seconds between the latest end of the job and its next attempt."""
+        if job.is_service:
+            return self._limits.restart_backoff(quick_ends(job, self._limits))
+        return self._limits.backoff(job.failures)
 
     # --- attempts ---
 
@@ -93,21 +115,31 @@ class JobLifecycle:
         job.worker_id = worker.worker_id
         job.started_at = now.wall  # until the worker tells the process's own time
         job.exit_code = None
-        job.reason = ""
+        job.port = 0
+        if not (job.is_service and in_crash_loop(job, self._limits)):
+            job.reason = ""  # a crash loop stays to be seen until the service is ready
         self._move(job, Cause.DISPATCHED)
         execution = TaskExecution(job.key, job.attempt, job.epoch, worker.worker_id, worker.name, now.wall)
         self._remember(job, execution)
-        worker.leases[job.key] = job
+        worker.hold(job)
         self._matcher.load_changed(worker)
         self._changes.effect(DispatchJob(worker.worker_id, job.lease(), job.spec))
 
-    def attempt_started(self, job: Job, started_at: int) -> None:
+    def attempt_started(self, job: Job, started_at: int, port: int, trouble: str) -> None:
         """The process of the current attempt runs, since ``started_at``.
 
         This alone is not recorded: the journal has the time of the dispatch, and gets this one with the attempt's end.
+        A port is, for it may have been picked, and ``trouble``, which is shown unless there is something worse to show.
         """
         if started_at:
             job.started_at = job.execution.started_at = started_at
+        if job.is_service and port != job.port:
+            job.port = port
+            self._changes.touch(job)
+        starting = job.is_service and not job.ready and not job.ending
+        if trouble and trouble != job.reason and starting and not in_crash_loop(job, self._limits):
+            job.reason = trouble
+            self._changes.touch(job)
         self._changes.show(job)
 
     def service_ready(self, job: Job, now: Instant) -> None:
@@ -115,6 +147,8 @@ class JobLifecycle:
         if job.ready:
             return
         job.ready = True
+        if not job.ending:
+            job.reason = ""
         self._changes.touch(job)
         self._release_children(job, now)
 
@@ -125,17 +159,23 @@ class JobLifecycle:
         it done again. In all other cases a job whose cancellation was requested is CANCELLED, however its attempt
         ended.
         """
-        del worker.leases[job.key]
+        worker.give_up(job, now.monotonic)
         self._matcher.load_changed(worker)
         self._close(job, job.execution, end, now)
         was_ready, job.ready = job.ready, False
-        self._move(job, self._verdict(job, end))
+        cause = self._verdict(job, end, now)
+        self._move(job, cause)
+        if cause in (Cause.RESTARTED, Cause.RESTARTED_AT_ONCE):
+            looping = in_crash_loop(job, self._limits)
+            self._events.note("service-crash-loop" if looping else "service-restarting", job.key, job.reason, now)
         if job.state is JobState.PENDING:
             self._matcher.enqueue(job)
         elif job.state is JobState.DELAYED:
-            self._delay(job, self._limits.backoff(job.failures), now)
+            self._delay(job, self._backoff(job), now)
         else:
             job.ended_at = job.execution.ended_at
+            if end.outcome == LOST and job.state is JobState.DEAD:
+                self._events.note("job-quarantined", job.key, job.reason, now)
         if job.state is JobState.COMPLETED:
             if not was_ready:
                 self._release_children(job, now)
@@ -145,26 +185,60 @@ class JobLifecycle:
         elif was_ready:
             self._block_children(job)
 
-    def _verdict(self, job: Job, end: AttemptEnd) -> Cause:
+    def worker_job(self, key: str) -> Job | None:
+        """The running job of that key if it is a worker; None when there is none."""
+        job = self._book.jobs.get(key)
+        return job if job is not None and job.spec.kind == "worker" and job.state is JobState.RUNNING else None
+
+    def _verdict(self, job: Job, end: AttemptEnd, now: Instant) -> Cause:
         """What an attempt's end means, and the charge for it."""
-        if end.outcome == "completed":
-            job.reason = "completed before it could be cancelled" if job.ending == "cancel" else ""
+        asked, job.ending = job.ending, "" if job.ending == "restart" else job.ending
+        goes_on = job.restart == "always" and not asked
+        if end.outcome == "completed" and not goes_on and asked != "restart":
+            job.reason = "completed before it could be cancelled" if asked == "cancel" else ""
             return Cause.SUCCEEDED
-        if job.ending == "cancel":
+        if asked == "cancel":
             return Cause.CANCELLED
-        if job.ending == "stop":
+        if asked == "stop":
             return Cause.STOPPED
         job.reason = end.why
-        if end.outcome == "cancelled":
-            return Cause.CANCELLED
+        if job.run.row.parent == SCALER:  # whether another one is needed is decided anew
+            return Cause.CANCELLED if end.outcome in ("handed_back", LOST, "cancelled") else Cause.EXHAUSTED
         if end.outcome == "handed_back":
             return Cause.HANDED_BACK
         if end.outcome == LOST:
-            job.losses += 1
-            if job.losses < self._limits.losses_to_quarantine:
-                return Cause.LOST
-            job.reason = f"{job.losses} workers died while running it; the last: {end.why}"
-            return Cause.QUARANTINED
+            return self._lost(job, end, now)
+        if asked == "restart":
+            job.restarts += 1
+            return Cause.RESTARTED_AT_ONCE
+        if end.outcome == "cancelled":
+            return Cause.CANCELLED
+        return self._ended_by_itself(job, end)
+
+    def _lost(self, job: Job, end: AttemptEnd, now: Instant) -> Cause:
+        """The worker died. What it had run for long without harm is not what killed it."""
+        if job.is_service and now.wall - job.execution.started_at >= self._limits.service_calm_s * 1000:
+            job.losses = 0
+        job.losses += 1
+        if job.losses < self._limits.losses_to_quarantine:
+            return Cause.LOST
+        job.reason = f"{job.losses} workers died while running it; the last: {end.why}"
+        return Cause.QUARANTINED
+
+    def _ended_by_itself(self, job: Job, end: AttemptEnd) -> Cause:
+        if job.spec.kind == "worker" and end.exit_code == CANNOT_BEGIN:
+            return Cause.EXHAUSTED  # its port is taken, say: the same again would end the same way
+        if job.restart != "never":
+            job.restarts += 1
+            why = "it ended" if end.outcome == "completed" else end.why
+            job.reason = f"restarting: {why}"
+            ends = quick_ends(job, self._limits)
+            if ends >= self._limits.crash_loop_after:
+                pause_s = self._limits.restart_backoff(ends)
+                job.reason = f"crash loop: {why}; ended {ends} times in a row, {pause_s:g} s between tries"
+            return Cause.RESTARTED
+        if job.is_service:
+            return Cause.EXHAUSTED
         job.failures += 1
         if job.failures <= job.spec.retries:
             return Cause.RETRIED
@@ -177,7 +251,8 @@ class JobLifecycle:
         execution.exit_code = end.exit_code
         execution.reason = end.reason
         execution.started_at = end.started_at or execution.started_at
-        execution.ended_at = end.ended_at or now.wall
+        # Of what never started, the beginning is by our clock, and so must be the end: a life is measured by one clock.
+        execution.ended_at = end.ended_at if end.ended_at and end.started_at else now.wall
         job.started_at = execution.started_at
         job.exit_code = end.exit_code
         job.log_size = end.log_size
@@ -203,18 +278,36 @@ class JobLifecycle:
         for job in jobs:
             if job.state is JobState.RUNNING:
                 self._ask_for_end(job, "stop" if stop and job.is_service else "cancel", reason)
+            elif stop and job.is_service and job.attempt and job.state in (JobState.DELAYED, JobState.PENDING):
+                self._drop(job, Cause.STOPPED, reason, now)  # between two attempts it is as good as running
+                self._release_children(job, now)
+                job.children = ()
             elif not job.state.final:
                 self._drop(job, Cause.CANCELLED, reason, now)
                 dropped.append(job)
         for job in dropped:
             self._doom_children(job, now)
 
+    def restart(self, job: Job, reason: str, now: Instant) -> bool:
+        """Have a new attempt of a service follow the current one at once; False when it is about to end or to begin."""
+        if job.state is JobState.RUNNING and job.ending in ("", "restart"):
+            self._ask_for_end(job, "restart", reason)
+            return True
+        if job.state is JobState.DELAYED and job.attempt:
+            self._delays.take(job)
+            self._due(job)
+            return True
+        return False
+
     def ask_for_end_again(self, job: Job) -> None:
-        """The worker of a job whose end was asked for may not have heard it."""
+        """The worker of a job whose end was asked for may not have heard it.
+
+        A job that is a worker is ended by its host with time to drain: the host sends its SIGTERM to it alone.
+        """
         self._changes.effect(EndAttempt(job.worker_id, job.lease(), job.reason))
 
     def _ask_for_end(self, job: Job, ending: str, reason: str) -> None:
-        if job.ending != "cancel":  # a cancellation is not taken back by a stop
+        if job.ending not in ("cancel", ending):  # a cancellation is not taken back by a stop
             job.ending = ending
             job.reason = reason
             self._changes.touch(job)

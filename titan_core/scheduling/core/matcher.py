@@ -56,12 +56,13 @@ class Matcher:
     def load_changed(self, worker: Worker) -> None:
         """The worker's leases changed, or whether it may get any."""
         worker.stamp += 1
-        if not worker.has_room:
+        if not worker.open:
             return
         for lane in self._lanes_of.get(worker.worker_id, ()):
-            lane.free.offer(worker)
-            if lane.ready:
-                self._changed[lane.need] = lane
+            if worker.has_room_for(lane.need):
+                lane.free.offer(worker)
+                if lane.ready:
+                    self._changed[lane.need] = lane
 
     def offer_changed(self, worker: Worker) -> None:
         """The worker registered: what it offers may be new."""
@@ -107,7 +108,7 @@ class Matcher:
             worker = self._workers[worker_id]
             if worker.satisfies(need):
                 lanes.append(lane)
-                if worker.has_room:
+                if worker.has_room_for(need):
                     lane.free.offer(worker)
         return lane
 

@@ -28,12 +28,14 @@ class ReadyQueue:
     ``pop`` or, for good, by ``withdraw``; so it never has two entries.
     """
 
-    __slots__ = ("_entries", "_jobs", "_live")
+    __slots__ = ("_entries", "_jobs", "_live", "emptied")
 
     def __init__(self, jobs: Mapping[str, Job]) -> None:
         self._jobs = jobs
         self._entries: PriorityQueue[Entry] = PriorityQueue()
         self._live = 0
+        self.emptied = 0
+        """How often the last job has left."""
 
     def __len__(self) -> int:
         """How many jobs wait here."""
@@ -59,11 +61,13 @@ class ReadyQueue:
         assert entry is not None
         self._entries.get_nowait()
         self._live -= 1
+        self.emptied += not self._live
         return self._jobs[entry[2]]
 
     def withdraw(self) -> None:
         """A job that was put here is no longer PENDING, and will never be again."""
         self._live -= 1
+        self.emptied += not self._live
         if len(self._entries.queue) > 2 * self._live + _SLACK:
             kept = [entry for entry in self._entries.queue if self._is_live(entry)]
             self._entries = PriorityQueue()

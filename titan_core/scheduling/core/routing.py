@@ -1,4 +1,4 @@
-"""Routing: where a job would rather run, before load decides."""
+"""Routing: where a job would rather run, or rather not, before load decides."""
 
 from __future__ import annotations
 
@@ -6,25 +6,71 @@ from collections.abc import Iterator, Mapping
 
 from titan_core.model.job import Job
 from titan_core.model.worker import Worker
+from titan_core.scheduling.core.crash_loops import shunned_workers
 from titan_core.scheduling.core.job_book import JobBook
+from titan_core.scheduling.core.limits import CoreLimits
 
 
 class Routing:
-    """Affinity to the worker of the parent that finished last, then closeness to the worker of the submitting job."""
+    """A service goes back to where it was, unless it keeps ending there; then a worker it has not failed on is better.
 
-    def __init__(self, book: JobBook, workers: Mapping[str, Worker]) -> None:
+    Then affinity to the worker of the parent that finished last, then closeness to the worker of the submitting job.
+    """
+
+    def __init__(self, book: JobBook, workers: Mapping[str, Worker], limits: CoreLimits) -> None:
         self._book = book
         self._workers = workers
+        self._limits = limits
+        self._pins: dict[str, str] = {}
+
+    def pin(self, job: Job, worker: Worker) -> None:
+        """The job is about to be queued, and to go to this worker if it can at once."""
+        self._pins[job.key] = worker.worker_id
 
     def preferred(self, job: Job) -> Worker | None:
         """The worker to prefer, if it can take the job now; a job never waits for it."""
+        if self._pins and (pinned := self._takes(self._pins.pop(job.key, ""), job)) is not None:
+            return pinned
+        if job.is_service:
+            worker = self._for_service(job)
+            if worker is not None:
+                return worker
         if not job.spec.affinity and not job.run.row.parent:
             return None
-        for worker_id in self._wishes(job):
-            worker = self._workers.get(worker_id)
-            if worker is not None and worker.has_room and worker.satisfies(job.need):
-                return worker
-        return None
+        found = (self._takes(worker_id, job) for worker_id in self._wishes(job))
+        return next((worker for worker in found if worker is not None), None)
+
+    def _takes(self, worker_id: str, job: Job) -> Worker | None:
+        """The worker of that id if it can take the job now."""
+        worker = self._workers.get(worker_id)
+        takes = worker is not None and worker.has_room_for(job.need) and worker.satisfies(job.need)
+        return worker if takes else None
+
+    def _for_service(self, job: Job) -> Worker | None:
+        shunned = shunned_workers(job, self._limits)
+        last = self._takes(job.worker_id, job)
+        if last is not None and last.worker_id not in shunned:
+            return last
+        taken = self._taken_host(job)
+        if not shunned and not taken:
+            return None
+        others = (
+            worker
+            for worker in self._workers.values()
+            if worker.has_room_for(job.need)
+            and worker.satisfies(job.need)
+            and worker.worker_id not in shunned
+            and worker.host != taken
+        )
+        return min(others, key=lambda worker: (worker.load, len(worker.offer), worker.seq), default=None)
+
+    def _taken_host(self, job: Job) -> str:
+        """Where the service that it is to replace has the same port; empty when nowhere."""
+        replaced = self._book.jobs.get(job.spec.upkeep.replaces)
+        if replaced is None or replaced.state.final or not job.spec.port or job.spec.port != replaced.spec.port:
+            return ""
+        worker = self._workers.get(replaced.worker_id)
+        return worker.host if worker else ""
 
     def _wishes(self, job: Job) -> Iterator[str]:
         if job.spec.affinity and job.spec.parents:

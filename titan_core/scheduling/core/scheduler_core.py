@@ -7,8 +7,10 @@ happened can be replayed. It is not thread-safe; one mutex around it is the busi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
+from titan_core.model.rows import EventRow
 from titan_core.model.states import JobState
 from titan_core.scheduling.core import invariants
 from titan_core.scheduling.core.acceptance import Acceptance, accepted
@@ -16,35 +18,55 @@ from titan_core.scheduling.core.attempt_reports import AttemptReports
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import Answer, Command, SetAlarm
 from titan_core.scheduling.core.delay_heap import DelayHeap
+from titan_core.scheduling.core.event_log import EventLog
 from titan_core.scheduling.core.events import (
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
+    CordonRequested,
     DispatchRefused,
     DrainRequested,
     Event,
     Instant,
     LinkBroken,
+    LoadMeasured,
+    MachinesAskedFor,
+    RestartRequested,
     RunSubmitted,
+    ScaleRequested,
     StopRequested,
     TimePassed,
     WorkerLeft,
     WorkerRegistered,
     WorkerSilent,
 )
+from titan_core.scheduling.core.explanation import Explanations
 from titan_core.scheduling.core.fleet import Fleet
+from titan_core.scheduling.core.idempotency import digest_of
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.lifecycle import JobLifecycle
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.restoration import SavedRun, rebuild, restore_workers
 from titan_core.scheduling.core.routing import Routing
+from titan_core.scheduling.core.scaler import Scaler
+from titan_core.scheduling.core.service_control import ServiceControl
 from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_core.scheduling.core.stats import stats_json, stats_text
 from titan_core.scheduling.core.views import Views
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
-from titan_sdk.messages import JobInfo, JobList, Lease, RunInfo, WorkerInfo
+from titan_sdk.messages import (
+    EventInfo,
+    EventList,
+    Explanation,
+    JobInfo,
+    JobList,
+    Lease,
+    RunInfo,
+    ServiceInfo,
+    WorkerInfo,
+)
 
 __all__ = ["CoreLimits", "SchedulerCore"]
 
@@ -60,26 +82,48 @@ class SchedulerCore:
         self._matcher = Matcher(self._book.jobs, self._registry.workers, limits.idle_lanes)
         self._delays = DelayHeap()
         self._changes = Changes()
-        self._lifecycle = JobLifecycle(self._book, self._matcher, self._delays, self._changes, limits)
-        self._acceptance = Acceptance(self._book, self._pool, limits)
-        self._routing = Routing(self._book, self._registry.workers)
-        self._fleet = Fleet(self._registry, self._matcher, self._lifecycle, self._changes, limits.refusal_hold_s)
+        self._events = EventLog(self._changes, limits.events)
+        self._lifecycle = JobLifecycle(self._book, self._matcher, self._delays, self._changes, self._events, limits)
+        self._acceptance = Acceptance(self._book, self._registry, self._pool, limits)
+        self._routing = Routing(self._book, self._registry.workers, limits)
+        self._services = ServiceControl(self._book, self._acceptance, self._lifecycle, self._changes, limits)
+        self._fleet = Fleet(
+            self._registry, self._matcher, self._lifecycle, self._changes, self._events, limits.refusal_hold_s
+        )
         self._reports = AttemptReports(self._registry, self._lifecycle, self._fleet, self._changes)
-        self._views = Views(self._book, self._registry)
+        self._scaler = Scaler(
+            self._book,
+            self._registry,
+            self._matcher,
+            self._lifecycle,
+            self._acceptance,
+            self._routing,
+            self._fleet,
+            self._changes,
+            self._events,
+            limits,
+        )
+        self._views = Views(self._book, self._registry, limits)
+        self._explanations = Explanations(self._book, self._registry, self._matcher)
         self._alarm: float | None = None
         self._handlers: dict[type[Event], Callable[[Any, Instant], None]] = {
             RunSubmitted: self._submit,
             CancelRequested: self._cancel,
             StopRequested: self._stop,
+            RestartRequested: self._services.restart,
+            ScaleRequested: self._services.scale,
             TimePassed: self._pass_time,
             WorkerRegistered: self._fleet.registered,
             LinkBroken: self._fleet.link_broken,
             WorkerSilent: self._fleet.silent,
             DrainRequested: self._fleet.drain_requested,
+            CordonRequested: self._fleet.cordon_requested,
             WorkerLeft: self._fleet.left,
             AttemptStarted: self._reports.started,
             AttemptEnded: self._reports.ended,
             DispatchRefused: self._reports.refused,
+            LoadMeasured: self._scaler.load_measured,
+            MachinesAskedFor: self._scaler.machines_asked_for,
         }
 
     # --- the write side ---
@@ -108,10 +152,16 @@ class SchedulerCore:
             self._lifecycle.resume(job, now)
         return self._finish(now)
 
+    def restore_events(self, rows: Iterable[EventRow]) -> None:
+        """Take up the events that a store holds, in order; once, before the first event."""
+        self._events.restore(rows)
+
     def _finish(self, now: Instant) -> list[Command]:
         """Dispatch what the event made possible, see to the alarm, and collect the commands."""
+        self._services.settle(now)
         self._matcher.match(self._routing.preferred, lambda job, worker: self._lifecycle.lease(job, worker, now))
-        moments = [moment for moment in (self._delays.next_due(), self._registry.next_release()) if moment is not None]
+        next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline())
+        moments = [moment for moment in next_ones if moment is not None]
         if moments and (self._alarm is None or min(moments) < self._alarm):
             self._alarm = min(moments)
             self._changes.effect(SetAlarm(self._alarm))
@@ -122,8 +172,10 @@ class SchedulerCore:
         if earlier is not None:
             self._changes.effect(Answer(earlier))
             return
+        digest = digest_of(event.jobs) if event.idempotency_key else ""
+        event = replace(event, jobs=self._services.with_replicas(event))
         self._acceptance.check(event)
-        run = self._acceptance.build(event, now.wall)
+        run = self._acceptance.build(event, now.wall, digest=digest)
         self._changes.effect(Answer(accepted(run)))
         self._lifecycle.accept(run, now)
 
@@ -137,6 +189,8 @@ class SchedulerCore:
         jobs = self._book.find_jobs(name)
         if not jobs:
             raise NotFound(f"no job or run {name}")
+        if name not in self._book.jobs:
+            jobs = self._book.with_successors(jobs)
         self._changes.effect(Answer([job.key for job in jobs if not job.state.final]))
         self._lifecycle.cancel(jobs, reason, now, stop=stop)
 
@@ -178,7 +232,39 @@ class SchedulerCore:
         return self._views.jobs(states, limit)
 
     def workers(self) -> list[WorkerInfo]:
-        return self._views.workers()
+        workers = self._views.workers()
+        for info, worker in zip(workers, self._registry.workers.values(), strict=True):
+            info.scaled = self._scaler.is_scaled(worker)
+        return workers
+
+    def explain(self, name: str) -> Explanation:
+        """Why a job is where it is. Raises NotFound; it may have left memory then."""
+        job = self._book.find_job(name)
+        if job is None:
+            raise NotFound(f"no job {name}")
+        return Explanation(
+            job=self._views.job(name),
+            summary=self._explanations.summary(job),
+            workers=self._explanations.reasons(job),
+        )
+
+    @property
+    def last_event(self) -> int:
+        """The number of the last event in the log; 0 when there is none."""
+        return self._events.last
+
+    @property
+    def events_kept(self) -> int:
+        return self._limits.events
+
+    def events_since(self, seq: int, newest: int = 0) -> EventList:
+        """The events in memory after that one, in order; with ``newest`` no more than so many, the newest."""
+        events = [EventInfo(**row._asdict()) for row in self._events.since(seq, newest)]
+        return EventList(events=events, last=self._events.last)
+
+    def services(self, name: str, now_ms: int) -> list[ServiceInfo]:
+        """The services that are not final, or those of that id with its replicas. ``now_ms``: epoch ms."""
+        return self._views.services(name, now_ms)
 
     def stats_json(self) -> dict[str, Any]:
         return stats_json(self._book, self._registry)
@@ -195,6 +281,11 @@ class SchedulerCore:
         """The lease of a RUNNING job; None for any other."""
         job = self._book.jobs.get(key)
         return job.lease() if job is not None and job.state is JobState.RUNNING else None
+
+    def kind_of(self, lease: Lease) -> str:
+        """The kind of the job whose current lease this is; empty when it is stale."""
+        job = self._book.jobs.get(lease.job)
+        return job.spec.kind if job is not None and job.holds(lease) else ""
 
     def check_invariants(self) -> None:
         """For tests: raise AssertionError unless everything that must hold between events does."""

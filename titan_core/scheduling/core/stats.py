@@ -43,7 +43,7 @@ def stats_text(book: JobBook, registry: WorkerRegistry) -> str:
         "Worker Status:",
     ]
     for worker in present:
-        percent = f"({100 * len(worker.leases) // worker.slots if worker.slots else 0}%)"
+        percent = f"({100 * worker.busy // worker.slots if worker.slots else 0}%)"
         lines.append(f" • [{worker.port}] Load: {_load(worker)} {percent:<8} | Skills: {_skills(worker)}")
         lines += [f"    └── ⚙️ Service ID: {job.spec.id}" for job in _services(worker)]
     return "\n".join(lines)
@@ -80,7 +80,7 @@ def _active(present: list[Worker]) -> int:
 
 
 def _load(worker: Worker) -> str:
-    return f"{len(worker.leases)}/{worker.slots}"
+    return f"{worker.busy}/{worker.slots}"
 
 
 def _skills(worker: Worker) -> str:

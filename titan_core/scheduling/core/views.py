@@ -10,18 +10,21 @@ from titan_core.model.run import Run
 from titan_core.model.states import JobState
 from titan_core.model.task_execution import TaskExecution
 from titan_core.model.worker import Worker
+from titan_core.scheduling.core.crash_loops import in_crash_loop
 from titan_core.scheduling.core.job_book import JobBook
+from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
-from titan_sdk.messages import ExecutionInfo, JobInfo, JobList, RunInfo, WorkerInfo
+from titan_sdk.messages import ExecutionInfo, JobInfo, JobList, RunInfo, ServiceInfo, WorkerInfo
 
 
 class Views:
     """Answers the questions of people and handles."""
 
-    def __init__(self, book: JobBook, registry: WorkerRegistry) -> None:
+    def __init__(self, book: JobBook, registry: WorkerRegistry, limits: CoreLimits) -> None:
         self._book = book
         self._registry = registry
+        self._limits = limits
 
     def job(self, name: str) -> JobInfo:
         """The job of that name with its executions.
@@ -69,6 +72,31 @@ class Views:
         """Every worker, in order of registration."""
         return [worker_info(worker) for worker in self._registry.workers.values()]
 
+    def services(self, name: str, now_ms: int) -> list[ServiceInfo]:
+        """Every service that is not final, or those of that id with its replicas; without what workers measure."""
+        answered: dict[Need, bool] = {}
+        found = []
+        for job in self._book.services.values():
+            if job.spec.kind == "service" and (not name or _is_replica(job.spec.id, name) or job.key == name):
+                info = job_info(job, self._explain(job, answered))
+                up_ms = now_ms - job.started_at if job.state is JobState.RUNNING else 0
+                replaces = job.spec.upkeep.replaces if job in self._book.successors.values() else ""
+                found.append(
+                    ServiceInfo(job=info, status=self._status(job), uptime_s=max(up_ms, 0) / 1000, replaces=replaces)
+                )
+        return found
+
+    def _status(self, job: Job) -> str:
+        if job.ending:
+            return "restarting" if job.ending == "restart" else "stopping"
+        if job.ready:
+            return "ready"
+        if job.attempt and in_crash_loop(job, self._limits):
+            return "crash loop"
+        if job.state is JobState.RUNNING:
+            return "starting"
+        return "restarting" if job.attempt and job.state is JobState.DELAYED else "waiting"
+
     def _explain(self, job: Job, answered: dict[Need, bool]) -> str:
         """Why the job is where it is. ``answered`` saves asking all workers about the same need again."""
         if job.state is JobState.WAITING:
@@ -106,7 +134,24 @@ def job_info(job: Job, reason: str) -> JobInfo:
         ended_at=job.ended_at,
         due_at=job.due_at,
         log_bytes=job.log_size,
+        restarts=job.restarts,
+        port=job.port or (spec.port if job.is_service else 0),
+        url=_url(job),
     )
+
+
+def _url(job: Job) -> str:
+    """Where a service answers while it is ready; empty when it does not, or nobody knows."""
+    port = job.port or job.spec.port
+    if not job.ready or not port or not job.executions:
+        return ""
+    host = job.executions[-1].worker_name.rpartition(":")[0]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}" if host else ""
+
+
+def _is_replica(job_id: str, name: str) -> bool:
+    number = job_id.removeprefix(f"{name}.")
+    return job_id == name or (number != job_id and number.isdecimal())
 
 
 def run_info(run: Run, jobs: list[JobInfo]) -> RunInfo:
@@ -131,10 +176,21 @@ def worker_info(worker: Worker) -> WorkerInfo:
         state=worker.state,
         capabilities=tuple(sorted(worker.capabilities)),
         slots=worker.slots,
-        busy=len(worker.leases),
+        busy=worker.busy,
         permanent=worker.permanent,
         classic=worker.classic,
         jobs=tuple(worker.leases),
+        children=worker.children,
+        cpus=worker.millicpus / 1000,
+        cpus_used=worker.millicpus_used / 1000,
+        memory=worker.memory,
+        memory_used=worker.memory_used,
+        gpus=worker.gpus,
+        gpus_used=worker.gpus_used,
+        limits=worker.limits,
+        machine=worker.machine,
+        cores=worker.cores,
+        job=worker.job_key,
     )
 
 

@@ -40,7 +40,7 @@ class WorkerRegistry:
         """It stays listed until too many others have died since. It must have no leases by the end of the event."""
         worker.dead = True
         worker.connected = False
-        worker.draining = False
+        worker.draining = worker.cordoned = False
         self.release(worker)
         self._dead[worker.worker_id] = None
         if len(self._dead) > self._dead_bound:
@@ -54,14 +54,17 @@ class WorkerRegistry:
         """The workers that are not dead, in order of registration."""
         return [worker for worker in self.workers.values() if not worker.dead]
 
-    def at(self, host: str, port: int) -> Worker | None:
-        """The worker at that address that is not dead; a connected one, then the latest, when there are several."""
-        found = [worker for worker in self.present() if worker.is_at(host, port)]
+    def at(self, host: str, port: int, others: frozenset[str] = frozenset()) -> Worker | None:
+        """The worker at that address that is not dead; a connected one, then the latest, when there are several.
+
+        ``others``: further names of the host.
+        """
+        found = [worker for worker in self.present() if worker.is_at(host, port, others)]
         return max(found, key=lambda worker: (worker.connected, worker.seq), default=None)
 
     def can_serve(self, need: Need) -> bool:
         """Whether some worker would take such jobs, now or when it has room."""
-        return any(worker.satisfies(need) and not worker.draining for worker in self.present())
+        return any(worker.satisfies(need) and not worker.draining and not worker.cordoned for worker in self.present())
 
     # --- holding back ---
 

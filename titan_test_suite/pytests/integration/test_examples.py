@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import psutil
 import pytest
 
-from titan_sdk.messages import GetJob, ListJobs, Stop
-from titan_test_suite.pytests.cluster import ROOT, Cluster
+from titan_sdk.messages import GetJob, JobInfo, ListJobs, Stop
+from titan_test_suite.pytests.cluster import ROOT, Cluster, wait_until
 
 EXAMPLES = ROOT / "titan_test_suite" / "examples"
 STATIC = EXAMPLES / "yaml_based_static_tests"
@@ -88,6 +91,18 @@ def test_fan_out(shared_cluster: Cluster) -> None:
     assert log_of(shared_cluster, "gather") == "7837 primes below 80000\n"
 
 
+def test_load_cycle(cluster: Cluster) -> None:
+    cluster.start_master(
+        TITAN_SCALE_SECONDS="0.5", TITAN_IDLE_SECONDS="1", TITAN_HEARTBEAT_SECONDS="0.5", TITAN_SCALE_BUSY_PERCENT="100"
+    )
+    cluster.start_worker("--slots", "2")
+    output = python(cluster, str(EXAMPLES / "load_cycle" / "load_cycle.py"), "40", "0.4")
+    grown, shrunk = output.index("scale-up: GENERAL"), output.index("scale-down: ")
+    assert grown < output.index("all 40 jobs are done") < shrunk
+    peak = int(output.splitlines()[-1].split()[4])
+    assert peak > 1 and output.endswith(f"1 workers at first, {peak} at the peak, 1 at the end\n")
+
+
 def test_sdk_dag(shared_cluster: Cluster) -> None:
     output = python(shared_cluster, str(EXAMPLES / "dynamic_dag_custom" / "sdk_dag" / "sdk_dag.py"))
     assert "the warmest of 3 is Reykjavik" in output
@@ -109,6 +124,43 @@ def test_nightly_pipeline_serves_its_data(shared_cluster: Cluster) -> None:
     shared_cluster.client.call(Stop(id="DEPLOY_API"))
     stopped = shared_cluster.wait_state("DEPLOY_API")
     assert stopped.state == "COMPLETED"
+
+
+def page(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        body: bytes = answer.read()
+        return body.decode()
+
+
+def test_web_service_is_kept_alive_and_replaced(cluster: Cluster) -> None:
+    cluster.start_master()
+    cluster.start_worker()
+    deploy(cluster, STATIC / "web_service")
+    first = cluster.client.call(GetJob(id="shop"))
+    assert json.loads(page(f"{first.url}/prices"))["bread"] == 3.1
+    assert page(f"{first.url}/health") == "well"
+    assert "<p>Start number 1</p>" in page(first.url)
+    listeners = [each.pid for each in psutil.net_connections("tcp") if each.laddr and each.laddr.port == first.port]
+    os.kill(next(pid for pid in listeners if pid), signal.SIGKILL)
+    again = wait_until(lambda: (found := cluster.client.call(GetJob(id="shop"))).attempt == 2 and found.ready and found)
+    assert isinstance(again, JobInfo)
+    assert again.url == first.url and "<p>Start number 2</p>" in page(again.url)
+    python(cluster, str(ROOT / "titan_sdk/titan_cli.py"), "deploy", str(STATIC / "web_service"), "--wait", "--replace")
+    replaced = cluster.client.call(GetJob(id="shop"))
+    assert replaced.run_id != first.run_id and page(f"{replaced.url}/health") == "well"
+    assert cluster.wait_state(first.key).state == "COMPLETED"
+
+
+def test_database_of_a_run(cluster: Cluster) -> None:
+    cluster.start_master()
+    cluster.start_worker(PYTHONPATH=str(ROOT))
+    deploy(cluster, STATIC / "database_service")
+    assert log_of(cluster, "report").splitlines() == [
+        "north: 24 hours, 3.0 degrees on average, 9.0 at most",
+        "south: 24 hours, 5.0 degrees on average, 11.0 at most",
+    ]
+    database = cluster.wait_state("db")
+    assert (database.state, database.reason) == ("COMPLETED", "its run needs it no longer")
 
 
 def test_priority_delay_and_affinity(cluster: Cluster) -> None:

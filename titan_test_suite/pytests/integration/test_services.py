@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
 import psutil
 
-from titan_sdk.messages import Stop
+from titan_sdk.messages import ServiceSpec, Stop
 from titan_test_suite.pytests.cluster import Cluster, wait_until
 
 SERVER = """
@@ -57,14 +58,19 @@ def test_a_port_that_another_process_holds_makes_nobody_ready(shared_cluster: Cl
     gate = tmp_path / "gate"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        key = shared_cluster.run(SERVER, id="taken", kind="service", port=port, args=(str(gate),), retries=0)
+        key = shared_cluster.run(
+            SERVER, id="taken", kind="service", port=port, args=(str(gate),), service=ServiceSpec(restart="never")
+        )
         wait_until(lambda: shared_cluster.log(key) == b"up\n")
         worker = next(program for program in shared_cluster.programs if program.name == "worker")
-        worker.wait_for_line(rf"port {port} of {key} is in use by process \[{psutil.Process().pid}\]")
+        owner = rf"port {port} is in use by process {psutil.Process().pid}"
+        worker.wait_for_line(rf"{key} is not ready: {owner}")
+        wait_until(lambda: re.match(f"not ready yet: {owner}", shared_cluster.info(key).reason))
         assert not shared_cluster.info(key).ready
         gate.touch()
         info = shared_cluster.wait_state(key)
     assert (info.state, info.ready) == ("DEAD", False)
+    assert re.match(owner + r" \(.*\); exit code 1", info.reason)
     assert b"Address already in use" in shared_cluster.log(key)
 
 

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from titan_sdk.messages import CancelJob, JobSpec
+from titan_sdk.messages import CHILD_WORKERS, CancelJob, JobSpec
 from titan_test_suite.pytests.cluster import Cluster, wait_until
 
 
@@ -160,8 +160,8 @@ subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)', 'grandch
 print('ready')
 time.sleep(600)
 """
-    # A master, a worker, its launcher, and a supervisor for each slot, which are not there from the first moment on.
-    wait_until(lambda: len(shared_cluster.processes()) == 7, 10)
+    # A master, a worker, its launcher, and the supervisors of slots and workers, not there from the first moment on.
+    wait_until(lambda: len(shared_cluster.processes()) == 7 + CHILD_WORKERS, 10)
     before = {process.pid for process in shared_cluster.processes()}
     cancelled = shared_cluster.run(source, id="cancel-me")
     timed_out = shared_cluster.run(source, id="too-long", timeout_s=1.0, retries=0)

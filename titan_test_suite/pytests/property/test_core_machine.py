@@ -13,21 +13,28 @@ from dataclasses import dataclass, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from titan_core.model.states import JobState
+from titan_core.scheduling.core.commands import DecommissionWorker
 from titan_core.scheduling.core.events import (
     AttemptEnded,
     AttemptStarted,
+    CordonRequested,
     DispatchRefused,
     LinkBroken,
+    LoadMeasured,
+    RestartRequested,
     RunSubmitted,
+    ScaleRequested,
     TimePassed,
     WorkerLeft,
+    WorkerLoad,
     WorkerSilent,
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits
 from titan_sdk.errors import Conflict, NotFound
-from titan_sdk.messages import Accepted, JobSpec, Lease, Outcome
+from titan_sdk.messages import Accepted, JobKind, JobSpec, Lease, Outcome, ServiceSpec
 from titan_test_suite.pytests.core_world import World
 
 CAPABILITIES = ("GENERAL", "GPU", "HIGH_MEM")
@@ -47,6 +54,10 @@ class SimulatedWorker:
     draining: bool = False
     capabilities: tuple[str, ...] = ("GENERAL",)
     slots: int = 2
+    cpus: float = 0.0
+    memory: int = 0
+    gpus: int = 0
+    job: str = ""
     arriving: list[Lease] = field(default_factory=list)
     """Dispatched, and on the way."""
     running: list[Lease] = field(default_factory=list)
@@ -61,6 +72,14 @@ class SimulatedWorker:
         return (*self.running, *(report.lease for report in self.unanswered))
 
 
+UPKEEPS = st.none() | st.builds(
+    ServiceSpec,
+    restart=st.sampled_from(("always", "always", "on-failure", "never")),
+    auto_port=st.booleans(),
+    lifetime=st.sampled_from(("stopped", "run")),
+)
+
+
 @st.composite
 def job_specs(draw: st.DrawFn) -> list[JobSpec]:
     """A DAG of one to six jobs under ids from a small set, so that they clash now and then."""
@@ -68,12 +87,14 @@ def job_specs(draw: st.DrawFn) -> list[JobSpec]:
     specs = []
     for index, job_id in enumerate(ids):
         parents = draw(st.lists(st.sampled_from(ids[:index]), unique=True, max_size=3)) if index else []
+        kind: JobKind = draw(st.sampled_from(("run", "run", "service", "service", "worker")))
         specs.append(
             JobSpec(
                 id=job_id,
                 file="script.py",
-                kind=draw(st.sampled_from(("run", "run", "service", "service", "worker"))),
-                port=8085,
+                kind=kind,
+                port=8085 if kind == "worker" else 0,
+                service=draw(UPKEEPS) if kind == "service" else None,
                 parents=tuple(parents),
                 priority=draw(st.sampled_from((-1, 1, 1, 5))),
                 delay_ms=draw(st.sampled_from((0, 0, 0, 500, 3000))),
@@ -81,16 +102,37 @@ def job_specs(draw: st.DrawFn) -> list[JobSpec]:
                 retries=draw(st.integers(0, 2)),
                 affinity=draw(st.booleans()),
                 env={"A": "1"} if draw(st.integers(0, 9)) == 0 else {},
+                cpus=draw(st.sampled_from((0, 0, 0, 0.5, 1.5))),
+                memory=draw(st.sampled_from((0, 0, 0, 3, 10))),
+                gpus=draw(st.sampled_from((0, 0, 0, 1, 2))),
             )
         )
-    return specs
+    needed = {parent for spec in specs for parent in spec.parents}
+    return [spec if spec.id in needed else _not_tied(spec) for spec in specs]
+
+
+def _not_tied(spec: JobSpec) -> JobSpec:
+    """No service lives as long as its run needs it when no other job depends on it."""
+    return replace(spec, service=replace(spec.service, lifetime="stopped")) if spec.service else spec
 
 
 class ClusterMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World(
-            CoreLimits(losses_to_quarantine=3, idle_lanes=3, dead_workers=1, executions_per_job=4, history_per_worker=3)
+            CoreLimits(
+                busy_percent=90.0,
+                losses_to_quarantine=3,
+                idle_lanes=3,
+                dead_workers=1,
+                executions_per_job=4,
+                history_per_worker=3,
+                service_calm_s=4,
+                crash_loop_after=2,
+                crashes_to_move=2,
+                rollout_s=4,
+                replicas=4,
+            )
         )
         self.workers: dict[str, SimulatedWorker] = {}
         self.said: list[AttemptEnded | AttemptStarted | DispatchRefused] = []
@@ -98,6 +140,7 @@ class ClusterMachine(RuleBasedStateMachine):
         self.submitted: dict[str, RunSubmitted] = {}
         """By idempotency key."""
         self.accepted: set[str] = set()
+        self.looks = 0
 
     # --- what the cluster does by itself ---
 
@@ -145,6 +188,50 @@ class ClusterMachine(RuleBasedStateMachine):
         self.accepted |= set(answer.jobs)
         if key:
             self.submitted[key] = event
+
+    def _services(self) -> list[str]:
+        specs, rows = self.world.journal.specs, self.world.journal.jobs
+        return [key for key in rows if specs[key].kind == "service"]
+
+    @precondition(lambda self: self._services())
+    @rule(upkeep=UPKEEPS, data=st.data())
+    def replace_a_service(self, upkeep: ServiceSpec | None, data) -> None:
+        key = self.pick(data, self._services(), "service")
+        spec = _not_tied(replace(self.world.journal.specs[key], parents=(), service=upkeep))
+        if spec.upkeep.auto_port:
+            spec = replace(spec, port=0)
+        event = RunSubmitted(f"run{len(self.accepted)}", "test", (spec,), replace=True)
+        try:
+            self.accepted |= set(self.do(event).jobs)
+        except Conflict as refusal:
+            key = self.world.core.find_key(spec.id) or ""
+            found = self.world.core.services(spec.id, 0)
+            changing = any(info.replaces or info.status == "stopping" for info in found)
+            waited_for = self.world.journal.jobs[key].attempt == 0
+            assert changing or waited_for or self.world.journal.specs[key].kind != "service", refusal
+
+    @precondition(lambda self: self._services())
+    @rule(data=st.data())
+    def restart_a_service(self, data) -> None:
+        name = self.pick(data, self._services(), "service").partition("/")[2]
+        before = set(self.world.journal.jobs)
+        try:
+            self.do(RestartRequested(name, f"run{len(self.accepted)}"))
+        except Conflict:
+            spec = self.world.journal.specs[self.world.core.find_key(name) or ""]
+            assert spec.kind != "service"
+        self.accepted |= set(self.world.journal.jobs) - before
+
+    @precondition(lambda self: self._services())
+    @rule(count=st.integers(0, 4), data=st.data())
+    def scale_a_service(self, count: int, data) -> None:
+        name = self.pick(data, self._services(), "service").partition("/")[2]
+        try:
+            started, stopped = self.do(ScaleRequested(name, count, f"run{len(self.accepted)}"))
+        except Conflict:
+            return
+        assert not set(stopped) & set(started)
+        self.accepted |= set(started)
 
     @precondition(lambda self: self.submitted)
     @rule(data=st.data())
@@ -199,7 +286,9 @@ class ClusterMachine(RuleBasedStateMachine):
             lease = self.world.core.current_lease(key)
             assert (lease is not None) == (row.state is JobState.RUNNING)
             assert lease is None or (lease.attempt, lease.epoch) == (row.attempt, row.epoch)
-        longest_s = 3.0  # of all delays and backoffs that are used here
+        longest_s = 8.0  # of all delays and backoffs that are used here
+        if any(info.replaces for info in self.world.core.services("", 0)):
+            longest_s = 64.0  # of a rollout, with two start deadlines
         assert self.world.alarm is None or self.world.alarm <= self.world.now.monotonic + longest_s
         for worker in self.workers.values():
             worker.connected = False
@@ -219,17 +308,36 @@ class ClusterMachine(RuleBasedStateMachine):
         worker.connected = True
         port = 8000 + int(worker.worker_id[1:])
         stale = self.world.register(
-            worker.worker_id, *worker.capabilities, slots=worker.slots, boot=worker.boot, holding=holding, port=port
+            worker.worker_id,
+            *worker.capabilities,
+            slots=worker.slots,
+            boot=worker.boot,
+            holding=holding,
+            port=port,
+            cpus=worker.cpus,
+            memory=worker.memory,
+            gpus=worker.gpus,
+            job=worker.job,
         )
         worker.link = self.world.link
+        if any(info.worker_id == worker.worker_id and info.state == "draining" for info in self.world.core.workers()):
+            worker.draining = True  # it is a job whose end was asked for before it came
         self.deliver()
         worker.running = [lease for lease in worker.running if lease not in stale and lease != forgetting]
         worker.unanswered = [report for report in worker.unanswered if report.lease not in stale]
 
     @precondition(lambda self: len(self.workers) < MAX_WORKERS)
-    @rule(capabilities=st.sets(st.sampled_from(CAPABILITIES), min_size=1), slots=st.integers(1, 3))
-    def a_worker_joins(self, capabilities: set[str], slots: int) -> None:
-        self._register(self._new_worker(tuple(sorted(capabilities)), slots))
+    @rule(
+        capabilities=st.sets(st.sampled_from(CAPABILITIES), min_size=1),
+        slots=st.integers(1, 3),
+        cpus=st.sampled_from((0, 1, 2.5)),
+        memory=st.sampled_from((0, 7, 20)),
+        gpus=st.sampled_from((0, 1, 3)),
+    )
+    def a_worker_joins(self, capabilities: set[str], slots: int, cpus: float, memory: int, gpus: int) -> None:
+        worker = self._new_worker(tuple(sorted(capabilities)), slots)
+        worker.cpus, worker.memory, worker.gpus = cpus, memory, gpus
+        self._register(worker)
 
     @rule(data=st.data())
     def a_worker_registers_again(self, data) -> None:
@@ -272,7 +380,7 @@ class ClusterMachine(RuleBasedStateMachine):
         worker.connected = False
         worker.arriving.clear()
         self.do(WorkerSilent(worker.worker_id, boot, "silent"))
-        assert self.world.history.slots_held(worker.worker_id) == 0
+        assert not self.world.history.held(worker.worker_id)
 
     @precondition(lambda self: self.connected())
     @rule(data=st.data())
@@ -280,6 +388,46 @@ class ClusterMachine(RuleBasedStateMachine):
         worker = self.pick(data, self.connected(), "worker")
         assert self.world.drain(8000 + int(worker.worker_id[1:])) == worker.worker_id
         worker.draining = True
+
+    @precondition(lambda self: self.connected())
+    @rule(undo=st.booleans(), data=st.data())
+    def a_worker_is_cordoned_or_taken_back(self, undo: bool, data) -> None:
+        worker = self.pick(data, self.connected(), "worker")
+        try:
+            self.do(CordonRequested("10.0.0.1", 8000 + int(worker.worker_id[1:]), undo=undo))
+        except Conflict:
+            assert undo and worker.draining
+
+    @precondition(lambda self: self.connected())
+    @rule(busy=st.booleans(), seconds=st.sampled_from((1.0, 50.0)))
+    def load_is_measured(self, busy: bool, seconds: float) -> None:
+        """Whatever else goes on: never too many workers, and nobody is sent away that scaling did not start."""
+        self.time_passes(seconds)
+        before = self.world.core.workers()
+        self.looks += 1
+        load = WorkerLoad(99.0 if busy else 5.0, 8 << 30)
+        self.do(LoadMeasured(dict.fromkeys(self.workers, load), f"run-scale{self.looks}"))
+        self.accepted |= set(self.world.journal.jobs)
+        sent_away = [each.worker_id for each in self.world.commands if isinstance(each, DecommissionWorker)]
+        assert all(info.scaled and not info.jobs for info in before if info.worker_id in sent_away)
+        for name in sent_away:
+            self.workers[name].draining = True
+        started = [each for each in self.world.dispatched() if each.spec.id.startswith("SCALE-")]
+        assert not started or len([info for info in before if info.state != "dead"]) + len(started) <= 5
+        assert not (busy and started)
+
+    @precondition(lambda self: len(self.workers) < MAX_WORKERS and self._starting())
+    @rule(data=st.data())
+    def a_worker_that_was_started_joins(self, data) -> None:
+        key = self.pick(data, self._starting(), "job")
+        worker = self._new_worker(self.world.journal.specs[key].requirement or ("GENERAL",), 2)
+        worker.job = key
+        self._register(worker)
+
+    def _starting(self) -> list[str]:
+        taken = {worker.job for worker in self.workers.values()}
+        running = [row.key for row in self.world.journal.in_state(JobState.RUNNING)]
+        return [key for key in running if self.world.journal.specs[key].kind == "worker" and key not in taken]
 
     @precondition(lambda self: self.connected())
     @rule(data=st.data())
@@ -291,7 +439,7 @@ class ClusterMachine(RuleBasedStateMachine):
         worker.unanswered.clear()
         self.do(WorkerLeft(worker.worker_id, worker.boot, "SIGTERM"))
         worker.boots += 1
-        assert self.world.history.slots_held(worker.worker_id) == 0
+        assert not self.world.history.held(worker.worker_id)
 
     # --- attempts ---
 
@@ -374,7 +522,11 @@ class ClusterMachine(RuleBasedStateMachine):
             worker.unanswered.clear()
             worker.capabilities = CAPABILITIES
             worker.slots = 4
+            worker.cpus, worker.memory, worker.gpus = 0, 0, 2
             self._register(worker)
+        for key in self._services():  # the others end by themselves
+            self.world.stop(key)
+            self.deliver()
         for _ in range(200):
             for worker in self.workers.values():
                 worker.running += worker.arriving
@@ -389,7 +541,7 @@ class ClusterMachine(RuleBasedStateMachine):
         unfinished = [row for row in self.world.journal.jobs.values() if row.state not in FINAL]
         assert not unfinished, unfinished
         for worker in self.workers.values():
-            assert self.world.history.slots_held(worker.worker_id) == 0
+            assert not self.world.history.held(worker.worker_id)
 
 
 ClusterMachine.TestCase.settings = settings(stateful_step_count=60)

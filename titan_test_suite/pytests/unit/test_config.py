@@ -208,12 +208,13 @@ def test_every_setting_can_be_given_everywhere(home, load, kind):
         config._boolean: "true",
         config._log_level: "ERROR",
         config._text: "localhost",
+        config._http_url: "https://example.org/machines",
         config._capabilities: "GPU,TPU",
         config._words: "json,csv",
         config._seconds: "7.5",
     }
     for setting in describe(kind):
-        text = other.get(setting.parse, "3333" if setting.name == "log_bytes" else "33")
+        text = other.get(setting.parse, "3333" if setting.name.endswith("log_bytes") else "33")
         wanted = setting.parse(text)
         extra = {"TITAN_LEASE_SECONDS": "100"} if setting.name == "heartbeat_seconds" else {}
         section = "master" if kind is MasterSettings else "worker"

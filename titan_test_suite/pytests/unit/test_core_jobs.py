@@ -11,6 +11,7 @@ from titan_core.model.states import FINAL, INITIAL, TRANSITIONS, Cause, IllegalM
 from titan_core.scheduling.core.events import RunSubmitted
 from titan_core.scheduling.core.scheduler_core import CoreLimits
 from titan_sdk.errors import Conflict, NotFound, SubmissionRefused, Unavailable
+from titan_sdk.messages import ServiceSpec
 from titan_test_suite.pytests.core_world import World, job, service
 
 
@@ -299,9 +300,9 @@ def test_ready_means_nothing_for_a_job_that_is_no_service(world: World):
     assert world.state("b") == "WAITING"
 
 
-def test_a_service_that_ends_by_itself_is_retried_or_completes(world: World):
+def test_a_service_that_is_done_when_it_ends_well(world: World):
     world.register("w")
-    world.submit(service("db", retries=1), job("b", "db"))
+    world.submit(service("db", service=ServiceSpec(restart="on-failure")), job("b", "db"))
     world.end("db", "failed", 1)
     assert world.state("db") == "DELAYED"
     world.pass_time(1)

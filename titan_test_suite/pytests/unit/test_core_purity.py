@@ -52,6 +52,7 @@ def test_imports(path: Path):
         "titan_sdk.dag",
         "titan_sdk.errors",
         "titan_sdk.messages",
+        "titan_sdk.sizes",
     }
 
 

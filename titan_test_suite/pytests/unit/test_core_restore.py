@@ -159,3 +159,14 @@ def test_only_so_much_of_the_past_comes_back():
     world.restart()
     assert [world.core.find_key(f"j{number}") for number in range(4)] == [None, None, "run3/j2", "run4/j3"]
     assert [execution.attempt for execution in world.core.job_info("retried").executions] == [4, 5]
+
+
+def test_a_parent_that_has_completed_gets_no_children_back():
+    world = World()
+    world.register("w")
+    world.submit(job("a"), job("b"), job("c", "a", "b"))
+    world.end("a")
+    world.restart()  # which checks that a final job has none
+    world.register("w", holding=(world.lease("b"),))
+    world.end("b")
+    assert world.state("c") == "RUNNING"

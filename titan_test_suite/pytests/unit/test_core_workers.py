@@ -127,7 +127,7 @@ def test_a_parent_that_is_not_known_is_no_obstacle(world: World):
 def test_a_new_worker_may_be_started_by_any_of_ours_but_no_classic_one(world: World):
     world.register("java", "GENERAL", classic=True)
     world.submit(job("new", file="TitanWorker.py", kind="worker", port=8085, requirement=("TPU",)))
-    assert world.core.job_info("new").reason == "no worker with the structured dialect, which this job needs"
+    assert world.core.job_info("new").reason == "no worker with a place for another worker"
     world.register("ours", "GPU")
     assert world.worker_of("new") == "ours"
 
@@ -393,7 +393,7 @@ def test_a_draining_worker_gets_nothing_more_and_is_told_to_go(world: World):
     world.register("w")
     world.submit(job("a"))
     assert world.drain() == "w"
-    assert world.commands[-1:] == [DecommissionWorker("w", "decommissioned on request")]
+    assert DecommissionWorker("w", "decommissioned on request") in world.commands
     world.submit(job("b"))
     world.end("a")
     assert world.state("b") == "PENDING"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from titan_sdk.errors import InvalidName
 from titan_sdk.job import TitanJob, split_args, split_requirement
-from titan_sdk.messages import JobSpec
+from titan_sdk.messages import JobSpec, ServiceSpec
 
 
 def test_the_least_a_job_can_be() -> None:
@@ -74,8 +75,8 @@ def test_attributes_may_change_until_submission() -> None:
         ({"type": "SERVICE"}, "service", 0),
         ({"kind": "service", "port": 1}, "service", 1),
         ({"type": "worker", "port": 8090}, "worker", 8090),
-        ({"type": "worker"}, "worker", 8085),
-        ({"type": "service", "filename": "Worker.jar"}, "worker", 8085),
+        ({"type": "worker"}, "worker", 0),
+        ({"type": "service", "filename": "Worker.jar"}, "worker", 0),
         ({"filename": "Worker.jar", "port": 8087}, "worker", 8087),
         ({"filename": "Worker.jar"}, "run", 0),
     ],
@@ -142,3 +143,49 @@ def test_paths_start_from_the_base_folder() -> None:
     assert job.path("other") == Path("/project/other")
     assert TitanJob("a", "/abs/a.py", base_dir="/project").path() == Path("/abs/a.py")
     assert TitanJob("a", "etl/a.py").path() == Path("etl/a.py")
+
+
+# --- services ---
+
+
+def test_what_a_service_says_of_its_upkeep():
+    job = TitanJob(
+        "api", "a.py", port="auto", restart="on-failure", lifetime="run",
+        health={"path": "/h", "log": "up", "start": 5, "interval": 0.5, "failures": 1},
+    )  # fmt: skip
+    assert job.spec("a.py").service == ServiceSpec(
+        restart="on-failure", auto_port=True, health_path="/h", ready_line="up", start_s=5, interval_s=0.5, failures=1,
+        lifetime="run",
+    )  # fmt: skip
+    assert (job.kind, job.port) == ("service", 0)
+    assert TitanJob("api", "a.py", port=80, health="/h").spec("a.py").upkeep.health_path == "/h"
+
+
+def test_a_service_that_says_nothing_is_as_it_was_on_the_wire():
+    assert TitanJob("api", "a.py", port=80).spec("a.py").service is None
+    assert TitanJob("a", "a.py").spec("a.py").service is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"restart": "sometimes"}, "restart 'sometimes' is none of always, on-failure, never"),
+        ({"lifetime": "short"}, "lifetime 'short' is none of stopped, run"),
+        ({"health": {"url": "/"}}, "health has no 'url'"),
+        ({"health": "health"}, "'health' is not a health path"),
+        ({"health": {"log": "("}}, "is not a regular expression"),
+        ({"health": {"start": 0}}, "start deadline of 0 s is out of range"),
+        ({"health": {"failures": 0}}, "0 failures are out of range"),
+        ({"health": "/h", "port": 0}, "the health path /h needs a port"),
+        ({"type": "run", "port": 0, "restart": "never"}, "are for services, and this is of type run"),
+    ],
+)
+def test_upkeep_that_makes_no_sense_is_refused(fields, message):
+    with pytest.raises(InvalidName, match=re.escape(message)):
+        TitanJob("api", "a.py", **({"type": "service", "port": 80} | fields))
+
+
+def test_upkeep_of_the_wrong_type():
+    for health in ({"path": 1}, {"start": "soon"}, {"failures": 1.5}):
+        with pytest.raises(TypeError):
+            TitanJob("api", "a.py", port=80, health=health)

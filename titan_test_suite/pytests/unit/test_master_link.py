@@ -127,6 +127,9 @@ class Owner:
     def decommission(self, reason: str) -> None:
         raise AssertionError("nobody asked for that")
 
+    def usage(self) -> tuple[()]:
+        return ()
+
 
 @pytest.fixture
 def master() -> Iterator[Master]:

@@ -49,6 +49,7 @@ from titan_sdk.messages import (
     KvValue,
     Lease,
     ListJobs,
+    ListServices,
     ListWorkers,
     LogChunk,
     LogPiece,
@@ -58,8 +59,14 @@ from titan_sdk.messages import (
     Ok,
     Register,
     Registered,
+    Restart,
+    Restarted,
     RunFile,
     RunInfo,
+    Scale,
+    Scaled,
+    ServiceInfo,
+    ServiceList,
     StatsData,
     StatsText,
     Stop,
@@ -196,7 +203,37 @@ STRUCTURED = [
             ]
         ),
         0x52,
-        b"\x81\xa7workers\x91\x87\xa9worker_id\xa1w\xa4host\xa1h\xa4port\xcd\x1f\x90\xa5state\xa5alive\xaccapabilities\x91\xa3GPU\xa5slots\x04\xa4busy\x01",
+        b"\x81\xa7workers\x91\xde\x00\x07\xa9worker_id\xa1w\xa4host\xa1h\xa4port\xcd\x1f\x90\xa5state\xa5alive\xaccapabilities\x91\xa3GPU\xa5slots\x04\xa4busy\x01",
+    ),
+    Golden(
+        messages.ListEvents(since=3, wait_s=1.5),
+        0xA0,
+        b"\x82\xa5since\x03\xa6wait_s\xcb?\xf8\x00\x00\x00\x00\x00\x00",
+        messages.EventList(
+            events=[messages.EventInfo(seq=4, at=1000, kind="worker-left", subject="h:1", text="SIGTERM")], last=4
+        ),
+        0x52,
+        b"\x82\xa6events\x91\x85\xa3seq\x04\xa2at\xcd\x03\xe8\xa4kind\xabworker-left\xa7subject\xa3h:1\xa4text\xa7SIGTERM\xa4last\x04",
+    ),
+    Golden(
+        messages.Cordon(host="h", port=8080, undo=True),
+        0xA1,
+        b"\x83\xa4host\xa1h\xa4port\xcd\x1f\x90\xa4undo\xc3",
+        Ok(text="done"),
+        0x50,
+        b"\x81\xa4text\xa4done",
+    ),
+    Golden(
+        messages.ExplainJob(id="a"),
+        0xA2,
+        b"\x81\xa2id\xa1a",
+        messages.Explanation(
+            job=JobInfo(key="r/a", id="a", run_id="r", file="a.py", state="PENDING"),
+            summary="s",
+            workers=[messages.WorkerReason(worker="h:1", text="t")],
+        ),
+        0x52,
+        b"\x83\xa3job\xde\x00\x05\xa3key\xa3r/a\xa2id\xa1a\xa6run_id\xa1r\xa4file\xa4a.py\xa5state\xa7PENDING\xa7summary\xa1s\xa7workers\x91\x82\xa6worker\xa3h:1\xa4text\xa1t",
     ),
     Golden(
         GetLogs(id="a", offset=-100),
@@ -265,7 +302,7 @@ STRUCTURED = [
     Golden(
         Register(worker_id="w", boot_id="b", port=8080, capabilities=("GENERAL",), slots=4, holding=[LEASE]),
         0x02,
-        b"\x86\xa9worker_id\xa1w\xa7boot_id\xa1b\xa4port\xcd\x1f\x90\xaccapabilities\x91\xa7GENERAL\xa5slots\x04\xa7holding\x91\x83\xa3job\xa4r1/a\xa7attempt\x02\xa5epoch\x07",
+        b"\xde\x00\x06\xa9worker_id\xa1w\xa7boot_id\xa1b\xa4port\xcd\x1f\x90\xaccapabilities\x91\xa7GENERAL\xa5slots\x04\xa7holding\x91\x83\xa3job\xa4r1/a\xa7attempt\x02\xa5epoch\x07",
         Registered(worker_id="w", lease_s=30.0, heartbeat_s=5.0, stale=[LEASE]),
         0x52,
         b"\x84\xa9worker_id\xa1w\xa7lease_s\xcb@>\x00\x00\x00\x00\x00\x00\xabheartbeat_s\xcb@\x14\x00\x00\x00\x00\x00\x00\xa5stale\x91\x83\xa3job\xa4r1/a\xa7attempt\x02\xa5epoch\x07",
@@ -309,6 +346,39 @@ STRUCTURED = [
         Ok(),
         0x50,
         b"\x80",
+    ),
+    Golden(
+        Restart(id="api"),
+        0x91,
+        b"\x81\xa2id\xa3api",
+        Restarted(jobs=["r1/api"]),
+        0x52,
+        b"\x81\xa4jobs\x91\xa6r1/api",
+    ),
+    Golden(
+        Scale(id="api", count=2),
+        0x92,
+        b"\x82\xa2id\xa3api\xa5count\x02",
+        Scaled(started=["r2/api.2"], stopped=[]),
+        0x52,
+        b"\x82\xa7started\x91\xa8r2/api.2\xa7stopped\x90",
+    ),
+    Golden(
+        ListServices(name="api"),
+        0x90,
+        b"\x81\xa4name\xa3api",
+        ServiceList(
+            services=[
+                ServiceInfo(
+                    job=JobInfo(key="r1/a", id="a", run_id="r1", file="a.py", state="RUNNING", port=80, restarts=2),
+                    status="ready",
+                    memory_bytes=7,
+                )
+            ]
+        ),
+        0x52,
+        b"\x81\xa8services\x91\x83\xa3job\xde\x00\x07\xa3key\xa4r1/a\xa2id\xa1a\xa6run_id\xa2r1\xa4file\xa4a.py"
+        b"\xa5state\xa7RUNNING\xa8restarts\x02\xa4portP\xa6status\xa5ready\xacmemory_bytes\x07",
     ),
     Golden(
         Dispatch(lease=LEASE, spec=JobSpec(id="a", file="a.py", kind="service", port=80, env={"A": "1"})),

@@ -27,7 +27,7 @@ from titan_core.storage import read_connections, sqlite_store
 from titan_core.storage.schema import APPLICATION_ID, SCHEMA_VERSION, VERSIONS, migrate
 from titan_core.storage.sqlite_store import SqliteStore
 from titan_core.storage.store import StoredRun, StoreError, StoreFull
-from titan_sdk.messages import JobSpec
+from titan_sdk.messages import JobSpec, ServiceSpec
 from titan_test_suite.pytests.store_records import crash_image, job_row, refusal, run_row, submission
 
 
@@ -60,10 +60,11 @@ FULL_SPEC = JobSpec(
     port=8080,
     python="/usr/bin/python3",
     fresh=True,
+    service=ServiceSpec(restart="never", health_path="/h", ready_line="up", start_s=2.5, replaces="run-0/train"),
 )
 FULL_ROW = JobRow(
     "run-1/train", "run-1", "train", 3, JobState.RUNNING, 4, 99, 2, 1, "w-1", True, "stop", "reason\n'x'", -9,
-    11, 12, 13, 14, 15,
+    11, 12, 13, 14, 15, 16, 17,
 )  # fmt: skip
 
 
@@ -398,3 +399,25 @@ def test_migration_is_all_or_nothing(tmp_path: Path) -> None:
     assert db.execute("SELECT count(*), min(colour) FROM runs").fetchone() == (1, "blue")
     assert migrate(db, (*VERSIONS, good)) == SCHEMA_VERSION + 1
     db.close()
+
+
+def test_a_database_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    store.open()
+    store.apply([InsertRun(run_row(1, "key")), InsertJob(FULL_SPEC, FULL_ROW)])
+    store.close()
+    db = sqlite3.connect(store.path, isolation_level=None)
+    for column in ("restarts", "port"):
+        db.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+    db.execute("DROP TABLE events")
+    db.execute("PRAGMA user_version = 1")
+    db.close()
+
+    store = SqliteStore(tmp_path)
+    store.open()
+    try:
+        assert [stored.jobs for stored in store.load(0)] == [[(FULL_SPEC, FULL_ROW._replace(restarts=0, port=0))]]
+        store.apply([UpdateJob(FULL_ROW)])
+        assert [stored.jobs for stored in store.load(0)] == [[(FULL_SPEC, FULL_ROW)]]
+    finally:
+        store.close()

@@ -11,6 +11,7 @@ import yaml
 
 from titan_sdk.errors import PipelineError
 from titan_sdk.job import TitanJob
+from titan_sdk.messages import ServiceSpec
 from titan_sdk.sources import Source, source_of
 from titan_sdk.titan_yaml_parser import MAX_PROBLEMS, Pipeline, find_pipeline, load_pipeline, parse_pipeline
 from titan_sdk.yaml_lines import MAX_BYTES, MAX_DEPTH
@@ -113,7 +114,11 @@ def test_every_key_arrives(folder: Path) -> None:
         "env: {A: 1.0, B: 'x y', 2: no}",
         "python: /opt/python3.12",
         "fresh: yes",
+        "cpus: 1.5",
+        "memory: 1.5GB",
+        "gpus: 2",
     )
+    assert (job.cpus, job.memory, job.gpus) == (1.5, 3 << 29, 2)
     assert job.args == ["1", "2.50", "0777", "yes", "two words", "~x"]
     assert job.env == {"A": "1.0", "B": "x y", "2": "no"}
     assert (job.kind, job.port, job.requirement) == ("service", 65535, ["GPU", "HIGH_MEM"])
@@ -188,7 +193,7 @@ jobs:
 """
     for project in ("", "project: true\n"):
         jobs = parsed(folder, project + text.replace("SERVICE", "worker")).jobs
-        assert [(job.kind, job.port) for job in jobs] == [("worker", 8090), ("worker", 8085), ("worker", 8085)]
+        assert [(job.kind, job.port) for job in jobs] == [("worker", 8090), ("worker", 0), ("worker", 0)]
         assert [source_of(job) for job in jobs] == [None] * 3
     assert parsed(folder, text).jobs[1].kind == "worker", "the original's way to say it"
 
@@ -402,6 +407,10 @@ def test_what_is_no_pipeline(folder: Path, text: str, expected: list[str]) -> No
         ("env: {A: 1, A: 2}", "env: the variable A is set twice"),
         ("env: {'A=B': 1}", "env: 'A=B' cannot name a variable of the environment"),
         ("python: ''", "python: an interpreter is wanted, not nothing"),
+        ("cpus: 2 cores", 'cpus: a number of cores is wanted, not the text "2 cores"'),
+        ("cpus: 4097", "cpus: 4097 is out of range; 0 to 4096 is wanted"),
+        ("memory: much", "memory: 'much' is no amount of memory; 512MB or 1.5GB is how one is written"),
+        ("gpus: 0.5", "gpus: a whole number is wanted, not 0.5"),
         ("depends_on: {b: 1}", "depends_on: a list of ids is wanted, not a map"),
         ("depends_on: ['a/b']", "depends_on: the job id 'a/b' holds '/', which a job id may not"),
     ],
@@ -516,3 +525,44 @@ def test_a_folder_that_cannot_be_read_is_a_problem_and_no_crash(folder: Path) ->
             assert "Permission denied" in problems(folder, text)[0]
         finally:
             (folder / "scripts").chmod(0o700)
+
+
+# --- services ---
+
+
+def test_services_say_how_they_are_kept_alive(folder: Path) -> None:
+    text = """
+name: shop
+jobs:
+  - id: api
+    type: service
+    file: scripts/clean.py
+    port: auto
+    restart: on-failure
+    lifetime: run
+    health: {path: /health, log: "up on [0-9]+", start: 5, interval: 0.5, failures: 2}
+  - {id: web, file: scripts/clean.py, port: 80, health: /}
+  - {id: user, file: scripts/clean.py, depends_on: api}
+"""
+    api, web, _ = parsed(folder, text).jobs
+    assert api.spec("x.py").service == ServiceSpec(
+        restart="on-failure", auto_port=True, health_path="/health", ready_line="up on [0-9]+", start_s=5,
+        interval_s=0.5, failures=2, lifetime="run",
+    )  # fmt: skip
+    assert web.spec("x.py").service == ServiceSpec(health_path="/")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("restart: allways", 'restart: the text "allways" is not a restart policy'),
+        ("lifetime: 3", "lifetime: 3 is not a lifetime; stopped, run are"),
+        ("health: {paht: /}", "health: paht: unknown key; the keys here are path, log, start, interval, failures"),
+        ("health: {path: /, path: /}", "health: path: it is there twice"),
+        ("health: {start: soon}", "health: start: a number of seconds is wanted"),
+        ("port: automatic", "port: a whole number is wanted"),
+    ],
+)
+def test_mistakes_in_the_upkeep_of_a_service(folder: Path, line: str, problem: str) -> None:
+    text = f"jobs:\n  - id: a\n    type: service\n    file: scripts/clean.py\n    {line}\n"
+    assert [found for found in problems(folder, text) if problem in found and found.startswith("line 5")]
