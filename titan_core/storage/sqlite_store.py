@@ -217,6 +217,9 @@ class SqliteStore:
                 raise StoreError(f"{len(batch.updates)} jobs are to be updated, {changed} of them are stored")
         if batch.executions:
             execute(sql.SAVE_EXECUTION, batch.executions.values())
+            old = [(key, at - sql.KEPT_EXECUTIONS) for key, at in batch.executions if at > sql.KEPT_EXECUTIONS]
+            if old:
+                execute(sql.FORGET_EXECUTIONS, old)
         if batch.values:
             execute(sql.PUT_KV, batch.values.items())
         for index, key, member in batch.members:
