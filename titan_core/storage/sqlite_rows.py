@@ -35,6 +35,10 @@ SAVE_EXECUTION: Final = """INSERT OR REPLACE INTO executions (
     key, attempt, epoch, worker_id, worker_name, started_at, ended_at, outcome, exit_code, reason
 ) VALUES (?,?,?,?,?,?,?,?,?,?)"""
 
+FORGET_EXECUTIONS: Final = "DELETE FROM executions WHERE key = ? AND attempt <= ?"
+KEPT_EXECUTIONS: Final = 100
+"""Of one job; only a service that is started again and again comes to more."""
+
 PUT_KV: Final = "INSERT OR REPLACE INTO kv (key, value) VALUES (?,?)"
 ADD_MEMBER: Final = "INSERT OR IGNORE INTO kv_members (key, member) VALUES (?,?)"
 

@@ -220,6 +220,9 @@ class SqliteStore:
                 raise StoreError(f"{len(batch.updates)} jobs are to be updated, {changed} of them are stored")
         if batch.executions:
             execute(sql.SAVE_EXECUTION, batch.executions.values())
+            old = [(key, at - sql.KEPT_EXECUTIONS) for key, at in batch.executions if at > sql.KEPT_EXECUTIONS]
+            if old:
+                execute(sql.FORGET_EXECUTIONS, old)
         if batch.events:
             execute(sql.INSERT_EVENT, batch.events)
             last = batch.events[-1].seq

@@ -59,6 +59,8 @@ class Store(Protocol):
     def apply(self, records: Sequence[Record]) -> list[Any]:
         """Write all records in one transaction; return when they are on the disk (fsync).
 
+        Of the attempts of one job the store need not keep all: it keeps the latest 100 at least.
+
         Returns:
             One result for each record: None, or what the record's docstring says.
 

@@ -93,6 +93,20 @@ def test_the_last_state_of_a_row_counts(store: SqliteStore) -> None:
     assert stored.executions == [attempt._replace(outcome="failed")]
 
 
+def test_the_attempts_of_a_service_without_end_are_bounded(store: SqliteStore) -> None:
+    store.apply(submission(1, 1, "a", "b"))
+    for key in ("run-1/a", "run-1/b"):
+        for first in range(1, 250, 50):
+            numbers = range(first, first + 50 if key == "run-1/a" else first + 1)
+            store.apply([SaveExecution(ExecutionRow(key, n, n, "w", "w", 1, 2, "failed")) for n in numbers])
+    store.apply([UpdateJob(job_row(1, 1, "a")._replace(attempt=250))])
+    kept = [(row.key, row.attempt) for row in next(store.load(0)).executions]
+    assert kept == [
+        *(("run-1/a", n) for n in range(151, 251)),
+        *(("run-1/b", n) for n in (151, 201)),
+    ]
+
+
 def test_one_batch_gives_the_same_as_many(tmp_path: Path) -> None:
     """However records are cut into commits, the same is stored and the same results come back."""
     dice = random.Random(7)
