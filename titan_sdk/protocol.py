@@ -73,6 +73,13 @@ class Opcode(IntEnum):
     DEREGISTER = 0x86
     DRAIN = 0x87
 
+    WATCH_CLUSTER = 0xA0
+    LIST_RUNS = 0xA1
+    GET_SPECS = 0xA2
+    LIST_FILES = 0xA3
+    WATCH_LOGS = 0xA4
+    STREAM_LOGS = 0xA5
+
 
 REPLIES: Final = frozenset({Opcode.ACK, Opcode.ERROR, Opcode.DATA})
 """Opcodes that answer a request; every other one is a request."""

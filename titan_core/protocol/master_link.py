@@ -33,6 +33,7 @@ from titan_sdk.messages import (
     Register,
     Registered,
     Request,
+    StreamLogs,
     decode_message,
 )
 from titan_sdk.protocol import Frame
@@ -74,6 +75,9 @@ class LinkOwner(Protocol):
 
     def decommission(self, reason: str) -> None:
         """Drain and end."""
+
+    def stream_logs(self, request: StreamLogs) -> None:
+        """Send the output of these jobs to who watches it."""
 
 
 class MasterLink:
@@ -269,6 +273,8 @@ class MasterLink:
             self._owner.cancel(message.lease, message.reason, message.grace_s)
         elif isinstance(message, Decommission):
             self._owner.decommission(message.reason)
+        elif isinstance(message, StreamLogs):
+            self._owner.stream_logs(message)
         channel.reply(frame, Ok())
 
 

@@ -25,14 +25,17 @@ from titan_core.protocol.handlers.kv import KvHandlers
 from titan_core.protocol.handlers.logs import LogHandlers
 from titan_core.protocol.handlers.submissions import SubmissionHandlers
 from titan_core.protocol.handlers.table import HandlerTable
+from titan_core.protocol.handlers.watching import WatchHandlers
 from titan_core.protocol.housekeeping import Housekeeping, outcome_of_run
 from titan_core.protocol.scheduler_server import SchedulerServer, ServerLimits
 from titan_core.protocol.services.cluster import ClusterService
 from titan_core.protocol.services.files import FileService
 from titan_core.protocol.services.jobs import JobService
 from titan_core.protocol.services.kv import KvService
+from titan_core.protocol.services.log_watches import LogWatches
 from titan_core.protocol.services.logs import LogService
 from titan_core.protocol.services.submissions import SubmissionService
+from titan_core.protocol.services.watching import WatchService
 from titan_core.protocol.token_file import obtain_token
 from titan_core.protocol.trust import Endpoint, PeerTrust
 from titan_core.protocol.worker_session import WorkerSession
@@ -118,6 +121,8 @@ class MasterNode:
         LogHandlers(self._logs).install(table)
         ClusterHandlers(self._cluster).install(table)
         KvHandlers(KvService(self._scheduler, self._store)).install(table)
+        self._log_watches = LogWatches()
+        WatchHandlers(WatchService(self._scheduler, self._cluster, self._store), self._log_watches).install(table)
         self._classic_workers.install(table)
 
         self._trust = PeerTrust(insecure=settings.insecure)
@@ -170,6 +175,7 @@ class MasterNode:
             scheduler=self._scheduler,
             cluster=self._cluster,
             logs=self._logs,
+            log_watches=self._log_watches,
             lease_s=self._settings.lease_seconds,
             heartbeat_s=self._settings.heartbeat_seconds,
         )

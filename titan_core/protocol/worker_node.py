@@ -34,7 +34,7 @@ from titan_core.tasks.result_spool import ResultSpool
 from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
 from titan_core.tasks.service_handler import ServiceHandler
 from titan_sdk.errors import ConfigError, NotFound
-from titan_sdk.messages import JobSpec, Lease, Register, Registered
+from titan_sdk.messages import JobSpec, Lease, Register, Registered, StreamLogs
 from titan_sdk.settings import read_token
 
 log = logging.getLogger(__name__)
@@ -206,6 +206,7 @@ class WorkerNode:
         self._server.close_connections(max(0.1, end - time.monotonic()))
         for thread in (self._registration, self._link, self._services, self._alarms):
             thread.join(max(0.1, end - time.monotonic()))
+        self._reporter.streamer.close()
         self._registry.close()
         self._state.close()
 
@@ -263,6 +264,9 @@ class WorkerNode:
 
     def decommission(self, reason: str) -> None:
         self._on_leave(reason)
+
+    def stream_logs(self, request: StreamLogs) -> None:
+        self._reporter.streamer.watch(request.targets, request.ttl_s)
 
     # --- parts ----------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ class ClusterService:
     def heartbeat(self, worker_id: str, cpu_percent: float, memory_percent: float) -> None:
         """What a worker says of its machine."""
         self._vitals[worker_id] = _Vitals(cpu_percent, memory_percent)
+        self._scheduler.feed.changed()
 
     def forget(self, worker_id: str) -> None:
         """The worker's link has ended."""
