@@ -16,7 +16,7 @@ from titan_sdk.settings import client_settings
 
 DEFAULT_PORT: Final = 5000
 LOGIN_CODE: Final = "TITAN_DASHBOARD_LOGIN"
-"""Environment variable with the code that logs in once; who starts the dashboard knows it and makes an address of it."""
+"""Environment variable with the code that logs in once; whoever starts the dashboard makes an address of it."""
 MIN_CODE: Final = 16
 
 

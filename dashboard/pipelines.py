@@ -17,7 +17,9 @@ from titan_sdk.handles import RunHandle
 from titan_sdk.job import TitanJob
 from titan_sdk.messages import DEFAULT_PRIORITY, DEFAULT_RETRIES, GENERAL, JobSpec, ListFiles
 from titan_sdk.names import check_relative_path
+from titan_sdk.pipeline_keys import JOB_KEYS, PIPELINE_KEYS, Bad, Key
 from titan_sdk.titan_yaml_parser import Pipeline, parse_pipeline
+from titan_sdk.yaml_lines import List, Map, Node, read_yaml
 
 FILE_NAME: Final = "pipeline.yaml"
 PLACE: Final = "perm_files or among the files added here"
@@ -76,6 +78,37 @@ def deploy(gateway: Gateway, text: str, files: Mapping[str, bytes], on_master: C
 def describe(pipeline: Pipeline) -> dict[str, Any]:
     """A checked pipeline, for the graph beside its text."""
     return {"name": pipeline.name, "project": pipeline.project, "jobs": [_job(job) for job in pipeline.jobs]}
+
+
+def sketch(text: str) -> dict[str, Any] | None:
+    """What can be read of a pipeline that has problems, in the shape of ``describe``; None when it is no YAML."""
+    try:
+        root = read_yaml(text.encode("utf-8", "surrogatepass"))
+    except PipelineError:
+        return None
+    top = _readable(root, PIPELINE_KEYS)
+    listed = top.get("jobs")
+    jobs = []
+    for node in listed.items if isinstance(listed, List) else ():
+        values = _readable(node, JOB_KEYS)
+        job = {key: values.get(_FIELDS.get(key, key), default) for key, default in _DEFAULTS.items()}
+        job |= {"id": values.get("id", ""), "file": values.get("file", ""), "line": node.line}
+        job["depends_on"] = [parent for parent, _ in values.get("parents", ())]
+        jobs.append({key: list(value) if isinstance(value, tuple) else value for key, value in job.items()})
+    return {"name": top.get("name", ""), "project": bool(top.get("project", False)), "jobs": jobs}
+
+
+def _readable(node: Node | None, keys: Mapping[str, Key]) -> dict[str, Any]:
+    """The values that can be read, by the names of TitanJob's arguments."""
+    found: dict[str, Any] = {}
+    for key, value in node.pairs if isinstance(node, Map) else ():
+        known = keys.get(key.text)
+        if known is not None:
+            try:
+                found[known.field] = known.read(value)
+            except Bad:
+                continue
+    return found
 
 
 def _job(job: TitanJob) -> dict[str, Any]:
@@ -138,7 +171,7 @@ class _Dumper(yaml.SafeDumper):
     """Lists of jobs are indented below their key, as people write them."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)  # type: ignore[no-untyped-call]
+        super().increase_indent(flow, False)
 
 
 _DEFAULTS: Final[dict[str, Any]] = {
@@ -157,6 +190,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "fresh": False,
 }
 """In the order in which they are written, after id and file."""
+_FIELDS: Final = {"type": "kind", "depends_on": "parents"}
 
 
 def _rendered(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,7 +233,7 @@ def _stand_ins(text: str, on_master: Collection[str]) -> set[str]:
     words = {match.group(0) for match in _WORD.finditer(text)}
     words |= {first or second for first, second in _QUOTED.findall(text)}
     words |= set(_FILE_LINE.findall(text))
-    found = set()
+    found: set[str] = set()
     for word in words:
         if word.rpartition("/")[2] in on_master and len(found) < MAX_STAND_INS:
             try:

@@ -1,7 +1,7 @@
 """The dashboard's program: parts made, started and stopped in order around a waitress server.
 
-Waitress, since it is pure Python, thread-based as everything here, and streams as it goes; an open event stream holds one
-of its threads, so it gets MAX_STREAMS beside those that answer requests.
+Waitress, since it is pure Python, thread-based as everything here, and streams as it goes; an open event stream holds
+one of its threads, so it gets MAX_STREAMS beside those that answer requests.
 """
 
 from __future__ import annotations

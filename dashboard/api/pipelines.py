@@ -21,7 +21,7 @@ MAX_TEXT = 4 * 1024 * 1024
 
 @blueprint.post("/check")
 def check() -> dict[str, Any]:
-    """What is wrong with ``yaml``, or what it says; ``files``: paths of the files that would come along."""
+    """What is wrong with ``yaml``, and what can be read of it; ``files``: paths of the files that would come along."""
     asked = body()
     files = asked.get("files", [])
     if not isinstance(files, list) or not all(isinstance(each, str) for each in files):
@@ -29,7 +29,7 @@ def check() -> dict[str, Any]:
     try:
         found = pipelines.check(_text(text(asked, "yaml")), files, pipelines.known_files(parts().gateway))
     except PipelineError as error:
-        return {"ok": False, "problems": problems_json(error.problems), "pipeline": None}
+        return {"ok": False, "problems": problems_json(error.problems), "pipeline": pipelines.sketch(asked["yaml"])}
     return {"ok": True, "problems": [], "pipeline": pipelines.describe(found)}
 
 
