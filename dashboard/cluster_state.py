@@ -84,7 +84,7 @@ class ClusterState:
             self.active.pop(job.key, None)
         if job.kind != "run":
             _put(self.services, job.key, job, MAX_ACTIVE)
-        if job.state == "DEAD":
+        if job.state == "DEAD" and job.attempt:  # not those that only waited for one that failed
             if job.key not in self.failures:
                 _put(self.failures, job.key, job, FAILURES)
             self.failures[job.key] = job

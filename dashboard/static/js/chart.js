@@ -3,7 +3,7 @@ import { h, s, show } from "./dom.js";
 import { clock } from "./format.js";
 
 const HOUR = 3_600_000;
-const LEFT = 40, RIGHT = 6, TOP = 8, BOTTOM = 20;
+const LEFT = 48, RIGHT = 6, TOP = 8, BOTTOM = 20;
 
 /** Axis values that people like to read: 1, 2 or 5 times a power of ten. */
 export function ticks(max, count = 4) {

@@ -1,11 +1,12 @@
 // Layers from left to right: a job stands one layer after the last of its parents; within a layer near its neighbours.
 
 export const WIDTH = 168, HEIGHT = 46;
-const GAP_X = 64, GAP_Y = 16, MAX_ROWS = 18, SWEEPS = 6;
+const GAP_X = 64, GAP_Y = 16, MAX_ROWS = 12, SWEEPS = 6;
 
 /**
  * Places for nodes [{id, parents: [id]}]: {places: Map id -> {x, y}, width, height}. Parents that are not there and
- * cycles do no harm. A layer of more than MAX_ROWS nodes takes several columns.
+ * cycles do no harm. A layer of more than MAX_ROWS nodes may take several
+ * columns.
  */
 export function layout(nodes) {
   const byId = new Map(nodes.map((node) => [node.id, node]));
@@ -48,13 +49,15 @@ export function layout(nodes) {
   }
 
   const places = new Map();
-  const tallest = Math.min(MAX_ROWS, Math.max(1, ...layers.map((ids) => ids?.length || 0)));
+  // A big layer becomes a block of about twice the width of its height, as a screen has it.
+  const rowsOf = (count) => Math.ceil(count / Math.ceil(count / Math.max(MAX_ROWS, Math.ceil(Math.sqrt(1.5 * count)))));
+  const tallest = Math.max(1, ...layers.map((ids) => (ids ? rowsOf(ids.length) : 0)));
   const height = tallest * (HEIGHT + GAP_Y) - GAP_Y;
   let x = 0;
   for (const ids of layers) {
     if (!ids) continue;
-    const columns = Math.ceil(ids.length / MAX_ROWS);
-    const rows = Math.ceil(ids.length / columns);
+    const rows = rowsOf(ids.length);
+    const columns = Math.ceil(ids.length / rows);
     ids.forEach((id, index) => {
       const column = Math.floor(index / rows);
       const inColumn = Math.min(rows, ids.length - column * rows);

@@ -12,6 +12,12 @@ export function duration(ms) {
   return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h`;
 }
 
+/** The same in one unit, for an axis. */
+export function brief(ms) {
+  const [value, unit] = ms < 1000 ? [ms, "ms"] : ms < 120_000 ? [ms / 1000, "s"] : ms < 7_200_000 ? [ms / 60_000, "min"] : [ms / 3_600_000, "h"];
+  return `${Number(value.toFixed(value < 10 ? 1 : 0))} ${unit}`;
+}
+
 export function bytes(count) {
   if (count < 1024) return `${count} B`;
   const units = ["KB", "MB", "GB", "TB"];

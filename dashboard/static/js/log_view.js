@@ -5,9 +5,9 @@ import { h, show } from "./dom.js";
 import { bytes as sizeText, jobApi } from "./format.js";
 import { LogBuffer } from "./log_buffer.js";
 
-const LINE = 19, AROUND = 30;
+const LINE = 19, AROUND = 30, MIN_HEIGHT = 150;
 const FIRST = 12 * 1024 * 1024, PART = 4 * 1024 * 1024;
-const ERROR = /\b(error|exception|traceback|fatal|panic|critical|failed|failure|segmentation fault)\b/i;
+const ERROR = /\b(\w*error|\w*exception|traceback|fatal|panic|critical|failed|failure|segmentation fault)\b/i;
 
 export class LogView {
   constructor(node, key) {
@@ -27,6 +27,7 @@ export class LogView {
         this.search, this.found, small("↑", "Match before", () => this.step(-1)), small("↓", "Next match", () => this.step(1)),
         small("Error", "Jump to the next line that tells of an error", () => this.nextError()), this.followButton, this.downloadLink),
       this.view);
+    this.setFollow(true);
     this.view.addEventListener("scroll", () => this.scrolled());
     new ResizeObserver(() => this.draw()).observe(this.view);
     this.search.addEventListener("input", () => this.find());
@@ -175,6 +176,7 @@ export class LogView {
     if (this.before !== undefined && dropped > this.before && !this.follow) this.view.scrollTop -= (dropped - this.before) * LINE;
     this.before = dropped;
     this.space.style.height = `${total * LINE}px`;
+    this.view.style.height = `clamp(${MIN_HEIGHT}px, ${total * LINE + 24}px, min(58vh, 600px))`;
     this.space.style.width = `max(100%, ${Math.min(this.buffer.longest, 20_000) + 12}ch)`;
     this.note.hidden = total > 0;
     if (!total && !this.loading) this.note.textContent = this.ended ? "It printed nothing." : this.attempt ? "Nothing printed yet; output shows up here as it comes." : "It has not started yet; output shows up here as it comes.";

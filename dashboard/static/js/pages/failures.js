@@ -20,7 +20,7 @@ function draw() {
     ? h("table", { class: "stack" }, h("thead", {}, h("tr", {}, ["Job", "Why", "Worker", "Ended", ""].map((words) => h("th", {}, words)))),
       h("tbody", {}, found.slice(0, 300).map((job) => h("tr", {},
         h("td", { class: "name" }, h("a", { href: jobUrl(job.key), data: { key: job.key } }, job.id), h("small", {}, job.file, job.attempt > 1 ? ` · ${job.attempt} attempts` : "")),
-        h("td", { class: "why" }, job.reason || "", job.exit_code === null ? "" : h("span", { class: "nowrap" }, ` (exit code ${job.exit_code})`)),
+        h("td", { class: "why" }, job.reason || "", job.exit_code === null || job.reason.includes("exit code") ? "" : h("span", { class: "nowrap" }, ` (exit code ${job.exit_code})`)),
         h("td", { class: "nowrap" }, job.worker), h("td", { class: "nowrap" }, when(job.ended_at)),
         h("td", { class: "acts" }, h("a", { class: "button small", href: jobUrl(job.key) }, "Log"), requeueButton(job.key))))))
     : jobs.length ? empty("No failure is like that", "Change the search, or look at all of them.")

@@ -3,7 +3,7 @@ import { act, confirm, post, tell } from "../api.js";
 import { Chart } from "../chart.js";
 import { $, empty, h, show } from "../dom.js";
 import { listen } from "../events.js";
-import { badge, duration, jobName, jobUrl, running, runUrl, when, WORDS } from "../format.js";
+import { badge, brief, jobName, jobUrl, running, runUrl, when, WORDS } from "../format.js";
 
 const TILES = [["RUNNING", "--run"], ["PENDING", "--queue"], ["WAITING", "--wait"], ["DELAYED", "--delay"], ["COMPLETED", "--done"], ["DEAD", "--dead"], ["CANCELLED", "--stop"]];
 
@@ -17,7 +17,7 @@ function tiles(counts) {
 }
 
 function meter(name, value) {
-  return h("div", { class: value > 90 ? "meter hot" : "meter" }, h("span", {}, name), h("em", {}, `${Math.round(value)} %`), h("i", { vars: { "--value": String(Math.min(100, value)) } }));
+  return h("div", { class: name === "Memory" && value > 90 ? "meter hot" : "meter" }, h("span", {}, name), h("em", {}, `${Math.round(value)} %`), h("i", { vars: { "--value": String(Math.min(100, value)) } }));
 }
 
 function worker(each, services) {
@@ -94,7 +94,7 @@ const latency = new Chart($("latency"), [
   { name: "wait, median", colour: "--run", sparse: true, value: (each) => each.wait_p50 },
   { name: "wait, 95 %", colour: "--delay", sparse: true, value: (each) => each.wait_p95 },
   { name: "run, median", colour: "--done", sparse: true, value: (each) => each.run_p50 },
-], { format: (value) => (value >= 1000 ? duration(value).replace(" min 0 s", " min") : `${Math.round(value)} ms`), floor: 10 });
+], { format: brief, floor: 10 });
 
 let samples = [];
 function series(all) {
