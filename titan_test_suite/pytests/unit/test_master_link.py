@@ -24,6 +24,7 @@ from titan_sdk.messages import (
     Ok,
     Register,
     Registered,
+    StreamLogs,
     Welcome,
     decode_message,
 )
@@ -125,6 +126,9 @@ class Owner:
             raise NotFound("not here")
 
     def decommission(self, reason: str) -> None:
+        raise AssertionError("nobody asked for that")
+
+    def stream_logs(self, request: StreamLogs) -> None:
         raise AssertionError("nobody asked for that")
 
 
