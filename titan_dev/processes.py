@@ -234,8 +234,8 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def _private(path: str, flags: int) -> int:
-    handle = os.open(path, flags, 0o600)
+def _private(path: Path) -> int:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     os.fchmod(handle, 0o600)
     return handle
 
@@ -253,7 +253,7 @@ class Painter:
         if log:
             log.parent.mkdir(parents=True, exist_ok=True)
         # For this user alone: jobs' lines may be in it, and the address that logs in to the dashboard is.
-        self._log = open(log, "w", encoding="utf-8", opener=_private) if log else None
+        self._log = os.fdopen(_private(log), "w", encoding="utf-8") if log else None
 
     def line(self, name: str, text: str) -> None:
         plain = f"{name:<{self._width}} | "
