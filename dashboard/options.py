@@ -123,6 +123,6 @@ def _address(text: str, what: str, default_port: int) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon:
         host, port = text, str(default_port)
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or not int(port):
         raise ConfigError(f"{what}: {text!r} is not HOST:PORT")
     return host.strip("[]"), _port(int(port), what)

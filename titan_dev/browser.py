@@ -10,6 +10,11 @@ from collections.abc import Callable
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 VARIABLE = "TITAN_CHROMIUM"
 """Environment variable with the path of another one."""
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+"""Quiet: no screen, no network of its own, and as root too."""
 HOW = f"install Chromium (on Debian: sudo apt-get install chromium), or let {VARIABLE} name one"
 
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from http.client import HTTPResponse
 from typing import Any, Final
 
+import psutil
+
 from titan_test_suite.pytests.cluster import ROOT, Cluster, Program
 
 CODE: Final = "a-login-code-of-the-tests"
@@ -63,6 +65,10 @@ class Dashboard:
         status, _, answer = self.ask(f"/api/v1{path}", {} if body is None else body)
         assert status in (200, 201), (status, answer)
         return json.loads(answer)
+
+    def udp_port(self) -> int:
+        """Where it receives datagrams."""
+        return next(each.laddr.port for each in psutil.Process(self.program.pid).net_connections("udp"))
 
     def metric(self, name: str) -> float:
         _, _, body = self.ask("/metrics")
@@ -118,7 +124,7 @@ class LossyRelay:
     """A UDP relay that drops every third datagram, as a bad network would."""
 
     def __init__(self, target: tuple[str, int]) -> None:
-        self._target = target
+        self.target = target
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
@@ -137,7 +143,7 @@ class LossyRelay:
                 self.dropped += 1
             else:
                 self.passed += 1
-                self._socket.sendto(packet, self._target)
+                self._socket.sendto(packet, self.target)
 
     def close(self) -> None:
         self._socket.sendto(b"", ("127.0.0.1", self.port))

@@ -50,9 +50,9 @@ export class Chart {
     const width = this.node.clientWidth, height = this.node.clientHeight;
     if (!width) return;
     this.to = this.samples.length ? this.samples.at(-1).at : Date.now();
-    // A young history fills its chart: ten minutes at least, an hour at most.
+    // A young history fills its chart: a minute at least, an hour at most.
     const age = this.samples.length ? this.to - this.samples[0].at : 0;
-    this.from = this.to - Math.min(HOUR, Math.max(600_000, age));
+    this.from = this.to - Math.min(HOUR, Math.max(60_000, age));
     const shown = this.samples.filter((sample) => sample.at >= this.from);
     const stacked = this.series.filter((each) => each.stack);
     let max = this.floor;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import urllib.parse
 
 import pytest
@@ -241,8 +242,7 @@ def test_a_watched_log_is_complete_with_a_third_of_the_datagrams_lost(small_clus
     probe = LossyRelay(("127.0.0.1", 9))  # its port is what the dashboard will advertise
     try:
         dashboard = Dashboard(small_cluster, "--udp-host", "127.0.0.1", "--udp-advertise", f"127.0.0.1:{probe.port}")
-        udp = next(each.laddr.port for each in _udp_sockets(dashboard.program.pid) if each.laddr.ip == "127.0.0.1")
-        probe._target = ("127.0.0.1", udp)
+        probe.target = ("127.0.0.1", dashboard.udp_port())
         key = small_cluster.run(PRINTS.format(lines=1500, pause=0.001))
         with dashboard.events(f"log:{key}") as events:
             seen = events.log()
@@ -277,9 +277,7 @@ def test_output_is_shown_at_once_and_nothing_is_sent_when_nobody_watches(dashboa
 
 
 def test_datagrams_of_strangers_change_nothing(dashboard):
-    import socket
-
-    udp = next(each.laddr for each in _udp_sockets(dashboard.program.pid))
+    udp = "127.0.0.1", dashboard.udp_port()
     before = dashboard.metric("titan_dashboard_datagrams_refused_total")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         for packet in (b"", b"x", b"TLG1" + bytes(60), b"TLG1" + bytes(1200), bytes(2048)):
@@ -303,9 +301,3 @@ def test_it_survives_the_masters_restart(small_cluster):
         while not any(run["run_id"] == key.partition("/")[0] for run in events.next("runs")["runs"]):
             pass
     assert dashboard.program.terminate() == 0
-
-
-def _udp_sockets(pid):
-    import psutil
-
-    return psutil.Process(pid).net_connections("udp")
