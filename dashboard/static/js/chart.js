@@ -70,7 +70,7 @@ export class Chart {
     ]);
     for (let number = 0; number <= 3; number += 1) {
       const at = this.from + (this.to - this.from) * number / 3;
-      parts.push(s("text", { x: x(at), y: height - 4, "text-anchor": number === 0 ? "start" : number === 3 ? "end" : "middle" }, clock(at).slice(0, 5)));
+      parts.push(s("text", { x: x(at), y: height - 4, "text-anchor": number === 0 ? "start" : number === 3 ? "end" : "middle" }, clock(at).slice(0, this.to - this.from < 300_000 ? 8 : 5)));
     }
     const below = new Map(shown.map((sample) => [sample, 0]));
     for (const each of this.series) parts.push(this.path(each, shown, below, x, y));

@@ -85,9 +85,8 @@ def test_the_history_is_filled_from_what_ended_before():
 def test_the_state_keeps_executions_failures_and_what_runs():
     state = ClusterState()
     attempts = [ExecutionInfo(attempt=1, worker="w", started_at=5, ended_at=6, outcome="failed", exit_code=1)]
-    retried = job(
-        "r/a", "RUNNING", attempt=2, executions=[*attempts, ExecutionInfo(attempt=2, worker="v", started_at=9)]
-    )
+    attempts.append(ExecutionInfo(attempt=2, worker="v", started_at=9))
+    retried = job("r/a", "RUNNING", attempt=2, executions=attempts)
     assert len(state.apply(ClusterChanges(feed="f", version=1, jobs=[retried]))) == 2
     assert state.apply(ClusterChanges(feed="f", version=2, jobs=[retried])) == []
     assert state.overview()["running_total"] == 1
