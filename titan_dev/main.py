@@ -12,7 +12,7 @@ from pathlib import Path
 from titan_dev.environment import ROOT, Environment, SetupFailed
 
 COMMANDS = {
-    "up": "start a master and workers in the foreground; Ctrl-C stops them",
+    "up": "start a master, workers and the dashboard in the foreground; Ctrl-C stops them",
     "demo": "run a real pipeline on a cluster of its own, and show its result",
     "test": "ruff, mypy and the tests",
     "mutants": "break a copy of the engine on purpose, and show that the tests notice",

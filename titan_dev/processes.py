@@ -89,14 +89,23 @@ class Member:
         self._on_exit(Exited(self.name, code))
 
 
+@dataclass(frozen=True)
+class Dashboard:
+    """Where a cluster's dashboard listens, and the code that logs in to it once."""
+
+    port: int
+    login_code: str
+
+
 class Cluster:
-    """A master and workers on this machine.
+    """A master, workers and perhaps a dashboard on this machine.
 
     Args:
         port: the master's. worker_ports: one worker for each.
         environment: of all processes.
         on_line: gets (name, line) of everything they print, on the reading threads.
         master_arguments, worker_arguments: handed on.
+        dashboard: started last, when there is to be one.
     """
 
     def __init__(
@@ -107,33 +116,42 @@ class Cluster:
         on_line: Callable[[str, str], None],
         master_arguments: Sequence[str] = (),
         worker_arguments: Sequence[str] = (),
+        dashboard: Dashboard | None = None,
     ) -> None:
         self.port = port
+        self._dashboard_port = dashboard.port if dashboard else 0
         self.events: queue.SimpleQueue[Exited | None] = queue.SimpleQueue()
         """What ended; ``None``, put here by a signal handler, asks to stop, and asked again to hurry."""
 
         self._registered = threading.Semaphore(0)
 
         def heard(name: str, line: str) -> None:
-            if name != "master" and REGISTERED in line:
+            if name.startswith("worker") and REGISTERED in line:
                 self._registered.release()
             on_line(name, line)
 
-        def member(name: str, program: str, *arguments: str) -> Member:
-            command = [sys.executable, "-u", str(ROOT / "titan_core" / program), *arguments]
-            return Member(name, command, environment, heard, self.events.put)
+        def member(name: str, program: str, *arguments: str, **variables: str) -> Member:
+            command = [sys.executable, "-u", str(ROOT / program), *arguments]
+            return Member(name, command, environment | variables, heard, self.events.put)
 
         # The address that is looked at here, whatever TITAN_HOST says: it may be another master's.
         address = ("--host", HOST, "--port", str(port))
-        self._master = member("master", "TitanMaster.py", *address, *master_arguments)
+        self._master = member("master", "titan_core/TitanMaster.py", *address, *master_arguments)
         self._workers = [
-            member(f"worker {number}", "TitanWorker.py", str(worker_port), HOST, str(port), *worker_arguments)
-            for number, worker_port in enumerate(worker_ports, 1)
+            member(f"worker {n}", "titan_core/TitanWorker.py", str(worker_port), HOST, str(port), *worker_arguments)
+            for n, worker_port in enumerate(worker_ports, 1)
         ]
+        self._dashboards = []
+        if dashboard:
+            # The code is in its environment alone: every user can read a command line, and jobs a worker's environment.
+            address = ("--port", str(dashboard.port), "--master", f"127.0.0.1:{port}")
+            code = {"TITAN_DASHBOARD_LOGIN": dashboard.login_code}
+            self._dashboards = [member("dashboard", "perm_files/server_dashboard.py", *address, **code)]
 
     @staticmethod
-    def names(workers: int) -> list[str]:
-        return ["master", *(f"worker {number}" for number in range(1, workers + 1))]
+    def names(workers: int, dashboard: bool = False) -> list[str]:
+        names = ["master", *(f"worker {number}" for number in range(1, workers + 1))]
+        return [*names, "dashboard"] if dashboard else names
 
     def start(self, timeout_s: float = 30.0) -> bool:
         """Start the master, then the workers, until all can work. False: something else is in ``events``.
@@ -151,6 +169,11 @@ class Cluster:
         for _ in self._workers:
             while not self._registered.acquire(timeout=LOOK_S):
                 if self._interrupted("not all workers have registered with the master", deadline):
+                    return False
+        for each in self._dashboards:
+            each.start()
+            while not is_listening(self._dashboard_port):
+                if self._interrupted(f"the dashboard does not listen at port {self._dashboard_port}", deadline):
                     return False
         return True
 
@@ -171,7 +194,7 @@ class Cluster:
         """
         deadline = time.monotonic() + deadline_s
         clean, hurry = True, False
-        for group in (self._workers, [self._master]):
+        for group in ([*self._dashboards, *self._workers], [self._master]):
             for member in group:
                 for _ in range(2 if hurry else 1):
                     member.signal(signal.SIGTERM)
@@ -212,6 +235,12 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
+def _private(path: Path) -> int:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    os.fchmod(handle, 0o600)
+    return handle
+
+
 class Painter:
     """Prints lines with a coloured prefix, one at a time, from any thread."""
 
@@ -224,7 +253,8 @@ class Painter:
         self._lock = threading.Lock()
         if log:
             log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = log.open("w", encoding="utf-8") if log else None
+        # For this user alone: jobs' lines may be in it, and the address that logs in to the dashboard is.
+        self._log = os.fdopen(_private(log), "w", encoding="utf-8") if log else None
 
     def line(self, name: str, text: str) -> None:
         plain = f"{name:<{self._width}} | "

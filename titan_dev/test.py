@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from titan_dev.browser import ensure_browser
 from titan_dev.environment import ROOT
 
 TAKES_MORE = True
@@ -47,6 +48,8 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     chaos = ["titan_test_suite/pytests/chaos", "-m", "chaos"] if arguments.chaos else []
     commands = [] if arguments.only_pytest or arguments.chaos else list(CHECKS)
     commands.append(("pytest", *chaos, *rest))
+    if not arguments.chaos:
+        ensure_browser(lambda text: print(f"titan-dev: {text}", file=sys.stderr, flush=True))
     failed = [command for command in commands if not _passes(command, environment)]
     for command in failed:
         print(f"titan-dev: failed: {shlex.join(command)}", file=sys.stderr)

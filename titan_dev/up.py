@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from titan_dev.environment import ROOT
-from titan_dev.processes import Cluster, Painter, is_listening
+from titan_dev.processes import Cluster, Dashboard, Painter, is_listening
 
 CLUSTER_LOG = ROOT / "titan_data" / "cluster.log"
 DRAIN_S = 30.0
@@ -25,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--worker-port", type=_port, default=8080, metavar="PORT", help="first worker's port, the next ones follow"
     )
     parser.add_argument("--capability", default="GENERAL", help="of all workers, like GENERAL,GPU (default GENERAL)")
+    parser.add_argument("--dashboard-port", type=_port, default=5000, metavar="PORT", help="its port (default 5000)")
+    parser.add_argument("--no-dashboard", action="store_true", help="start no dashboard")
     parser.add_argument(
         "--drain", type=float, default=DRAIN_S, metavar="S", help=f"seconds to drain (default {DRAIN_S:g})"
     )
@@ -34,12 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     """0 after a clean stop, 1 when a process died, 2 when a port is taken."""
     worker_ports = [arguments.worker_port + number for number in range(arguments.workers)]
-    for port in (arguments.port, *worker_ports):
+    dashboard = None
+    if not arguments.no_dashboard:
+        dashboard = Dashboard(arguments.dashboard_port, secrets.token_urlsafe(24))
+    for port in (arguments.port, *worker_ports, *([dashboard.port] if dashboard else [])):
         if port > 65535 or is_listening(port):
             print(f"titan-dev: port {port} is {'out of range' if port > 65535 else 'in use'}", file=sys.stderr)
             return 2
     data = (arguments.data or ROOT).absolute()
-    painter = Painter(Cluster.names(arguments.workers), data / "titan_data" / CLUSTER_LOG.name)
+    painter = Painter(Cluster.names(arguments.workers, bool(dashboard)), data / "titan_data" / CLUSTER_LOG.name)
     cluster = Cluster(
         arguments.port,
         worker_ports,
@@ -50,6 +56,7 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
             *("--workspace", str(data / "titan_workspace"), "--slots", str(arguments.slots)),
             *("--capabilities", arguments.capability, "--drain-seconds", str(arguments.drain)),
         ],
+        dashboard,
     )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: cluster.events.put(None))
@@ -57,6 +64,9 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     try:
         if cluster.start():
             painter.line("titan-dev", f"the master listens at 127.0.0.1:{arguments.port}; Ctrl-C stops the cluster")
+            if dashboard:
+                address = f"http://127.0.0.1:{dashboard.port}/login?once={dashboard.login_code}"
+                painter.line("titan-dev", f"the dashboard, logged in (the address works once): {address}")
         event = cluster.events.get()
         if event is not None:
             painter.line("titan-dev", f"{event.name} ended with code {event.code}; stopping the others")

@@ -572,6 +572,76 @@ class ListEvents(Request[EventList]):
     wait_s: float = 0.0
 
 
+class RunSummary(Message):
+    """A run without its jobs. ``states`` counts them by state; ``ended_at``: of the job that ended last so far."""
+
+    run_id: str
+    name: str
+    finished: bool
+    submitted_at: int = 0
+    ended_at: int = 0
+    parent: str = ""
+    total: int = 0
+    states: dict[str, int] = field(default_factory=dict)
+
+
+class RunPage(Message):
+    runs: list[RunSummary]
+    total: int
+
+
+class ListRuns(Request[RunPage]):
+    """The newest runs in the master's memory, ``limit`` at most."""
+
+    OPCODE = Opcode.LIST_RUNS
+    ANSWER = RunPage
+    limit: int = 100
+
+
+class SpecList(Message):
+    """``name`` is the run's."""
+
+    name: str
+    jobs: list[JobSpec]
+
+
+class GetSpecs(Request[SpecList]):
+    """What was asked for: all jobs of a run, or one job, by key or id."""
+
+    OPCODE = Opcode.GET_SPECS
+    ANSWER = SpecList
+    id: str
+
+
+class ClusterChanges(Message):
+    """What changed. ``reset``: what was known before is out of date (``counts`` and ``workers`` are always whole).
+
+    ``more``: the answer was full, and the rest can be asked for at once. Jobs come with their executions.
+    """
+
+    feed: str
+    version: int
+    reset: bool = False
+    more: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
+    workers: list[WorkerInfo] = field(default_factory=list)
+    runs: list[RunSummary] = field(default_factory=list)
+    jobs: list[JobInfo] = field(default_factory=list)
+
+
+class WatchCluster(Request[ClusterChanges]):
+    """Answered as soon as anything has changed after ``since`` of ``feed``, some ten times a second at most.
+
+    Else after ``wait_s`` seconds. ``feed`` is made anew at each start of a master.
+    """
+
+    OPCODE = Opcode.WATCH_CLUSTER
+    ANSWER = ClusterChanges
+    feed: str = ""
+    since: int = -1
+    wait_s: float = 0.0
+
+
 class LogChunk(Message):
     """Bytes of a log from ``offset`` on. ``finished``: the attempt has ended and ``size`` will not grow.
 
@@ -597,6 +667,28 @@ class GetLogs(Request[LogChunk]):
     offset: int = 0
     attempt: int = 0
     wait_s: float = 0.0
+
+
+class LogTarget(Message):
+    """Where output of ``jobs`` (their keys) goes as datagrams, sealed with ``secret`` (titan_sdk/log_datagrams.py)."""
+
+    watch: bytes
+    host: str
+    port: int
+    secret: bytes
+    jobs: tuple[str, ...]
+
+
+class WatchLogs(Request[Ok]):
+    """Workers send these jobs' output to ``target`` at once, for ``ttl_s`` seconds unless asked again.
+
+    It takes the place of an earlier one of the same ``watch``; no jobs end it.
+    """
+
+    OPCODE = Opcode.WATCH_LOGS
+    ANSWER = Ok
+    target: LogTarget
+    ttl_s: float = 30.0
 
 
 class Missing(Message):
@@ -640,6 +732,27 @@ class Content(Message):
     data: bytes
     size: int
     sha256: str
+
+
+class FileItem(Message):
+    """A file of perm_files. ``folder`` is empty at the top, ``staged`` for what submissions brought along."""
+
+    name: str
+    size: int
+    modified_at: int
+    folder: str = ""
+
+
+class FileList(Message):
+    files: list[FileItem]
+
+
+class ListFiles(Request[FileList]):
+    """The files of perm_files, sorted by name; staged ones by ``staged``."""
+
+    OPCODE = Opcode.LIST_FILES
+    ANSWER = FileList
+    staged: bool = False
 
 
 class FetchContent(Request[Content]):
@@ -853,6 +966,15 @@ class Decommission(Request[Ok]):
     reason: str = ""
 
 
+class StreamLogs(Request[Ok]):
+    """Every watch that is on, whole: send the output of these jobs there, for ``ttl_s`` seconds at most."""
+
+    OPCODE = Opcode.STREAM_LOGS
+    ANSWER = Ok
+    targets: list[LogTarget]
+    ttl_s: float = 30.0
+
+
 def _by_opcode(*kinds: type[Request]) -> dict[int, type[Request]]:
     table = {int(kind.OPCODE): kind for kind in kinds}
     assert len(table) == len(kinds), "two messages under one opcode"
@@ -863,10 +985,11 @@ TO_MASTER: Final = _by_opcode(
     Hello, SubmitRun, RunFile, Deploy, Stop, CancelJob, KillWorker, Cordon, ExplainJob, GetStats, GetStatsJson, GetJob,
     WatchRun, ListJobs, ListWorkers, ListEvents, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet,
     KvSadd, KvSmembers, Register, Heartbeat, JobStarted, JobReport, LogPiece, Deregister, Restart, Scale, ListServices,
+    WatchCluster, ListRuns, GetSpecs, ListFiles, WatchLogs,
 )  # fmt: skip
 """What a client or a worker may ask of the master."""
 
-TO_WORKER: Final = _by_opcode(Dispatch, CancelAttempt, Decommission)
+TO_WORKER: Final = _by_opcode(Dispatch, CancelAttempt, Decommission, StreamLogs)
 """What the master may ask of a worker on the link that the worker opened."""
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -79,6 +79,13 @@ class Opcode(IntEnum):
     CORDON = 0xA1
     EXPLAIN_JOB = 0xA2
 
+    WATCH_CLUSTER = 0xB0
+    LIST_RUNS = 0xB1
+    GET_SPECS = 0xB2
+    LIST_FILES = 0xB3
+    WATCH_LOGS = 0xB4
+    STREAM_LOGS = 0xB5
+
 
 REPLIES: Final = frozenset({Opcode.ACK, Opcode.ERROR, Opcode.DATA})
 """Opcodes that answer a request; every other one is a request."""

@@ -9,10 +9,15 @@ from typing import Final
 
 from titan_core.filesys.atomic import replacing
 from titan_sdk.errors import InvalidName, NotFound
+from titan_sdk.messages import FileItem
 from titan_sdk.names import check_file_name
 
 STAGED: Final = "staged"
 """The sub-folder for what submissions bring along: it never takes the place of a file that a person put here."""
+
+
+MAX_LISTED: Final = 10_000
+"""Files in one listing, some 1 MB."""
 
 
 class AssetManager:
@@ -70,6 +75,30 @@ class AssetManager:
         for _, _, files in os.walk(self._root):
             found.update(name for name in files if not name.startswith("."))
         return sorted(found)
+
+    def listing(self, *, staged: bool = False) -> list[FileItem]:
+        """The MAX_LISTED first files by folder and name: those that people put here, or those of submissions."""
+        found: list[FileItem] = []
+        top = self._root / STAGED if staged else self._root
+        for folder, folders, files in os.walk(top):
+            folders[:] = sorted(name for name in folders if staged or Path(folder, name) != self._root / STAGED)
+            for name in sorted(files):
+                if name.startswith(".") or len(found) >= MAX_LISTED:
+                    continue
+                try:
+                    status = os.stat(Path(folder, name))
+                except OSError:  # removed just now
+                    continue
+                place = os.path.relpath(folder, self._root)
+                found.append(
+                    FileItem(
+                        name=name,
+                        size=status.st_size,
+                        modified_at=status.st_mtime_ns // 1_000_000,
+                        folder="" if place == "." else place,
+                    )
+                )
+        return found
 
     def _target(self, name: str, staged: bool) -> Path:
         check_file_name(name)

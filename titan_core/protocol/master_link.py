@@ -33,6 +33,7 @@ from titan_sdk.messages import (
     Register,
     Registered,
     Request,
+    StreamLogs,
     Usage,
     decode_message,
 )
@@ -78,6 +79,9 @@ class LinkOwner(Protocol):
 
     def usage(self) -> tuple[Usage, ...]:
         """What each service takes now."""
+
+    def stream_logs(self, request: StreamLogs) -> None:
+        """Send the output of these jobs to who watches it."""
 
 
 class MasterLink:
@@ -289,6 +293,8 @@ class MasterLink:
             self._owner.cancel(message.lease, message.reason, message.grace_s)
         elif isinstance(message, Decommission):
             self._owner.decommission(message.reason)
+        elif isinstance(message, StreamLogs):
+            self._owner.stream_logs(message)
         channel.reply(frame, Ok())
 
 

@@ -26,6 +26,7 @@ from titan_core.protocol.handlers.logs import LogHandlers
 from titan_core.protocol.handlers.services import ServiceHandlers
 from titan_core.protocol.handlers.submissions import SubmissionHandlers
 from titan_core.protocol.handlers.table import HandlerTable
+from titan_core.protocol.handlers.watching import WatchHandlers
 from titan_core.protocol.housekeeping import Housekeeping, outcome_of_run
 from titan_core.protocol.scheduler_server import SchedulerServer, ServerLimits
 from titan_core.protocol.services.cluster import ClusterService
@@ -33,9 +34,11 @@ from titan_core.protocol.services.events import EventService
 from titan_core.protocol.services.files import FileService
 from titan_core.protocol.services.jobs import JobService
 from titan_core.protocol.services.kv import KvService
+from titan_core.protocol.services.log_watches import LogWatches
 from titan_core.protocol.services.logs import LogService
 from titan_core.protocol.services.services import ServiceService
 from titan_core.protocol.services.submissions import SubmissionService, new_run_id
+from titan_core.protocol.services.watching import WatchService
 from titan_core.protocol.token_file import obtain_token
 from titan_core.protocol.trust import Endpoint, PeerTrust
 from titan_core.protocol.worker_session import WorkerSession
@@ -145,6 +148,8 @@ class MasterNode:
         ClusterHandlers(self._cluster, EventService(self._scheduler)).install(table)
         ServiceHandlers(ServiceService(self._scheduler, self._cluster)).install(table)
         KvHandlers(KvService(self._scheduler, self._store)).install(table)
+        self._log_watches = LogWatches()
+        WatchHandlers(WatchService(self._scheduler, self._cluster, self._store), self._log_watches).install(table)
         self._classic_workers.install(table)
 
         self._trust = PeerTrust(insecure=settings.insecure)
@@ -211,6 +216,7 @@ class MasterNode:
             scheduler=self._scheduler,
             cluster=self._cluster,
             logs=self._logs,
+            log_watches=self._log_watches,
             lease_s=self._settings.lease_seconds,
             heartbeat_s=self._settings.heartbeat_seconds,
         )

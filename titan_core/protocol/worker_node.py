@@ -40,7 +40,7 @@ from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
 from titan_core.tasks.service_handler import ServiceHandler
 from titan_sdk.classic_jobs import DEFAULT_WORKER_PORT
 from titan_sdk.errors import ConfigError, NotFound
-from titan_sdk.messages import CHILD_WORKERS, JobSpec, Lease, Outcome, Register, Registered, Usage
+from titan_sdk.messages import CHILD_WORKERS, JobSpec, Lease, Outcome, Register, Registered, StreamLogs, Usage
 from titan_sdk.settings import read_token
 
 log = logging.getLogger(__name__)
@@ -244,6 +244,7 @@ class WorkerNode:
         self._server.close_connections(max(0.1, end - time.monotonic()))
         for thread in (self._registration, self._link, self._services, self._alarms):
             thread.join(max(0.1, end - time.monotonic()))
+        self._reporter.streamer.close()
         self._registry.close()
         self._state.close()
 
@@ -319,6 +320,9 @@ class WorkerNode:
 
     def _service_failed(self, lease: Lease, outcome: Outcome, reason: str) -> None:
         self._runner.end(lease, outcome, reason, self._settings.grace_seconds)
+
+    def stream_logs(self, request: StreamLogs) -> None:
+        self._reporter.streamer.watch(request.targets, request.ttl_s)
 
     # --- parts ----------------------------------------------------------------------------------------------------
 

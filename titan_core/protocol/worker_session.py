@@ -7,6 +7,7 @@ import logging
 from titan_core.protocol.handlers.table import HandlerTable
 from titan_core.protocol.services import Done
 from titan_core.protocol.services.cluster import ClusterService
+from titan_core.protocol.services.log_watches import LogWatches
 from titan_core.protocol.services.logs import LogService
 from titan_core.protocol.trust import Endpoint
 from titan_core.protocol.worker_link import StructuredWorkerLink
@@ -48,6 +49,7 @@ class WorkerSession:
         scheduler: Scheduler,
         cluster: ClusterService,
         logs: LogService,
+        log_watches: LogWatches,
         lease_s: float,
         heartbeat_s: float,
     ) -> None:
@@ -56,6 +58,7 @@ class WorkerSession:
         self._scheduler = scheduler
         self._cluster = cluster
         self._logs = logs
+        self._log_watches = log_watches
         self._lease_s = lease_s
         self._heartbeat_s = heartbeat_s
         self._link: StructuredWorkerLink | None = None
@@ -79,6 +82,7 @@ class WorkerSession:
             self._scheduler.detach(self._link.worker_id, self._link.link_id)
             self._scheduler.post(LinkBroken(self._link.worker_id, self._link.link_id, reason))
             self._cluster.forget(self._link.worker_id)
+            self._log_watches.left(self._channel)
 
     # --- requests -------------------------------------------------------------------------------------------------
 
@@ -103,6 +107,7 @@ class WorkerSession:
                     stale=list(stale),
                 )
             )
+            self._log_watches.joined(self._channel)
 
         host = request.host or self._peer.address
         self._cluster.heartbeat(request.worker_id, Heartbeat(memory_free=request.memory_free))

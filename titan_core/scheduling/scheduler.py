@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar, cast
 
+from titan_core.scheduling.change_feed import ChangeFeed
 from titan_core.scheduling.clock import Clock
 from titan_core.scheduling.clock_watcher import ClockWatcher
 from titan_core.scheduling.core.commands import (
@@ -110,6 +111,7 @@ class Scheduler:
         self._watchers = RunWatchers()
         self._clock_watcher = ClockWatcher(fail)
         self._heart_beat = HeartBeatExecutor(settings.lease_seconds, settings.grace_seconds, self._worker_silent, fail)
+        self.feed = ChangeFeed(self._clock_watcher)
         self._outbox = Outbox(self._links, self._watchers, self._clock_watcher, self._time_passed, request_machines)
         self._dispatcher = Dispatcher(store, self._deliver, fail)
 
@@ -160,6 +162,7 @@ class Scheduler:
         self._clock_watcher.stop()
         # Who waits for a change is told that there is none while the connections can still carry it.
         self._watchers.fire_all()
+        self.feed.fire_all()
         # Last the Dispatcher, which writes and delivers everything that was accepted.
         self._dispatcher.stop()
         late = [thread.name for thread in self._threads() if not thread.join(deadline)]
@@ -306,6 +309,7 @@ class Scheduler:
             with self._mutex:
                 self._room.notify_all()
         self._outbox.deliver(entry)
+        self.feed.note(entry)
 
     def _time_passed(self) -> None:
         self.post(TimePassed())

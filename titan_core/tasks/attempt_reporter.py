@@ -16,6 +16,7 @@ from titan_core.tasks.alarms import Alarms
 from titan_core.tasks.attempt import Attempt
 from titan_core.tasks.job_runner import JobRunner
 from titan_core.tasks.log_batcher import LogBatcher, LogUplink
+from titan_core.tasks.log_streamer import LogStreamer
 from titan_core.tasks.result_spool import ResultSpool, SpooledResult
 from titan_sdk.errors import TitanError, TransportError
 from titan_sdk.messages import JobReport, JobSpec, JobStarted, Lease, Message, Request, Verdict
@@ -88,6 +89,7 @@ class AttemptReporter:
         self._alarms = alarms
         self._grace_s = grace_s
         self._logs = LogBatcher(uplink, alarms, self._stale)
+        self.streamer = LogStreamer(alarms)
         self._changed = threading.Condition()
         self._leases: dict[Lease, _Dispatched] = {}
         self._over: dict[Lease, None] = {}
@@ -180,6 +182,8 @@ class AttemptReporter:
         if dispatched is not None:
             self._open_log(dispatched, attempt)
             self._logs.grew(attempt.lease, size)
+            if attempt.sandbox is not None:
+                self.streamer.grew(attempt.lease, str(attempt.sandbox.log), size)
 
     def ended(self, attempt: Attempt, report: JobReport) -> None:
         dispatched = self._leases.get(attempt.lease)
@@ -191,6 +195,8 @@ class AttemptReporter:
         except OSError as error:
             # It still goes to the master now; only a crash before that would cost another run of the job.
             log.error("the result of %s cannot be spooled: %s", report.lease.job, error)
+        if attempt.sandbox is not None:
+            self.streamer.grew(attempt.lease, str(attempt.sandbox.log), report.log_size)
         dispatched.attempt = attempt
         dispatched.report = report
         if report.log_offset:

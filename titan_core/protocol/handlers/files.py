@@ -1,4 +1,4 @@
-"""UPLOAD_ASSET, DEPLOY_SCRIPT, FETCH_ASSET, MISSING_CONTENT."""
+"""UPLOAD_ASSET, DEPLOY_SCRIPT, FETCH_ASSET, MISSING_CONTENT, LIST_FILES."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class FileHandlers:
         table.answer(messages.MissingContent, self._service.missing)
         table.answer(messages.UploadChunk, self._service.upload)
         table.answer(messages.FetchContent, self._service.fetch)
+        table.answer(messages.ListFiles, self._service.list_files)
         table.classic(classic.UploadAsset, self._upload)
         table.classic(classic.DeployScript, self._deploy_script)
         table.classic(classic.FetchAsset, self._fetch)

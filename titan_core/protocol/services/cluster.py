@@ -41,6 +41,7 @@ class ClusterService:
             memory_percent=_percent(heartbeat.memory_percent),
             load=heartbeat.load if math.isfinite(heartbeat.load) else 0.0,
         )
+        self._scheduler.feed.changed()
 
     def loads(self) -> dict[str, WorkerLoad]:
         """What each connected worker last said of its machine."""

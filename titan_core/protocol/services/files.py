@@ -17,6 +17,8 @@ from titan_sdk.messages import (
     CHUNK_BYTES,
     Content,
     FetchContent,
+    FileList,
+    ListFiles,
     Missing,
     MissingContent,
     UploadChunk,
@@ -123,6 +125,9 @@ class FileService:
             if state.complete and request.name:
                 self._assets.save_file(request.name, self._contents.path(request.sha256), staged=request.staged)
         return state
+
+    def list_files(self, request: ListFiles) -> FileList:
+        return FileList(files=self._assets.listing(staged=request.staged))
 
     def fetch(self, request: FetchContent) -> Content:
         if bool(request.sha256) == bool(request.name):

@@ -6,7 +6,7 @@ happened can be replayed. It is not thread-safe; one mutex around it is the busi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -64,7 +64,10 @@ from titan_sdk.messages import (
     JobList,
     Lease,
     RunInfo,
+    RunPage,
+    RunSummary,
     ServiceInfo,
+    SpecList,
     WorkerInfo,
 )
 
@@ -230,6 +233,22 @@ class SchedulerCore:
     def list_jobs(self, states: Collection[str] = (), limit: int = 100) -> JobList:
         """The newest jobs in these states, or in any."""
         return self._views.jobs(states, limit)
+
+    def changed(self, keys: Sequence[str]) -> tuple[list[RunSummary], list[JobInfo]]:
+        """These jobs as they are now, and their runs."""
+        return self._views.changed(keys)
+
+    def list_runs(self, limit: int) -> RunPage:
+        """The newest runs."""
+        return self._views.runs(limit)
+
+    def specs(self, name: str) -> SpecList:
+        """The specs of a run or job. Raises NotFound."""
+        return self._views.specs(name)
+
+    def counts(self) -> dict[str, int]:
+        """Jobs by state."""
+        return self._views.counts()
 
     def workers(self) -> list[WorkerInfo]:
         workers = self._views.workers()

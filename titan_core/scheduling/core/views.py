@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Sequence
 
 from titan_core.model.job import Job
 from titan_core.model.requirement import Need, describe_need
@@ -15,7 +16,17 @@ from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
-from titan_sdk.messages import ExecutionInfo, JobInfo, JobList, RunInfo, ServiceInfo, WorkerInfo
+from titan_sdk.messages import (
+    ExecutionInfo,
+    JobInfo,
+    JobList,
+    RunInfo,
+    RunPage,
+    RunSummary,
+    ServiceInfo,
+    SpecList,
+    WorkerInfo,
+)
 
 
 class Views:
@@ -67,6 +78,41 @@ class Views:
             if job.state in wanted:
                 found.append(job_info(job, self._explain(job, answered)))
         return JobList(jobs=found, total=total)
+
+    def changed(self, keys: Sequence[str]) -> tuple[list[RunSummary], list[JobInfo]]:
+        """The jobs of these keys with their executions, and the runs they belong to; what left memory is left out."""
+        runs: dict[str, RunSummary] = {}
+        jobs: list[JobInfo] = []
+        answered: dict[Need, bool] = {}
+        for key in keys:
+            job = self._book.jobs.get(key)
+            if job is None:
+                continue
+            info = job_info(job, self._explain(job, answered))
+            info.executions = [execution_info(execution) for execution in job.executions or ()]
+            jobs.append(info)
+            if info.run_id not in runs:
+                runs[info.run_id] = run_summary(job.run)
+        return list(runs.values()), jobs
+
+    def runs(self, limit: int) -> RunPage:
+        """The newest ``limit`` runs."""
+        newest = itertools.islice(reversed(self._book.runs.values()), limit)
+        return RunPage(runs=[run_summary(run) for run in newest], total=len(self._book.runs))
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs in memory are in each state."""
+        return {state.value: number for state, number in self._book.counts.items()}
+
+    def specs(self, name: str) -> SpecList:
+        """What was asked for: the run of that id, or the job of that key or id. Raises NotFound."""
+        run = self._book.runs.get(name)
+        if run is not None:
+            return SpecList(name=run.row.name, jobs=[job.spec for job in run.jobs])
+        job = self._book.find_job(name)
+        if job is None:
+            raise NotFound(f"no run or job {name}")
+        return SpecList(name=job.run.row.name, jobs=[job.spec])
 
     def workers(self) -> list[WorkerInfo]:
         """Every worker, in order of registration."""
@@ -164,6 +210,24 @@ def run_info(run: Run, jobs: list[JobInfo]) -> RunInfo:
         parent=run.row.parent,
         jobs=jobs,
         total=len(run.jobs),
+    )
+
+
+def run_summary(run: Run) -> RunSummary:
+    states: dict[str, int] = {}
+    ended_at = 0
+    for job in run.jobs:
+        states[job.state.value] = states.get(job.state.value, 0) + 1
+        ended_at = max(ended_at, job.ended_at)
+    return RunSummary(
+        run_id=run.run_id,
+        name=run.row.name,
+        finished=run.finished,
+        submitted_at=run.row.submitted_at,
+        ended_at=ended_at,
+        parent=run.row.parent,
+        total=len(run.jobs),
+        states=states,
     )
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -185,8 +186,9 @@ def test_ci_finds_a_python_and_hands_the_arguments_on(tmp_path):
 @pytest.fixture
 def up(cluster: Cluster) -> Iterator[Program]:
     """``titan-dev up`` with two workers, ready; its port is in ``cluster.port``."""
-    cluster.port, worker_port = free_ports(1)[0], pair_of_ports()
+    (cluster.port, dashboard_port), worker_port = free_ports(2), pair_of_ports()
     arguments = ["--port", str(cluster.port), "--worker-port", str(worker_port), "--data", str(cluster.root)]
+    arguments += ["--dashboard-port", str(dashboard_port)]
     # The shell that it is typed into may have another master's address.
     environment = {"PYTHONPATH": str(ROOT), "TITAN_HOST": "192.0.2.1"}
     program = cluster.start("up", [sys.executable, "-c", COMMAND, "titan_dev.up", *arguments], **environment)
@@ -228,6 +230,16 @@ def test_a_second_interrupt_hurries(cluster, up):
     up.signal(signal.SIGINT)
     assert up.wait(30) == 0
     assert not cluster.processes()
+
+
+def test_up_prints_an_address_of_the_dashboard_that_logs_in_once(cluster, up):
+    address = up.wait_for_line(r"(http://127\.0\.0\.1:\d+)(/login\?once=\S+)")
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with opener.open(address[1] + address[2], timeout=10) as first:
+        assert b"Overview" in first.read()
+    with urllib.request.urlopen(address[1] + address[2], timeout=10) as again:
+        assert b"used already" in again.read()
+    assert (cluster.root / "titan_data" / "cluster.log").stat().st_mode & 0o077 == 0
 
 
 def test_up_ends_with_an_error_when_a_process_dies(cluster, up):

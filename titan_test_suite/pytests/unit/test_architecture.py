@@ -9,7 +9,7 @@ from titan_core.model.states import FINAL, INITIAL, TRANSITIONS
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-ROOMS = ["titan_sdk", "titan_core", "titan_dev"]
+ROOMS = ["titan_sdk", "titan_core", "dashboard", "titan_dev"]
 
 
 def diagram() -> str:
@@ -52,7 +52,7 @@ def test_every_module_has_its_place() -> None:
 
 
 def test_nothing_is_named_that_does_not_exist() -> None:
-    rows = re.findall(r"^\| `((?:titan_sdk|titan_core|titan_dev)/[\w./]+\.py)` \|", TEXT, re.MULTILINE)
+    rows = re.findall(r"^\| `((?:titan_sdk|titan_core|dashboard|titan_dev)/[\w./]+\.py)` \|", TEXT, re.MULTILINE)
     gone = [row for row in rows if not (ROOT / row).is_file()]
     assert not gone
     tests = re.findall(r"`((?:unit|property|integration|chaos)/test_\w+\.py)`", TEXT)

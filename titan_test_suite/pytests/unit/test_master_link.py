@@ -24,6 +24,7 @@ from titan_sdk.messages import (
     Ok,
     Register,
     Registered,
+    StreamLogs,
     Welcome,
     decode_message,
 )
@@ -129,6 +130,9 @@ class Owner:
 
     def usage(self) -> tuple[()]:
         return ()
+
+    def stream_logs(self, request: StreamLogs) -> None:
+        raise AssertionError("nobody asked for that")
 
 
 @pytest.fixture

@@ -1,0 +1,29 @@
+"""``/api/v1``: everything the pages do, for programs too. ``openapi.yaml`` beside this package describes it."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+from flask import Blueprint
+
+from dashboard.api import cluster, files, jobs, pipelines, runs
+
+blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
+for part in (cluster.blueprint, runs.blueprint, jobs.blueprint, files.blueprint, pipelines.blueprint):
+    blueprint.register_blueprint(part)
+
+
+@cache
+def openapi() -> dict[str, Any]:
+    """The document, read once."""
+    text = resources.files("dashboard").joinpath("openapi.yaml").read_text(encoding="utf-8")
+    document: dict[str, Any] = yaml.safe_load(text)
+    return document
+
+
+@blueprint.get("/openapi.json")
+def document() -> dict[str, Any]:
+    return openapi()

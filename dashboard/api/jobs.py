@@ -1,0 +1,114 @@
+"""Jobs: listed by state, looked at with what was asked for, their logs, ended, run again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from flask import Blueprint, Response, request
+
+from dashboard import reruns, wire
+from dashboard.api.asked import number
+from dashboard.api.runs import submitted
+from dashboard.gateway import Gateway
+from dashboard.parts import parts
+from titan_sdk.messages import CHUNK_BYTES, CancelJob, GetJob, GetLogs, GetSpecs, ListJobs, LogChunk, Stop
+
+blueprint = Blueprint("jobs", __name__)
+
+_JOB = "/runs/<run_id>/jobs/<job_id>"
+
+
+@blueprint.get("/jobs")
+def listing() -> dict[str, Any]:
+    """The newest first; ``?state=DEAD``, several times."""
+    states = tuple(name.upper() for name in request.args.getlist("state"))
+    found = parts().gateway.call(ListJobs(states=states, limit=number("limit", 100, 0, 10_000)))
+    return {"jobs": [wire.job(each) for each in found.jobs], "total": found.total}
+
+
+@blueprint.get(_JOB)
+def one(run_id: str, job_id: str) -> dict[str, Any]:
+    """The job with its attempts, what was asked for, and its children."""
+    gateway = parts().gateway
+    info = gateway.call(GetJob(id=f"{run_id}/{job_id}"))
+    specs = gateway.call(GetSpecs(id=run_id))
+    spec = next((wire.spec(each) for each in specs.jobs if each.id == job_id), None)
+    children = [each.id for each in specs.jobs if job_id in each.parents]
+    return {"job": wire.job(info), "spec": spec, "children": children, "run_name": specs.name}
+
+
+@blueprint.get(_JOB + "/log")
+def log(run_id: str, job_id: str) -> Response:
+    """Bytes of an attempt's log from ``offset`` (negative: from the end); headers say of which."""
+    offset = number("offset", 0, -(1 << 53), 1 << 53)
+    limit = number("limit", CHUNK_BYTES, 1, 8 * CHUNK_BYTES)
+    attempt = number("attempt", 0, 0, 1 << 31)
+    first = parts().gateway.call(GetLogs(id=f"{run_id}/{job_id}", offset=offset, attempt=attempt))
+    data = bytearray(first.data)
+    chunk = first
+    while chunk.data and len(data) < limit and first.offset + len(data) < first.size:
+        chunk = _chunk(parts().gateway, f"{run_id}/{job_id}", first.offset + len(data), first.attempt)
+        data += chunk.data
+    response = Response(bytes(data[:limit]), mimetype="application/octet-stream")
+    response.headers["X-Titan-Attempt"] = str(first.attempt)
+    response.headers["X-Titan-Offset"] = str(first.offset)
+    response.headers["X-Titan-Size"] = str(first.size)
+    response.headers["X-Titan-Finished"] = "1" if first.finished else "0"
+    return response
+
+
+@blueprint.get(_JOB + "/log/download")
+def download(run_id: str, job_id: str) -> Response:
+    """The whole log of an attempt as a file."""
+    key = f"{run_id}/{job_id}"
+    gateway = parts().gateway
+    first = gateway.call(GetLogs(id=key, attempt=number("attempt", 0, 0, 1 << 31)))
+
+    def pieces() -> Iterator[bytes]:
+        chunk, sent = first, 0
+        while chunk.data and sent < first.size:
+            yield chunk.data
+            sent += len(chunk.data)
+            chunk = _chunk(gateway, key, sent, first.attempt)
+
+    return attachment(Response(pieces(), mimetype="application/octet-stream"), f"{job_id}.{first.attempt}.log")
+
+
+@blueprint.post(_JOB + "/cancel")
+def cancel(run_id: str, job_id: str) -> dict[str, Any]:
+    return {"text": parts().gateway.call(CancelJob(id=f"{run_id}/{job_id}")).text}
+
+
+@blueprint.post(_JOB + "/stop")
+def stop(run_id: str, job_id: str) -> dict[str, Any]:
+    return {"text": parts().gateway.call(Stop(id=f"{run_id}/{job_id}")).text}
+
+
+@blueprint.post(_JOB + "/rerun")
+def rerun(run_id: str, job_id: str) -> tuple[dict[str, Any], int]:
+    """This job alone, as a run of its own."""
+    specs = parts().gateway.call(GetSpecs(id=run_id))
+    return submitted(reruns.one(specs.name, specs.jobs, job_id))
+
+
+@blueprint.post(_JOB + "/requeue")
+def requeue(run_id: str, job_id: str) -> tuple[dict[str, Any], int]:
+    """This job, what it still needs, and what waits for it, as a new run."""
+    gateway = parts().gateway
+    specs = gateway.call(GetSpecs(id=run_id))
+    completed = {job.id for job in gateway.run(run_id).jobs if job.state == "COMPLETED"}
+    return submitted(reruns.rest(specs.name, specs.jobs, completed - {job_id}, job_id))
+
+
+def attachment(response: Response, name: str) -> Response:
+    """A download that no browser shows as a page, under a name of any characters."""
+    plain = "".join(char if char.isascii() and (char.isalnum() or char in "._- ") else "_" for char in name)
+    whole = quote(name, safe="")
+    response.headers["Content-Disposition"] = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{whole}"
+    return response
+
+
+def _chunk(gateway: Gateway, key: str, offset: int, attempt: int) -> LogChunk:
+    return gateway.call(GetLogs(id=key, offset=offset, attempt=attempt))

@@ -1,0 +1,66 @@
+"""Pipelines: checked as they are typed, drawn, written as YAML, deployed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, request
+from werkzeug.exceptions import BadRequest
+
+from dashboard import pipelines
+from dashboard.api.asked import body, text
+from dashboard.errors import problems_json
+from dashboard.parts import parts
+from titan_sdk.errors import InvalidName, PipelineError
+from titan_sdk.names import check_relative_path
+
+blueprint = Blueprint("pipelines", __name__, url_prefix="/pipelines")
+
+MAX_TEXT = 4 * 1024 * 1024
+
+
+@blueprint.post("/check")
+def check() -> dict[str, Any]:
+    """What is wrong with ``yaml``, and what can be read of it; ``files``: paths of the files that would come along."""
+    asked = body()
+    files = asked.get("files", [])
+    if not isinstance(files, list) or not all(isinstance(each, str) for each in files):
+        raise BadRequest("files: a list of paths is wanted")
+    try:
+        found = pipelines.check(_text(text(asked, "yaml")), files, pipelines.known_files(parts().gateway))
+    except PipelineError as error:
+        return {"ok": False, "problems": problems_json(error.problems), "pipeline": pipelines.sketch(asked["yaml"])}
+    return {"ok": True, "problems": [], "pipeline": pipelines.describe(found)}
+
+
+@blueprint.post("/render")
+def render() -> dict[str, Any]:
+    """The YAML of a drawn ``pipeline``."""
+    described = body().get("pipeline")
+    jobs = described.get("jobs") if isinstance(described, dict) else None
+    if not isinstance(described, dict) or not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
+        raise BadRequest("pipeline: an object with name and jobs is wanted")
+    return {"yaml": pipelines.render(described)}
+
+
+@blueprint.post("/deploy")
+def deploy() -> tuple[dict[str, Any], int]:
+    """Submit ``yaml`` (JSON), or a form with ``yaml`` and files whose names are their paths."""
+    files: dict[str, bytes] = {}
+    if request.mimetype == "multipart/form-data":
+        source = request.form.get("yaml", "")
+        paths = request.form.getlist("path")
+        for number, each in enumerate(request.files.getlist("file")):
+            path = paths[number] if number < len(paths) else each.filename or ""
+            files[check_relative_path(path)] = each.read()
+    else:
+        source = text(body(), "yaml")
+    gateway = parts().gateway
+    run = pipelines.deploy(gateway, _text(source), files, pipelines.known_files(gateway))
+    return {"run_id": run.run_id, "jobs": [job.key for job in run.jobs()]}, 201
+
+
+def _text(source: str) -> str:
+    if len(source) > MAX_TEXT:
+        raise InvalidName(f"a pipeline of more than {MAX_TEXT} characters is not taken here")
+    return source

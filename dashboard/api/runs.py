@@ -1,0 +1,65 @@
+"""Runs: listed, looked at, ended, run again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint
+from werkzeug.exceptions import BadRequest
+
+from dashboard import pipelines, reruns, wire
+from dashboard.api.asked import body, number, text
+from dashboard.parts import parts
+from titan_sdk.messages import CancelJob, GetSpecs, ListRuns, Stop, SubmitRun
+
+blueprint = Blueprint("runs", __name__, url_prefix="/runs")
+
+
+@blueprint.get("")
+def listing() -> dict[str, Any]:
+    """The newest first."""
+    page = parts().gateway.call(ListRuns(limit=number("limit", 100, 0, 5_000)))
+    return {"runs": [wire.run(each) for each in page.runs], "total": page.total}
+
+
+@blueprint.get("/<run_id>")
+def one(run_id: str) -> dict[str, Any]:
+    return wire.run_info(parts().gateway.run(run_id))
+
+
+@blueprint.get("/<run_id>/pipeline")
+def pipeline(run_id: str) -> dict[str, Any]:
+    """What was asked for, in the shape of a checked pipeline, and as YAML."""
+    specs = parts().gateway.call(GetSpecs(id=run_id))
+    described = pipelines.describe_specs(specs.name, specs.jobs)
+    return {"pipeline": described, "yaml": pipelines.render(described)}
+
+
+@blueprint.post("/<run_id>/cancel")
+def cancel(run_id: str) -> dict[str, Any]:
+    return {"text": parts().gateway.call(CancelJob(id=run_id)).text}
+
+
+@blueprint.post("/<run_id>/stop")
+def stop(run_id: str) -> dict[str, Any]:
+    return {"text": parts().gateway.call(Stop(id=run_id)).text}
+
+
+@blueprint.post("/<run_id>/rerun")
+def rerun(run_id: str) -> tuple[dict[str, Any], int]:
+    """A new run of the same jobs: all of them, or with ``what`` = ``rest`` those that did not complete."""
+    what = text(body(), "what", "all")
+    if what not in ("all", "rest"):
+        raise BadRequest("what: all or rest is wanted")
+    gateway = parts().gateway
+    specs = gateway.call(GetSpecs(id=run_id))
+    if what == "all":
+        return submitted(reruns.whole(specs.name, specs.jobs))
+    completed = {job.id for job in gateway.run(run_id).jobs if job.state == "COMPLETED"}
+    return submitted(reruns.rest(specs.name, specs.jobs, completed))
+
+
+def submitted(request: SubmitRun) -> tuple[dict[str, Any], int]:
+    """Submit; the answer for the browser."""
+    accepted = parts().gateway.call(request)
+    return {"run_id": accepted.run_id, "jobs": accepted.jobs}, 201

@@ -1,0 +1,77 @@
+"""What is submitted again when somebody says so: specs of an earlier run, cut to what is to be done."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+
+from msgspec.structs import replace
+
+from titan_sdk.errors import NotFound
+from titan_sdk.messages import JobSpec, SubmitRun
+
+
+def whole(name: str, specs: Sequence[JobSpec]) -> SubmitRun:
+    """The run once more."""
+    return _request(name, list(specs))
+
+
+def one(name: str, specs: Sequence[JobSpec], job_id: str) -> SubmitRun:
+    """One job alone."""
+    return _request(name, _cut(specs, {_find(specs, job_id).id}))
+
+
+def rest(name: str, specs: Sequence[JobSpec], completed: Collection[str], job_id: str = "") -> SubmitRun:
+    """What did not complete: all of it, or what is needed for one job and what waits for that.
+
+    Args:
+        completed: ids of jobs that did; those that follow them find their results.
+
+    Raises:
+        NotFound: there is nothing to do.
+    """
+    if job_id:
+        wanted = {_find(specs, job_id).id}
+        parents = {spec.id: spec.parents for spec in specs}
+        _spread(wanted, parents, completed)
+        children: dict[str, list[str]] = {}
+        for spec in specs:
+            for parent in spec.parents:
+                children.setdefault(parent, []).append(spec.id)
+        _spread(wanted, children, completed)
+        _spread(wanted, parents, completed)  # the other parents of those
+    else:
+        wanted = {spec.id for spec in specs if spec.id not in completed}
+    if not wanted:
+        raise NotFound("every job of this run has completed; run it again as a whole")
+    return _request(name, _cut(specs, wanted))
+
+
+def _spread(wanted: set[str], edges: dict[str, list[str]] | dict[str, tuple[str, ...]], stop: Collection[str]) -> None:
+    """Add everything that can be reached over jobs that are not in ``stop``."""
+    todo = list(wanted)
+    while todo:
+        for other in edges.get(todo.pop(), ()):
+            if other not in wanted and other not in stop:
+                wanted.add(other)
+                todo.append(other)
+
+
+def _cut(specs: Sequence[JobSpec], wanted: Collection[str]) -> list[JobSpec]:
+    """Those jobs, with the parents that are among them."""
+    return [
+        replace(spec, parents=tuple(parent for parent in spec.parents if parent in wanted))
+        for spec in specs
+        if spec.id in wanted
+    ]
+
+
+def _find(specs: Iterable[JobSpec], job_id: str) -> JobSpec:
+    for spec in specs:
+        if spec.id == job_id:
+            return spec
+    raise NotFound(f"no job {job_id} in this run")
+
+
+def _request(name: str, specs: list[JobSpec]) -> SubmitRun:
+    return SubmitRun(name=name, jobs=specs, idempotency_key=f"dashboard-{uuid.uuid4()}")

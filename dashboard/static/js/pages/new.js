@@ -1,0 +1,246 @@
+import { act, confirm, get, post, postForm, tell } from "../api.js";
+import { DagView } from "../dag_view.js";
+import { $, empty, h, show } from "../dom.js";
+import { listen } from "../events.js";
+import { runUrl } from "../format.js";
+import { join, split } from "../shell_words.js";
+
+const KEEP = "titan-pipeline";
+const text = document.querySelector("#editor textarea"), gutter = document.querySelector("#editor .gutter");
+const files = new Map(); // path -> File, to go along
+let model = { name: "pipeline", project: false, jobs: [] };
+let readable = true; // the text could be read, and the model is what it says
+let problems = [], chosen = null, timer = 0, serial = 0, known = [];
+
+const graph = new DagView($("graph"), {
+  onChoose: (id) => choose(id),
+  editable: { connect: (from, to) => connect(from, to), cut: (from, to) => edit(() => { find(to).depends_on = find(to).depends_on.filter((each) => each !== from); }) },
+  label: "Graph of the pipeline",
+});
+const blank = empty("No jobs yet", "Add one here, or write the YAML beside it. Drag from the circle of a job to the one that follows.");
+$("graph").after(blank);
+
+const find = (id) => model.jobs.find((job) => job.id === id);
+
+// --- the text ---
+
+function drawGutter() {
+  const lines = text.value.split("\n").length;
+  const bad = new Set(problems.map((each) => each.line));
+  show(gutter, Array.from({ length: lines }, (_, number) => h("div", { class: bad.has(number + 1) ? "bad" : "" }, String(number + 1))));
+  gutter.scrollTop = text.scrollTop;
+}
+
+function verdict(words, kind = "") {
+  $("verdict").textContent = words;
+  $("verdict").className = `verdict ${kind}`;
+}
+
+function changed({ redraw = true } = {}) {
+  try { sessionStorage.setItem(KEEP, text.value); } catch { /* not kept then */ }
+  drawGutter();
+  $("deploy").disabled = true;
+  clearTimeout(timer);
+  if (!text.value.trim()) { problems = []; model = { name: "pipeline", project: false, jobs: [] }; readable = true; drawProblems(); drawGraph(); verdict(""); return; }
+  verdict("checking…");
+  timer = setTimeout(() => check(redraw), 180);
+}
+
+async function check(redraw) {
+  const mine = serial += 1;
+  try {
+    const answer = await post("/pipelines/check", { yaml: text.value, files: [...files.keys()] });
+    if (mine !== serial) return;
+    problems = answer.problems;
+    readable = answer.pipeline !== null;
+    if (answer.pipeline) model = answer.pipeline;
+    $("deploy").disabled = !answer.ok;
+    const count = problems.length;
+    verdict(answer.ok ? `✓ ${model.jobs.length} ${model.jobs.length === 1 ? "job" : "jobs"}, ready to deploy` : `${count} ${count === 1 ? "problem" : "problems"}`, answer.ok ? "good" : "bad");
+  } catch (error) {
+    if (mine === serial) verdict(error.message, "bad");
+    return;
+  }
+  drawProblems();
+  drawGraph();
+  if (redraw) drawProperties();
+}
+
+function drawProblems() {
+  drawGutter();
+  show($("problems"), problems.map((each) => h("li", {}, h("button", { type: "button", onclick: () => goTo(each.line) },
+    h("span", {}, each.line ? `line ${each.line}` : ""), h("span", {}, each.where ? h("b", {}, `${each.where}: `) : "", each.text)))));
+}
+
+function goTo(line) {
+  const lines = text.value.split("\n");
+  const start = lines.slice(0, line - 1).join("\n").length + (line > 1 ? 1 : 0);
+  text.focus();
+  text.setSelectionRange(start, start + (lines[line - 1] || "").length);
+  text.scrollTop = Math.max(0, (line - 6) * 20);
+}
+
+text.addEventListener("input", () => changed());
+text.addEventListener("scroll", () => { gutter.scrollTop = text.scrollTop; });
+text.addEventListener("keydown", (event) => {
+  if (event.key !== "Tab" || event.shiftKey || event.altKey || event.ctrlKey) return;
+  // Two blanks, as YAML has no tabs; Escape first and Tab leaves the field.
+  if (text.dataset.leaving) { delete text.dataset.leaving; return; }
+  event.preventDefault();
+  text.setRangeText("  ", text.selectionStart, text.selectionEnd, "end");
+  changed();
+});
+text.addEventListener("keyup", (event) => { if (event.key === "Escape") text.dataset.leaving = "1"; });
+
+// --- the graph ---
+
+function drawGraph() {
+  blank.hidden = model.jobs.length > 0;
+  $("graph").hidden = !model.jobs.length;
+  const bad = new Set(problems.map((each) => each.where));
+  graph.draw(model.jobs.map((job) => ({ id: job.id, parents: job.depends_on, state: bad.has(job.id) ? "DEAD" : "", sub: job.type === "run" ? job.file : `${job.type} · ${job.file}` })));
+  graph.choose(chosen);
+}
+
+/** Change the model, and write the text anew. */
+async function edit(change, { redraw = true } = {}) {
+  if (!readable && !await confirm("Replace the text?", "The YAML cannot be read; the graph shows what it was before.", "Replace it", false)) return;
+  change();
+  drawGraph();
+  if (redraw) drawProperties();
+  const mine = serial += 1;
+  try {
+    const answer = await post("/pipelines/render", { pipeline: model });
+    if (mine !== serial) return;
+    text.value = answer.yaml;
+    readable = true;
+    changed({ redraw: false });
+  } catch (error) { tell(error.message, { bad: true }); }
+}
+
+function add() {
+  let number = model.jobs.length + 1;
+  while (find(`job-${number}`)) number += 1;
+  const after = find(chosen);
+  edit(() => {
+    model.jobs.push({ id: `job-${number}`, type: "run", file: "", args: [], depends_on: after ? [after.id] : [], requirement: ["GENERAL"], priority: 1, delay: 0, affinity: false, retries: 3, timeout: null, port: 0, env: {}, python: "", fresh: false });
+    chosen = `job-${number}`;
+  }).then(() => document.querySelector("#properties input")?.select());
+}
+
+function connect(from, to) {
+  const seen = new Set();
+  const reaches = (id) => id === to || (!seen.has(id) && seen.add(id) && find(id)?.depends_on.some(reaches));
+  if (find(to).depends_on.includes(from)) return;
+  if (reaches(from)) { tell(`${from} already waits for ${to}: that would be a circle.`, { bad: true }); return; }
+  edit(() => find(to).depends_on.push(from));
+}
+
+function choose(id) {
+  chosen = id;
+  graph.choose(id);
+  drawProperties();
+}
+
+// --- the properties of a job ---
+
+function drawProperties() {
+  const job = find(chosen);
+  if (!job) {
+    show($("properties"), model.jobs.length ? h("div", { class: "fields" }, field("Name of the pipeline", model.name, (value) => { model.name = value; }), h("p", { class: "hint" }, "Choose a job to see its properties.")) : null);
+    return;
+  }
+  const id = job.id;
+  const set = (name) => (value) => { job[name] = value; };
+  const number = (name, none) => (value) => { job[name] = value === "" ? none : Number(value); };
+  show($("properties"), h("div", { class: "fields" },
+    field("Id", id, (value) => rename(job, value.trim())),
+    field("File", job.file, set("file"), { list: "known-files" }),
+    h("datalist", { id: "known-files" }, [...new Set([...files.keys(), ...known])].map((each) => h("option", { value: each }))),
+    h("label", {}, "Type", h("select", { data: { key: "type" }, onchange: (event) => edit(() => { job.type = event.target.value; if (job.type === "run") job.port = 0; }) },
+      ["run", "service", "worker"].map((each) => h("option", { value: each, selected: each === job.type }, each)))),
+    field("Arguments", join(job.args), (value) => { job.args = split(value); }),
+    field("Requirement", job.requirement.join(","), (value) => { job.requirement = value.split(",").map((each) => each.trim()).filter(Boolean); }),
+    field("Priority", job.priority, number("priority", 1), { type: "number" }),
+    field("Retries", job.retries, number("retries", 3), { type: "number", min: 0 }),
+    field("Delay in seconds", job.delay, number("delay", 0), { type: "number", min: 0, step: "any" }),
+    field("Time limit in seconds", job.timeout ?? "", number("timeout", null), { type: "number", min: 0, step: "any", placeholder: "none" }),
+    job.type !== "run" && field("Port", job.port || "", number("port", 0), { type: "number", min: 1, max: 65535 }),
+    field("Environment", Object.entries(job.env).map(([name, value]) => `${name}=${value}`).join(" "), (value) => { job.env = Object.fromEntries(split(value).map((each) => [each.split("=", 1)[0], each.slice(each.indexOf("=") + 1)]).filter(([name]) => name)); }, { placeholder: "DAY=today REGION=eu" }),
+    h("label", { class: "check" }, h("input", { type: "checkbox", checked: job.affinity, data: { key: "affinity" }, onchange: (event) => edit(() => { job.affinity = event.target.checked; }) }), "Prefer the parent's worker"),
+    model.jobs.length > 1 && h("fieldset", { class: "full" }, h("legend", {}, "Runs after"), model.jobs.filter((each) => each.id !== id).map((each) => h("label", { class: "check" },
+      h("input", { type: "checkbox", checked: job.depends_on.includes(each.id), data: { key: `after-${each.id}` }, onchange: (event) => { if (event.target.checked) { event.target.checked = false; connect(each.id, id); } else edit(() => { job.depends_on = job.depends_on.filter((parent) => parent !== each.id); }); } }), each.id)))),
+  h("div", { class: "head-end" }, h("button", { type: "button", class: "button small danger", data: { key: "delete" }, onclick: () => edit(() => {
+    model.jobs = model.jobs.filter((each) => each !== job);
+    for (const each of model.jobs) each.depends_on = each.depends_on.filter((parent) => parent !== id);
+    chosen = null;
+  }) }, "Delete this job")));
+}
+
+function field(words, value, set, attributes = {}) {
+  return h("label", {}, words, h("input", { value: String(value), autocomplete: "off", data: { key: words }, onchange: (event) => edit(() => set(event.target.value)), ...attributes }));
+}
+
+function rename(job, id) {
+  if (!id || find(id)) { tell(id ? `There is a job ${id} already.` : "A job has an id.", { bad: true }); return; }
+  for (const each of model.jobs) each.depends_on = each.depends_on.map((parent) => (parent === job.id ? id : parent));
+  job.id = id;
+  chosen = id;
+}
+
+// --- files, loading, deploying ---
+
+function attach(list) {
+  for (const file of list) {
+    const path = file.webkitRelativePath ? file.webkitRelativePath.split("/").slice(1).join("/") : file.name;
+    files.set(path, file);
+  }
+  show($("attached"), files.size ? [`${files.size} ${files.size === 1 ? "file goes" : "files go"} along: `, [...files.keys()].slice(0, 6).join(", "), files.size > 6 ? " … " : " ", h("button", { type: "button", class: "button small", onclick: () => { files.clear(); attach([]); } }, "None")] : "Files that jobs run come from here, or from perm_files by name.");
+  const described = [...files.entries()].find(([path]) => /^[^/]+\.ya?ml$/.test(path));
+  if (described && !text.value.trim()) described[1].text().then((content) => { text.value = content; changed(); });
+  else changed();
+}
+
+async function deploy(button) {
+  await act(button, async () => {
+    const form = new FormData();
+    form.append("yaml", text.value);
+    for (const [path, file] of files) { form.append("file", file, file.name); form.append("path", path); }
+    try {
+      const answer = await postForm("/pipelines/deploy", form);
+      try { sessionStorage.removeItem(KEEP); } catch { /* was not kept */ }
+      location.href = runUrl(answer.run_id);
+    } catch (error) {
+      if (error.problems?.length) { problems = error.problems; drawProblems(); drawGraph(); verdict("refused", "bad"); }
+      throw error;
+    }
+  });
+  if (!problems.length && text.value.trim()) button.disabled = false;
+}
+
+async function load(run) {
+  await act(null, async () => {
+    const answer = await get(`/runs/${encodeURIComponent(run)}/pipeline`);
+    text.value = answer.yaml;
+    chosen = null;
+    graph.moved = false;
+    if (answer.pipeline.project) tell("Its files came in one archive. Add the folder again before you deploy it.");
+    changed();
+  });
+}
+
+$("add").addEventListener("click", add);
+$("deploy").addEventListener("click", (event) => deploy(event.currentTarget));
+$("load").addEventListener("change", (event) => { if (event.target.value) load(event.target.value); });
+for (const name of ["attach", "attach-folder"]) $(name).addEventListener("change", (event) => { attach([...event.target.files]); event.target.value = ""; });
+for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => { event.preventDefault(); if (kind === "drop") attach([...event.dataTransfer.files]); });
+
+listen([], {});
+get("/files").then(({ files: found }) => { known = found.map((each) => each.name); drawProperties(); }).catch(() => {});
+get("/runs?limit=50").then(({ runs }) => $("load").append(...runs.map((run) => h("option", { value: run.run_id }, `${run.name || run.run_id} (${run.total} ${run.total === 1 ? "job" : "jobs"})`)))).catch(() => {});
+const wanted = new URLSearchParams(location.search).get("run");
+let kept = "";
+try { kept = sessionStorage.getItem(KEEP) || ""; } catch { /* none */ }
+if (wanted) load(wanted);
+else { text.value = kept; changed(); }
+drawGraph();

@@ -1,0 +1,111 @@
+import { requeueButton } from "../actions.js";
+import { act, confirm, post, tell } from "../api.js";
+import { Chart } from "../chart.js";
+import { $, empty, h, show } from "../dom.js";
+import { listen } from "../events.js";
+import { badge, brief, jobName, jobUrl, running, runUrl, when, WORDS } from "../format.js";
+
+const TILES = [["RUNNING", "--run"], ["PENDING", "--queue"], ["WAITING", "--wait"], ["DELAYED", "--delay"], ["COMPLETED", "--done"], ["DEAD", "--dead"], ["CANCELLED", "--stop"]];
+
+function tiles(counts) {
+  show($("tiles"), TILES.map(([state, colour]) => {
+    const href = state === "DEAD" ? "/failures" : null;
+    return h(href ? "a" : "div", { class: "tile", href, data: { state } },
+      h("b", {}, (counts[state] || 0).toLocaleString()),
+      h("span", {}, h("i", { vars: { background: `var(${colour})` } }), WORDS[state]));
+  }));
+}
+
+function meter(name, value) {
+  return h("div", { class: name === "Memory" && value > 90 ? "meter hot" : "meter" }, h("span", {}, name), h("em", {}, `${Math.round(value)} %`), h("i", { vars: { "--value": String(Math.min(100, value)) } }));
+}
+
+function worker(each, services) {
+  const jobs = each.jobs.map((key) => ({ key, service: services.has(key) }));
+  const place = `${each.host}:${each.port}`;
+  return h("article", { class: `worker ${each.state}`, "aria-label": `Worker ${place}` },
+    h("div", { class: "worker-head" }, h("b", {}, place), badge(each.state, each.state)),
+    h("div", { class: "slots", title: `${each.busy} of ${each.slots} slots busy` },
+      Array.from({ length: Math.min(each.slots, 64) }, (_, number) => h("i", { class: `slot ${number < jobs.length ? (jobs[number].service ? "service" : "busy") : ""}` }))),
+    h("div", { class: "meters" }, meter("CPU", each.cpu_percent), meter("Memory", each.memory_percent)),
+    jobs.length > 0 && h("div", { class: "worker-jobs" }, jobs.slice(0, 8).map((job) => h("a", { href: jobUrl(job.key), title: job.key }, jobName(job.key))), jobs.length > 8 && h("span", {}, `+${jobs.length - 8}`)),
+    h("div", { class: "worker-foot" },
+      each.capabilities.map((name) => h("span", { class: "chip" }, name)),
+      h("span", { class: "chip", title: each.permanent ? "Never scaled away" : "Goes when it is idle for a while" }, each.permanent ? "permanent" : "ephemeral"),
+      each.classic && h("span", { class: "chip" }, "classic"),
+      each.state === "alive" && !each.permanent && h("button", { type: "button", class: "button small", data: { key: `drain-${each.worker_id}` }, onclick: (event) => drain(event.currentTarget, each) }, "Drain")));
+}
+
+async function drain(button, each) {
+  const place = `${each.host}:${each.port}`;
+  if (!await confirm(`Drain ${place}?`, "It gets no new jobs; those that run finish or go to others, then it ends.", "Drain")) return;
+  const answer = await act(button, () => post("/workers/drain", { host: each.host, port: each.port }));
+  if (answer) tell(answer.text);
+}
+
+function overview(data) {
+  tiles(data.counts);
+  const alive = data.workers.filter((each) => each.state === "alive" || each.state === "draining");
+  const services = new Set(data.services.filter((job) => job.state === "RUNNING").map((job) => job.key));
+  $("slots").textContent = data.workers.length ? `${alive.reduce((sum, each) => sum + each.busy, 0)} of ${alive.reduce((sum, each) => sum + each.slots, 0)} slots busy` : "";
+  show($("workers"), data.workers.length
+    ? data.workers.map((each) => worker(each, services))
+    : empty("No workers yet", "Start one with ", h("code", {}, "python3 titan_core/TitanWorker.py"), "."));
+  show($("failures"), data.failures.length
+    ? h("ul", { class: "list" }, data.failures.slice(0, 7).map((job) => h("li", {},
+      h("a", { class: "title", href: jobUrl(job.key) }, job.id),
+      h("span", { class: "sub" }, job.reason || `exit code ${job.exit_code}`, job.worker && ` · on ${job.worker}`, " · ", when(job.ended_at)),
+      h("span", { class: "end" }, requeueButton(job.key)))))
+    : empty("Nothing has failed", "Jobs that used up their retries are shown here, with the reason."));
+  $("running-count").textContent = data.running_total > data.running.length ? `${data.running.length} of ${data.running_total}` : "";
+  show($("running"), data.running.length
+    ? h("ul", { class: "list" }, data.running.slice(0, 12).map((job) => h("li", {},
+      h("a", { class: "title", href: jobUrl(job.key) }, job.id),
+      h("span", { class: "sub" }, job.file, " · on ", job.worker, job.attempt > 1 && ` · attempt ${job.attempt}`),
+      h("span", { class: "end" }, running(job.started_at)))))
+    : empty("Nothing runs at the moment", h("a", { href: "/new" }, "Submit a pipeline"), " or run one of the ", h("a", { href: "/files" }, "files"), "."));
+  show($("runs"), data.runs.length
+    ? h("ul", { class: "list" }, data.runs.map((run) => h("li", {},
+      h("a", { class: "title", href: runUrl(run.run_id) }, run.name || run.run_id),
+      h("span", { class: "sub" }, `${run.total} ${run.total === 1 ? "job" : "jobs"} · `, when(run.submitted_at)),
+      h("span", { class: "end" }, badge(run.state)))))
+    : empty("No runs yet", h("a", { href: "/new" }, "Submit the first one"), "."));
+}
+
+// Smoothed over a minute: a rate of single jobs in five seconds says little.
+function rates(samples) {
+  return samples.map((sample, number) => {
+    const part = samples.slice(Math.max(0, number - 11), number + 1);
+    const sum = (name) => part.reduce((total, each) => total + each[name], 0) * 12 / part.length;
+    return { at: sample.at, completed: Math.round(sum("completed")), failed: Math.round(sum("failed")) };
+  });
+}
+
+const throughput = new Chart($("throughput"), [
+  { name: "completed", colour: "--done", stack: true, value: (each) => each.completed },
+  { name: "failed", colour: "--dead", stack: true, value: (each) => each.failed },
+], { floor: 1 });
+const queue = new Chart($("queue"), [
+  { name: "queued", colour: "--queue", area: true, value: (each) => each.queued },
+  { name: "busy slots", colour: "--run", value: (each) => each.busy },
+  { name: "slots", colour: "--wait", value: (each) => each.slots },
+], { floor: 1 });
+const latency = new Chart($("latency"), [
+  { name: "wait, median", colour: "--run", sparse: true, value: (each) => each.wait_p50 },
+  { name: "wait, 95 %", colour: "--delay", sparse: true, value: (each) => each.wait_p95 },
+  { name: "run, median", colour: "--done", sparse: true, value: (each) => each.run_p50 },
+], { format: brief, floor: 10 });
+
+let samples = [];
+function series(all) {
+  samples = all;
+  throughput.set(rates(samples));
+  queue.set(samples.slice());
+  latency.set(samples.slice());
+}
+
+listen(["overview", "series"], {
+  overview,
+  series,
+  sample: (sample) => { samples.push(sample); series(samples.slice(-720)); },
+});

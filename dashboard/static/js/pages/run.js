@@ -1,0 +1,100 @@
+import { runButtons } from "../actions.js";
+import { get } from "../api.js";
+import { DagView } from "../dag_view.js";
+import { $, empty, h, show } from "../dom.js";
+import { listen } from "../events.js";
+import { badge, duration, jobUrl, running, runUrl, STATES, when, WORDS } from "../format.js";
+
+const id = $("run").dataset.run;
+const jobs = new Map();
+let run = null;
+let waiting = []; // what came while the run was read
+let reading = false;
+
+const graph = new DagView($("graph"), { onChoose: (job) => { location.href = jobUrl(`${id}/${job}`); } });
+
+function sub(job) {
+  if (job.state === "RUNNING") return `${job.worker || "starting"}${job.attempt > 1 ? ` · attempt ${job.attempt}` : ""}`;
+  if (job.state === "COMPLETED" && job.started_at) return duration(job.ended_at - job.started_at);
+  if (job.state === "DEAD") return job.exit_code === null ? "failed" : `exit code ${job.exit_code}`;
+  return WORDS[job.state].toLowerCase();
+}
+
+const nodes = (list) => list.map((job) => ({ id: job.id, parents: job.parents, state: job.state, sub: sub(job) }));
+
+function drawRun() {
+  $("name").textContent = run.name || run.run_id;
+  document.title = `${run.name || run.run_id} · Titan`;
+  show($("actions"), badge(run.state), runButtons(run));
+  show($("facts"),
+    h("span", {}, `${run.total} ${run.total === 1 ? "job" : "jobs"}`),
+    h("span", {}, "submitted ", when(run.submitted_at)),
+    h("span", {}, run.finished ? "took " : "for ", running(run.submitted_at, run.finished ? run.ended_at || run.submitted_at : 0)),
+    run.parent && h("span", {}, "submitted by ", h("a", { href: jobUrl(run.parent) }, run.parent)),
+    STATES.filter((state) => run.states[state]).map((state) => h("span", {}, `${run.states[state]} ${WORDS[state].toLowerCase()}`)));
+  show($("progress"), ["COMPLETED", "RUNNING", "DEAD", "CANCELLED", "PENDING", "DELAYED", "WAITING"].filter((state) => run.states[state])
+    .map((state) => h("i", { class: `fill-${state}`, vars: { "flex-grow": String(run.states[state]) } })));
+}
+
+function drawJobs() {
+  const needle = $("search").value.toLowerCase();
+  const order = (job) => ["RUNNING", "DEAD", "PENDING", "DELAYED", "WAITING", "CANCELLED", "COMPLETED"].indexOf(job.state);
+  const found = [...jobs.values()].filter((job) => !needle || [job.id, job.worker, job.state, WORDS[job.state], job.reason].some((text) => text.toLowerCase().includes(needle)));
+  found.sort((a, b) => order(a) - order(b));
+  show($("jobs"), found.length
+    ? h("table", { class: "stack" }, h("thead", {}, h("tr", {}, ["Job", "State", "Worker", "Attempt", "Took", "Why"].map((words, number) => h("th", { class: number === 3 ? "num" : "" }, words)))),
+      h("tbody", {}, found.slice(0, 200).map((job) => h("tr", {},
+        h("td", { class: "name" }, h("a", { href: jobUrl(job.key), data: { key: job.key } }, job.id)),
+        h("td", {}, badge(job.kind !== "run" && job.ready && job.state === "RUNNING" ? "ready" : job.state, job.ready && job.state === "RUNNING" ? "Ready" : null)),
+        h("td", { class: "nowrap" }, job.worker || ""), h("td", { class: "num wide-only" }, job.attempt || ""), h("td", { class: "nowrap" }, job.started_at ? running(job.started_at, job.ended_at) : ""),
+        h("td", { class: "why" }, job.reason)))))
+    : empty("No job is like that", "Change the search."),
+  found.length > 200 && h("p", { class: "hint empty" }, `200 of ${found.length} jobs; the search finds the others.`));
+}
+
+let scheduled = false;
+function drawSoon() {
+  if (scheduled) return;
+  scheduled = true;
+  requestAnimationFrame(() => { scheduled = false; drawRun(); drawJobs(); });
+}
+
+function take(data) {
+  const changed = [];
+  for (const job of data.jobs) {
+    if (!jobs.has(job.key)) { read(); return; }
+    jobs.set(job.key, job);
+    changed.push(job);
+  }
+  run = { ...run, ...data.run };
+  graph.update(nodes(changed));
+  drawSoon();
+}
+
+async function read() {
+  if (reading) return;
+  reading = true;
+  try {
+    run = await get(`/runs/${encodeURIComponent(id)}`);
+    if (run.run_id !== id) { location.replace(runUrl(run.run_id)); return; }
+    jobs.clear();
+    for (const job of run.jobs) jobs.set(job.key, job);
+    graph.draw(nodes(run.jobs));
+    $("graph").classList.toggle("short", run.jobs.length < 12 && graph.height < 260);
+    drawRun();
+    drawJobs();
+  } catch (error) {
+    if (!run) show($("jobs"), empty("This run cannot be shown", error.message));
+  } finally {
+    reading = false;
+    const late = waiting;
+    waiting = [];
+    if (run) late.forEach(take);
+  }
+}
+
+$("search").addEventListener("input", drawJobs);
+listen([`run:${id}`], {
+  jobs: (data) => { if (reading || !run) waiting.push(data); else take(data); },
+  master: (master) => { if (master.up) read(); },
+});

@@ -1,0 +1,434 @@
+"""The dashboard as a person uses it: every page, every action, what changes by itself, and what must not harm."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from titan_sdk.messages import CancelJob, JobSpec, ListRuns
+from titan_test_suite.pytests.browser.conftest import Visit
+from titan_test_suite.pytests.cluster import wait_until
+from titan_test_suite.pytests.dashboard import CODE, Dashboard, LossyRelay
+
+pytestmark = pytest.mark.browser
+
+PAGES = ("/", "/runs", "/timeline", "/failures", "/services", "/files", "/new")
+SLEEP = "import time; print('begun', flush=True); time.sleep(600)"
+
+
+BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
+
+
+def names(accepted):
+    return accepted.run_id, accepted.jobs
+
+
+def script(name, source):
+    """A file as a person chooses it in a form."""
+    return {"name": name, "mimeType": "text/x-python", "buffer": source.encode()}
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stranger_finds_what_failed_why_and_where_and_runs_it_again(visit):
+    cluster = visit.dashboard.cluster
+    cluster.submit(
+        cluster.job("print('ok')", id="read-it"),
+        cluster.job("raise ValueError('column price is missing')", id="prices", parents=("read-it",), retries=0),
+        cluster.job("print('ok')", id="publish-it", parents=("prices",)),
+        name="night",
+    )
+    page = visit.go("/")
+    row = page.locator("#failures li").filter(has_text="prices").first
+    expect(row).to_contain_text("exit code 1")
+    expect(row).to_contain_text("on 127.0.0.1:")
+    expect(page.locator("#failures")).not_to_contain_text("publish-it")  # it only waited
+    row.get_by_role("link", name="prices").click()
+    expect(page.locator("#state")).to_contain_text("Failed")
+    expect(page.locator(".log-line.error").last).to_contain_text("ValueError: column price is missing")
+    expect(page.locator("#spec")).to_contain_text("read-it")
+    page.get_by_role("button", name="Requeue").click()
+    page.get_by_role("link", name="Show the run").click()
+    expect(page.locator("#jobs")).to_contain_text("publish-it")
+    expect(page.locator("#jobs")).not_to_contain_text("read-it")
+    expect(page.locator("#actions")).to_contain_text("Failed")
+
+
+def test_changes_appear_by_themselves(visit):
+    cluster = visit.dashboard.cluster
+    page = visit.go("/")
+    expect(page.locator(".worker")).to_have_count(1)
+    expect(page.locator(".worker .slot")).to_have_count(4)
+    key = cluster.run(SLEEP, id="long-one")
+    expect(page.locator("#running")).to_contain_text("long-one")
+    expect(page.locator(".worker-jobs")).to_contain_text("long-one")
+    page.locator("#running").get_by_role("link", name="long-one").click()
+    expect(page.locator("#state")).to_contain_text("Running")
+    expect(page.locator(".log-line")).to_contain_text("begun")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect(page.locator("#state")).to_contain_text("Cancelled")
+    assert cluster.wait_state(key).state == "CANCELLED"
+
+
+def test_a_run_of_500_jobs_is_drawn_and_stays_alive(visit):
+    cluster = visit.dashboard.cluster
+    source = "print(1)"
+    jobs = [cluster.job(source, id="root")]
+    digest = jobs[0].sha256
+    for layer in range(10):
+        before = [job.id for job in jobs[-50:]] if layer else ["root"]
+        jobs += [
+            JobSpec(
+                id=f"n{layer}-{number:02}", file="job.py", sha256=digest, size=len(source),
+                parents=tuple(before[number % len(before)] for number in {number, number * 7 + 1}),
+                requirement=("GENERAL",) if layer < 2 else ("LATER",),
+            )
+            for number in range(50)
+        ]  # fmt: skip
+    run_id, _ = names(cluster.submit(*jobs, name="big"))
+    page = visit.go(f"/runs/{run_id}")
+    expect(page.locator(".node")).to_have_count(501)
+    expect(page.locator(".node.COMPLETED")).to_have_count(101, timeout=20_000)
+    took = page.evaluate(
+        "async () => { const { layout } = await import('/static/js/dag_layout.js');"
+        "const nodes = [...Array(500).keys()].map((n) => ({ id: String(n), parents: n > 50 ? [String(n - 50)] : [] }));"
+        "const begin = performance.now(); layout(nodes); return performance.now() - begin; }"
+    )
+    assert took < 1000
+    page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="Show all of it").click()
+    page.get_by_label("Search jobs").fill("n0-07")
+    expect(page.locator("#jobs tbody tr")).to_have_count(1)
+    page.locator('.node[data-id="n0-07"]').dispatch_event("click")
+    expect(page).to_have_url(re.compile("/n0-07$"))
+    cluster.client.call(CancelJob(id=run_id))
+
+
+def test_runs_are_searched_cancelled_and_run_again(visit):
+    cluster = visit.dashboard.cluster
+    cluster.submit(cluster.job(SLEEP, id="endless"), name="to be cancelled")
+    page = visit.go("/runs")
+    page.get_by_label("Search by name or id").fill("to be canc")
+    expect(page.locator("#runs tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="to be cancelled").click()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel the run").click()
+    expect(page.locator("#actions")).to_contain_text("Cancelled")
+    page.get_by_role("button", name="Run again").click()
+    page.get_by_role("link", name="Show the run").click()
+    expect(page.locator("#actions")).to_contain_text("Running")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel the run").click()
+    expect(page.locator("#actions")).to_contain_text("Cancelled")
+
+
+def test_failures_are_requeued_from_their_page(visit):
+    cluster = visit.dashboard.cluster
+    key = cluster.run("import sys; sys.exit(9)", id="broken-step", retries=0)
+    cluster.wait_state(key)
+    page = visit.go("/failures")
+    page.get_by_label("Search").fill("broken-step")
+    row = page.locator("#jobs tbody tr").first
+    expect(row).to_contain_text("exit code 9")
+    row.get_by_role("button", name="Requeue").click()
+    expect(page.locator("#jobs tbody tr")).to_have_count(2)  # it fails again, and appears by itself
+
+
+def test_a_service_is_shown_and_stopped(visit):
+    cluster = visit.dashboard.cluster
+    key = cluster.run(SLEEP, id="web-api", kind="service")
+    page = visit.go("/services")
+    row = page.locator("tbody tr").filter(has_text="web-api")
+    expect(row).to_contain_text("Ready")
+    row.get_by_role("button", name="Stop").click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+    expect(row).to_contain_text("Completed")
+    assert cluster.wait_state(key).state == "COMPLETED"
+
+
+def test_the_timeline_shows_executions_and_leads_to_jobs(visit):
+    key = visit.dashboard.cluster.run("import time; time.sleep(0.5)", id="on-the-line")
+    visit.dashboard.cluster.wait_state(key)
+    page = visit.go("/timeline")
+    page.get_by_role("button", name="5 min", exact=True).click()
+    canvas = page.locator("canvas")
+    expect(canvas).to_be_visible()
+    seen = []
+    for _ in range(6):
+        canvas.press("+")
+    box = canvas.bounding_box()
+    for y in range(60, int(box["height"]), 22):
+        for x in range(int(box["width"]) - 1, 0, -6):
+            page.mouse.move(box["x"] + x, box["y"] + y)
+            if page.locator(".tip").is_visible():
+                seen.append(page.locator(".tip").inner_text())
+                break
+        if seen:
+            break
+    assert seen and "on 127.0.0.1" in seen[0]
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.locator("#log")).to_be_visible()
+
+
+# --- doing ------------------------------------------------------------------------------------------------------------
+
+
+def test_files_are_uploaded_and_run(visit):
+    page = visit.go("/files")
+    page.locator("#upload").set_input_files([script("hi.py", "import sys; print(sys.argv[1:])")])
+    row = page.locator("tbody tr").filter(has_text="hi.py")
+    expect(row).to_be_visible()
+    row.get_by_role("button", name="Run").click()
+    page.get_by_label("Arguments").fill("--day 'to morrow'")
+    page.get_by_role("dialog").get_by_role("button", name="Run").click()
+    page.get_by_role("link", name="Show the run").click()
+    expect(page.locator("#actions")).to_contain_text("Completed")
+    page.locator("#jobs tbody a").click()
+    expect(page.locator(".log-line")).to_contain_text("['--day', 'to morrow']")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert Path(download.value.path()).read_bytes() == b"['--day', 'to morrow']\n"
+
+
+def test_a_pipeline_is_typed_with_its_mistakes_shown_and_deployed(visit):
+    page = visit.go("/new")
+    text = page.get_by_label("The pipeline as YAML")
+    text.fill("name: typed\njobs:\n  - id: one\n    fiel: one.py\n")
+    expect(page.locator("#problems")).to_contain_text("line 4")
+    expect(page.locator("#problems")).to_contain_text("did you mean file?")
+    expect(page.locator(".gutter .bad").first).to_have_text("3")
+    expect(page.get_by_role("button", name="Deploy")).to_be_disabled()
+    page.locator("#attach").set_input_files([script("one.py", "print('typed')")])
+    text.fill(
+        "name: typed\njobs:\n  - id: one\n    file: one.py\n  - id: two\n    file: one.py\n    depends_on: [one]\n"
+    )
+    expect(page.locator("#verdict")).to_contain_text("2 jobs")
+    expect(page.locator(".node")).to_have_count(2)
+    page.get_by_role("button", name="Deploy").click()
+    expect(page).to_have_url(re.compile("/runs/run-"))
+    expect(page.locator("#actions")).to_contain_text("Completed")
+
+    page.get_by_role("link", name="Edit as new").click()
+    expect(text).to_have_value(re.compile("depends_on:\n +- one"))
+
+
+def test_a_pipeline_is_drawn(visit):
+    cluster = visit.dashboard.cluster
+    page = visit.go("/files")
+    page.locator("#upload").set_input_files([script("step.py", "print(1)")])
+    expect(page.locator("tbody")).to_contain_text("step.py")
+    page = visit.go("/new")
+    text = page.get_by_label("The pipeline as YAML")
+    text.fill("")
+    add = page.get_by_role("button", name="Add job")
+    add.click()
+    page.get_by_label("File", exact=True).fill("step.py")
+    page.get_by_label("File", exact=True).press("Enter")
+    page.get_by_label("Id").fill("extract")
+    page.get_by_label("Id").press("Enter")
+    expect(text).to_have_value(re.compile("id: extract\n +file: step.py"))
+    add.click()  # follows the chosen one
+    page.get_by_label("File", exact=True).fill("step.py")
+    page.get_by_label("File", exact=True).press("Enter")
+    expect(text).to_have_value(re.compile("id: job-2\n +file: step.py\n +depends_on:\n +- extract"))
+    expect(page.locator("path.edge:not(.hit)")).to_have_count(1)
+    page.locator("path.edge.hit").dispatch_event("click")
+    expect(text).not_to_have_value(re.compile("depends_on"))
+    port = page.locator('.node[data-id="extract"] .port').bounding_box()
+    target = page.locator('.node[data-id="job-2"] rect.body').bounding_box()
+    page.mouse.move(port["x"] + port["width"] / 2, port["y"] + port["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(target["x"] + 30, target["y"] + target["height"] / 2, steps=4)
+    page.mouse.up()
+    expect(text).to_have_value(re.compile("depends_on:\n +- extract"))
+    expect(page.locator("#verdict")).to_contain_text("ready to deploy")
+    page.get_by_role("button", name="Deploy").click()
+    expect(page).to_have_url(re.compile("/runs/run-"))
+    expect(page.locator("#actions")).to_contain_text("Completed")
+    assert cluster.client.call(ListRuns(limit=1)).runs[0].total == 2
+
+
+# --- the log ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_hostile_name_and_log_are_only_text(visit):
+    cluster = visit.dashboard.cluster
+    print_it = (
+        "import sys\n"
+        "w = sys.stdout.buffer.write\n"
+        "w(b'<script>window.hacked=1</script><img src=x onerror=window.hacked=1>\\n')\n"
+        "w(b'\\x1b[31mred\\x1b[0m \\x1b]0;title\\x07 bell\\x07 \\x1b[2J\\x1b[Hhome \\xff\\xfe bad utf8\\n')\n"
+        "w('right \\u202eleft\\n'.encode())\n"
+        "w(b'10%\\r50%\\r100% done\\n')\n"
+    )
+    name = "<img src=x onerror=window.hacked=1>\"'&"
+    job_id = "{{7*7}} & onerror=x %2e%2e ünï"
+    run_id, keys = names(cluster.submit(cluster.job(print_it, id=job_id), name=name))
+    cluster.wait_state(keys[0])
+    page = visit.go(f"/runs/{run_id}")
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+    page.locator("#jobs tbody a").click()
+    expect(page.get_by_role("heading", name=job_id)).to_be_visible()
+    lines = page.locator(".log-line")
+    expect(lines).to_have_count(4)
+    expect(lines.nth(0)).to_contain_text("<script>window.hacked=1</script>")
+    expect(lines.nth(1).locator(".c1")).to_have_text("red")
+    expect(lines.nth(1)).to_contain_text("bell␇")
+    expect(lines.nth(2)).to_contain_text("U+202E")
+    expect(lines.nth(3)).to_contain_text("4100% done")
+    for path in ("/", "/runs"):
+        visit.go(path)
+        expect(page.locator("#runs")).to_contain_text(name)
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("main img").count() == 0
+
+
+def test_a_hundred_thousand_lines_are_scrolled_searched_and_jumped_in(visit):
+    cluster = visit.dashboard.cluster
+    key = cluster.run(
+        "import sys\n"
+        "for n in range(100_000): sys.stdout.write(f'line number {n}\\n' if n != 54321 else 'KeyError: needle\\n')"
+    )
+    cluster.wait_state(key)
+    page = visit.go(f"/runs/{key}")
+    expect(page.locator(".log-bar .count").first).to_contain_text("100,000 lines")
+    expect(page.locator(".log-line").last).to_contain_text("line number 99999")
+    assert page.locator(".log-line").count() < 200
+    page.get_by_label("Search the log").fill("needle")
+    expect(page.locator(".log-line.current")).to_contain_text("54322KeyError: needle")
+    page.get_by_label("Search the log").fill("")
+    page.locator(".log-view").press("Home")
+    expect(page.locator(".log-line").first).to_contain_text("line number 0")
+    page.get_by_role("button", name="Jump to the next line that tells of an error").click()
+    expect(page.locator(".log-line.error")).to_be_in_viewport()
+    page.get_by_role("button", name="Follow").click()
+    expect(page.locator(".log-line").last).to_contain_text("line number 99999")
+
+
+def test_a_live_log_is_complete_in_the_browser_when_a_third_of_the_datagrams_is_lost(browser, cluster):
+    cluster.start_master()
+    cluster.start_worker()
+    relay = LossyRelay(("127.0.0.1", 9))
+    try:
+        dashboard = Dashboard(cluster, "--udp-host", "127.0.0.1", "--udp-advertise", f"127.0.0.1:{relay.port}")
+        relay.target = ("127.0.0.1", dashboard.udp_port())
+        visit = Visit(browser, dashboard)
+        key = cluster.run("import time\nfor n in range(800):\n    print('row', n, flush=True)\n    time.sleep(0.002)\n")
+        page = visit.go(f"/runs/{key}")
+        expect(page.locator("#state")).to_contain_text("Completed")
+        expect(page.locator(".log-bar .count").first).to_contain_text("800 lines")
+        expect(page.locator(".log-line").last).to_contain_text("row 799")
+        page.locator(".log-view").press("Home")
+        found = set()
+        for top in range(0, 800 * 19, 500):
+            page.locator(".log-view").evaluate(f"view => view.scrollTop = {top}")
+            page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            found.update(page.locator(".log-line").evaluate_all("all => all.map(each => each.lastChild.textContent)"))
+        assert {f"row {n}" for n in range(800)} <= found
+        assert relay.dropped > 10
+        visit.close()
+    finally:
+        relay.close()
+
+
+# --- around -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_masters_restart_shows_a_banner_that_goes_by_itself(browser, cluster):
+    cluster.start_master()
+    cluster.start_worker()
+    dashboard = Dashboard(cluster)
+    visit = Visit(browser, dashboard)
+    page = visit.page
+    expect(page.locator("#banner")).to_be_hidden()
+    cluster.programs[0].kill()
+    expect(page.locator("#banner")).to_contain_text("is away")
+    cluster.start_master()
+    expect(page.locator("#banner")).to_be_hidden()
+    cluster.run("print(1)", id="after-the-restart")
+    expect(page.locator("#runs")).to_contain_text("test")
+    visit.close()
+
+
+@pytest.mark.parametrize("width", [390, 820])
+def test_no_page_is_wider_than_the_screen(browser, shared_dashboard, width):
+    cluster = shared_dashboard.cluster
+    long = "a-job-with-a-name-" + "that-does-not-end-" * 6
+    run_id, keys = names(cluster.submit(cluster.job("print('x' * 3000)", id=long), name="n" * 200))
+    cluster.wait_state(keys[0])
+    visit = Visit(browser, shared_dashboard, viewport={"width": width, "height": 800})
+    for path in (*PAGES, f"/runs/{run_id}", f"/runs/{run_id}/{long}", "/no-such-page"):
+        page = visit.go(path)
+        page.wait_for_load_state("load")
+        if path in ("/", "/runs"):
+            expect(page.locator("#runs")).to_contain_text("nnnn")
+        wait_until(partial(page.evaluate, "document.documentElement.scrollWidth <= innerWidth"), 3, f"{path} fits")
+    visit.close()
+
+
+def test_the_theme_is_switched_and_remembered(visit):
+    page = visit.go("/")
+    before = page.evaluate(BACKGROUND)
+    page.get_by_role("button", name="Light or dark").click()
+    after = page.evaluate(BACKGROUND)
+    assert after != before
+    page.reload()
+    assert page.evaluate(BACKGROUND) == after
+
+
+def test_everything_is_reached_by_keyboard(visit):
+    page = visit.go("/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/runs$"))
+
+
+def test_logging_out_and_the_address_that_logs_in_once(browser, shared_dashboard):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{shared_dashboard.url}/runs")
+    expect(page.get_by_label("Token of the cluster")).to_be_visible()
+    page.goto(f"{shared_dashboard.url}/login?once={CODE}")
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Token of the cluster")).to_be_visible()
+    page.goto(f"{shared_dashboard.url}/login?once={CODE}")
+    expect(page.get_by_role("alert")).to_contain_text("used already")
+    context.close()
+
+
+def test_an_empty_cluster_says_what_to_do(browser, cluster):
+    cluster.start_master()
+    visit = Visit(browser, Dashboard(cluster))
+    expected = {
+        "/": "No workers yet",
+        "/runs": "No runs yet",
+        "/timeline": "Nothing has run yet",
+        "/failures": "Nothing has failed",
+        "/services": "No services",
+        "/files": "No files yet",
+        "/new": "No jobs yet",
+    }
+    for path, words in expected.items():
+        expect(visit.go(path).locator("main")).to_contain_text(words)
+    visit.close()
+
+
+def test_a_worker_is_drained(browser, small_cluster):
+    visit = Visit(browser, Dashboard(small_cluster))
+    page = visit.page
+    page.get_by_role("button", name="Drain").click()
+    page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+    expect(page.locator(".worker")).to_have_count(0)
+    visit.close()
