@@ -28,6 +28,9 @@ MAX_HEALTH_S: Final = 24 * 3600.0
 """For a start deadline or the time between two looks at a service's health; longer is a slip of the unit."""
 MAX_HEALTH_FAILURES: Final = 1000
 MAX_PATTERN_CHARS: Final = 1000
+MAX_TEXT: Final = 1024 * 1024
+"""Characters of a job's arguments and environment together: what macOS gives a new program (Linux: twice as much). They
+stay in the master's memory with the job; what is larger belongs into a file."""
 _SHOWN: Final = 8
 """Ids of a cycle that its problem spells out."""
 
@@ -144,6 +147,11 @@ def _check_numbers(job: JobSpec) -> None:
 
 
 def _check_strings(job: JobSpec) -> None:
+    size = sum(map(len, job.args)) + sum(map(len, job.env)) + sum(map(len, job.env.values()))
+    if size > MAX_TEXT:
+        raise InvalidName(
+            f"arguments and environment of {size} characters are over the limit of {MAX_TEXT}; put them into a file"
+        )
     for value in (*job.args, *job.env.values(), job.python):
         if "\0" in value:
             raise InvalidName(f"{value[:40]!r} holds a NUL, which no argument or variable can")

@@ -49,8 +49,6 @@ from titan_sdk.messages import Welcome
 
 log = logging.getLogger(__name__)
 
-FLUSH_S: Final = 1.0
-"""At the end, for what was answered last to reach its askers."""
 JOIN_S: Final = 5.0
 _OTHER_FILES: Final = 512
 """Descriptors beside those of connections: the journal, logs and contents being read, classic workers being called."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from titan_core.protocol.services import Done
@@ -39,8 +40,8 @@ class ClusterService:
 
     def heartbeat(self, worker_id: str, beat: Heartbeat) -> None:
         """What a worker says of its machine and of the services on it."""
-        usage = {each.job: each for each in beat.usage}
-        self._vitals[worker_id] = _Vitals(beat.cpu_percent, beat.memory_percent, usage)
+        usage = {each.job: each for each in beat.usage if 0.0 <= each.cpu_percent < math.inf}
+        self._vitals[worker_id] = _Vitals(_percent(beat.cpu_percent), _percent(beat.memory_percent), usage)
 
     def usage(self) -> dict[str, Usage]:
         """What services took at the last heartbeat of their workers, by key."""
@@ -79,3 +80,8 @@ class ClusterService:
             done(worker_id if isinstance(worker_id, Exception) else Ok(text=f"{place} is being decommissioned"))
 
         self._scheduler.post(DrainRequested(request.host, request.port), posted)
+
+
+def _percent(value: float) -> float:
+    """JSON has no word for what is no number."""
+    return value if 0.0 <= value <= 100.0 else 0.0

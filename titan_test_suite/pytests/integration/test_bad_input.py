@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import socket
 import stat
@@ -31,6 +32,7 @@ from titan_test_suite.pytests.cluster import ROOT, Cluster, Program, wait_until
 FRAME_S = 1.0
 """The master's frame_seconds in these tests."""
 HELLO, SUBMIT_RUN, RUN_FILE, DEPLOY, GET_JOB, GET_LOGS, UPLOAD = 0x80, 0x04, 0x06, 0x05, 0x55, 0x16, 0x53
+DEREGISTER = 0x86
 FETCH, CANCEL, STOP, KV_SET, REGISTER, LIST_JOBS, LOG_PIECE, REPORT = 0x54, 0x56, 0x07, 0x60, 0x02, 0x82, 0x17, 0x12
 STRUCTURED = 1
 MIB = 1024 * 1024
@@ -694,6 +696,20 @@ def test_a_log_of_200_mb(cluster: Cluster, master: tuple[str, int]) -> None:
 
 
 # --- who may speak --------------------------------------------------------------------------------------------------
+
+
+def test_vitals_that_are_no_numbers_stay_out_of_the_statistics(cluster: Cluster, master: tuple[str, int]) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    with Structured(master, cluster.token, "worker") as peer:
+        registration = {"worker_id": "odd", "boot_id": "b", "port": 7, "capabilities": ["ODD"], "slots": 1}
+        assert peer.ask(REGISTER, registration)[0] == 0x52
+        peer.ask(wire.HEARTBEAT, {"cpu_percent": float("nan"), "memory_percent": 1e300})
+        stats = json.loads(wire.call(master, wire.STATS_JSON, "").text, parse_constant=refuse)
+        (odd,) = [worker for worker in stats["workers"] if worker["worker_id"] == "odd"]
+        assert (odd["cpu"], odd["memory"]) == (0.0, 0.0)
+        peer.ask(DEREGISTER, {})
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "x" * 10_000, "ü", "\0"])

@@ -17,6 +17,7 @@ from titan_core.filesys.content_store import ContentStore
 from titan_core.filesys.log_store import LogStore
 from titan_core.filesys.workspace_manager import KEPT_LOGS, WorkspaceManager
 from titan_core.filesys.zip_utils import MAX_DIRECTORY_BYTES, BadArchive, ExtractLimits, entry_names, safe_extract
+from titan_core.protocol.worker_state import WorkerState
 from titan_sdk.errors import BadRequest, InvalidName, NotFound
 from titan_sdk.messages import JobSpec, Lease
 
@@ -47,10 +48,14 @@ def test_content_is_found_by_its_digest(contents: ContentStore, tmp_path: Path) 
         contents.path("../../etc/passwd")
 
 
-def test_contents_and_logs_are_this_users_alone(contents: ContentStore, tmp_path: Path) -> None:
+def test_contents_logs_and_workspaces_are_this_users_alone(contents: ContentStore, tmp_path: Path) -> None:
     LogStore(tmp_path / "logs").open()
-    modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("content", "logs")}
-    assert modes == {"content": 0o700, "logs": 0o700}
+    WorkspaceManager(tmp_path / "workspace").open()
+    state = WorkerState(tmp_path / "first" / "worker-1")
+    state.open()
+    state.close()
+    names = ("content", "logs", "workspace", "first")
+    assert {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in names} == dict.fromkeys(names, 0o700)
 
 
 def test_upload_goes_on_where_it_stands(contents: ContentStore) -> None:
