@@ -40,6 +40,7 @@ class ClusterService:
             cpu_percent=_percent(heartbeat.cpu_percent),
             memory_percent=_percent(heartbeat.memory_percent),
             load=heartbeat.load if math.isfinite(heartbeat.load) else 0.0,
+            usage=tuple(each for each in heartbeat.usage if 0.0 <= each.cpu_percent < math.inf),
         )
         self._scheduler.feed.changed()
 

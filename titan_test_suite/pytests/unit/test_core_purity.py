@@ -18,6 +18,7 @@ ALLOWED = {
     "functools",
     "hashlib",
     "heapq",
+    "itertools",
     "msgspec",
     "queue",  # for PriorityQueue; nothing here ever waits on one
     "re",
