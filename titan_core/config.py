@@ -215,6 +215,9 @@ class MasterSettings:
     finished_jobs_in_memory: Annotated[
         int, Says(_integer(0, 10_000_000), "finished jobs kept in memory; older ones are read from the journal")
     ] = 10_000
+    finished_days_in_memory: Annotated[
+        float, Says(_days, "finished jobs leave memory after so many days; the journal keeps them")
+    ] = 30.0
     log_days: Annotated[float, Says(_days, "logs of finished runs are removed after so many days")] = 30.0
     log_total_bytes: Annotated[
         int, Says(_integer(0, 1 << 60), "logs together; beyond it those of finished runs go, old successes first")

@@ -105,6 +105,7 @@ class MasterNode:
                 raise ConfigError(f"cannot use the folder {error.filename}: {error.strerror}") from None
         limits_of_core = CoreLimits(
             finished_jobs_in_memory=settings.finished_jobs_in_memory,
+            finished_ms_in_memory=round(settings.finished_days_in_memory * 24 * 3600 * 1000),
             max_workers=settings.max_workers,
             idle_s=settings.idle_seconds,
             busy_percent=settings.scale_busy_percent,

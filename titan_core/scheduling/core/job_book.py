@@ -151,6 +151,11 @@ class JobBook:
         while self._finished_jobs > self._finished_jobs_bound and len(self._finished) > 1:
             self._evict(self._finished.popleft())
 
+    def expire(self, before: int) -> None:
+        """Finished runs whose last job ended before that moment (epoch ms) leave memory; they are in order, nearly."""
+        while self._finished and max((job.ended_at for job in self._finished[0].jobs), default=0) < before:
+            self._evict(self._finished.popleft())
+
     def _evict(self, run: Run) -> None:
         self._finished_jobs -= len(run.jobs)
         del self.runs[run.run_id]

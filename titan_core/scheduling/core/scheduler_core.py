@@ -162,6 +162,7 @@ class SchedulerCore:
     def _finish(self, now: Instant) -> list[Command]:
         """Dispatch what the event made possible, see to the alarm, and collect the commands."""
         self._services.settle(now)
+        self._book.expire(now.wall - self._limits.finished_ms_in_memory)
         self._matcher.match(self._routing.preferred, lambda job, worker: self._lifecycle.lease(job, worker, now))
         next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline())
         moments = [moment for moment in next_ones if moment is not None]

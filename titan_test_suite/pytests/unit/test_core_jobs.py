@@ -8,7 +8,7 @@ from titan_core.model.job import Job
 from titan_core.model.rows import RunRow
 from titan_core.model.run import Run
 from titan_core.model.states import FINAL, INITIAL, TRANSITIONS, Cause, IllegalMove, JobState
-from titan_core.scheduling.core.events import RunSubmitted
+from titan_core.scheduling.core.events import RunSubmitted, TimePassed
 from titan_core.scheduling.core.scheduler_core import CoreLimits
 from titan_sdk.errors import Conflict, NotFound, SubmissionRefused, Unavailable
 from titan_sdk.messages import ServiceSpec
@@ -457,6 +457,22 @@ def test_a_finished_run_larger_than_the_bound_stays_until_the_next():
     world.submit(job("c"))
     world.end("c")
     assert world.core.find_key("a") is None
+
+
+def test_finished_runs_leave_memory_when_they_are_old():
+    world = World(CoreLimits(finished_ms_in_memory=60_000))
+    world.register("w")
+    world.submit(job("old"), run_id="r1")
+    world.end("old")
+    world.submit(job("open"), run_id="r2")
+    world.pass_time(40)
+    world.submit(job("new"), run_id="r3")
+    world.end("new")
+    assert world.core.find_key("old") == "r1/old"
+    world.pass_time(40)
+    world.do(TimePassed())
+    assert world.core.find_key("old") is None
+    assert (world.core.find_key("open"), world.core.find_key("new")) == ("r2/open", "r3/new")
 
 
 def test_the_attempts_kept_of_a_job_are_bounded():
