@@ -30,6 +30,9 @@ CONFIG_NAME: Final = "titan.yaml"
 MAX_SLOTS: Final = 256
 """Jobs a worker may run at once; each has a supervisor process, and a bigger machine takes another worker."""
 
+MAX_SECONDS: Final = 10 * 366 * 24 * 3600
+"""Ten years; more is a slip, and less than what one wait of a thread takes (threading.TIMEOUT_MAX)."""
+
 Parser = Callable[[str], Any]
 """Turns the text of a setting into its value; raises ValueError or InvalidName saying what is wrong."""
 
@@ -75,6 +78,8 @@ def _seconds(text: str) -> float:
         raise ValueError(f"{text!r} is not a number of seconds") from None
     if not math.isfinite(value) or value <= 0:
         raise ValueError(f"{text} is not a number of seconds above 0")
+    if value > MAX_SECONDS:
+        raise ValueError(f"{text} seconds are out of range; at most ten years ({MAX_SECONDS}) are wanted")
     return value
 
 

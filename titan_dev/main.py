@@ -15,7 +15,10 @@ COMMANDS = {
     "up": "start a master, workers and the dashboard in the foreground; Ctrl-C stops them",
     "demo": "run a real pipeline on a cluster of its own, and show its result",
     "test": "ruff, mypy and the tests",
+    "mutants": "break a copy of the engine on purpose, and show that the tests notice",
     "bench": "measure, and compare with xargs",
+    "backup": "copy the master's data, while it is at work",
+    "restore": "put such a copy in the place of the master's data",
     "logs": "print a job's log, or what the last `up` printed",
 }
 """Name -> what it does. Each is a module of this package with ``add_arguments`` and ``run``."""
@@ -26,7 +29,7 @@ _MARK = "TITAN_DEV_ENVIRONMENT"
 
 def parser() -> argparse.ArgumentParser:
     """The command line of titan-dev; a command's own options are in its module, which may need the environment."""
-    listing = "\n".join(f"  {name:6} {text}" for name, text in COMMANDS.items())
+    listing = "\n".join(f"  {name:8} {text}" for name, text in COMMANDS.items())
     top = argparse.ArgumentParser(
         prog="titan-dev",
         usage="titan-dev COMMAND [options]",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from titan_dev.environment import ROOT
 
+HOST = "127.0.0.1"
 LINE_BYTES = 64 * 1024
 """Longest piece of a line that is handed on at once; a longer line comes in pieces, so memory stays bounded."""
 LOOK_S = 0.05
@@ -133,17 +134,17 @@ class Cluster:
             command = [sys.executable, "-u", str(ROOT / program), *arguments]
             return Member(name, command, environment | variables, heard, self.events.put)
 
-        self._master = member("master", "titan_core/TitanMaster.py", "--port", str(port), *master_arguments)
+        # The address that is looked at here, whatever TITAN_HOST says: it may be another master's.
+        address = ("--host", HOST, "--port", str(port))
+        self._master = member("master", "titan_core/TitanMaster.py", *address, *master_arguments)
         self._workers = [
-            member(
-                f"worker {n}", "titan_core/TitanWorker.py", str(worker_port), "127.0.0.1", str(port), *worker_arguments
-            )
-            for n, worker_port in enumerate(worker_ports, 1)
+            member(f"worker {n}", "titan_core/TitanWorker.py", str(own), HOST, str(port), *worker_arguments)
+            for n, own in enumerate(worker_ports, 1)
         ]
         self._dashboards = []
         if dashboard:
             # The code is in its environment alone: every user can read a command line, and jobs a worker's environment.
-            address = ("--port", str(dashboard.port), "--master", f"127.0.0.1:{port}")
+            address = ("--port", str(dashboard.port), "--master", f"{HOST}:{port}")
             code = {"TITAN_DASHBOARD_LOGIN": dashboard.login_code}
             self._dashboards = [member("dashboard", "perm_files/server_dashboard.py", *address, **code)]
 
@@ -216,7 +217,7 @@ class Cluster:
 def is_listening(port: int) -> bool:
     """Whether somebody accepts connections at this port of this machine."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+        socket.create_connection((HOST, port), timeout=1.0).close()
     except OSError:
         return False
     return True
@@ -227,7 +228,7 @@ def free_ports(count: int) -> list[int]:
     held = []
     try:
         for _ in range(count):
-            held.append(socket.create_server(("127.0.0.1", 0)))
+            held.append(socket.create_server((HOST, 0)))
         return [int(each.getsockname()[1]) for each in held]
     finally:
         for each in held:

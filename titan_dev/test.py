@@ -21,13 +21,18 @@ CHECKS: tuple[tuple[str, ...], ...] = (
     ("ruff", "format", "--check", "."),
     ("mypy",),
 )
+CHAOS_ROUNDS = 10
+"""Trials of each fault in the long profile: some twenty minutes."""
 NO_TESTS = 5
 """pytest's exit code when it ran none."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "titan-dev test [--chaos] [--long] [--only-pytest] [pytest arguments]"
+    parser.usage = "titan-dev test [--chaos] [--chaos-rounds N] [--long] [--only-pytest] [pytest arguments]"
     parser.add_argument("--chaos", action="store_true", help="run only the tests that kill real processes")
+    parser.add_argument(
+        "--chaos-rounds", type=int, metavar="N", help=f"trials of each fault (with --chaos {CHAOS_ROUNDS}, else 1)"
+    )
     parser.add_argument("--long", action="store_true", help="property tests with many more examples")
     parser.add_argument("--only-pytest", action="store_true", help="leave ruff and mypy out")
 
@@ -37,6 +42,9 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     environment = dict(os.environ)
     if arguments.long:
         environment["HYPOTHESIS_PROFILE"] = "long"
+    rounds = arguments.chaos_rounds or (CHAOS_ROUNDS if arguments.chaos else 0)
+    if rounds and (arguments.chaos_rounds or "TITAN_CHAOS_ROUNDS" not in environment):
+        environment["TITAN_CHAOS_ROUNDS"] = str(rounds)
     chaos = ["titan_test_suite/pytests/chaos", "-m", "chaos"] if arguments.chaos else []
     commands = [] if arguments.only_pytest or arguments.chaos else list(CHECKS)
     commands.append(("pytest", *chaos, *rest))

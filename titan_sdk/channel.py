@@ -207,6 +207,14 @@ class Channel:
         except ConnectionLost as error:
             log.debug("%s: an answer was not sent: %s", self.name, error)
 
+    def wait_for_reader(self, limit: int) -> None:
+        """Wait until the peer has taken all but ``limit`` bytes of what it was sent, or the connection is closed.
+
+        On the reading thread, before a request is served: who does not read its answers is not given more of them.
+        Never at both ends of one connection, which would wait for each other.
+        """
+        self._writer.wait_below(limit)
+
     # --- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:

@@ -23,6 +23,9 @@ MAX_PRIORITY: Final = 2**63 - 1
 """What the wire and the stores hold in an integer, of either sign."""
 MAX_RETRIES: Final = 10_000
 """With the backoff between them, more would take weeks: a slip."""
+MAX_TEXT: Final = 1024 * 1024
+"""Characters of a job's arguments and environment together: what macOS gives a new program (Linux: twice as much). They
+stay in the master's memory with the job; what is larger belongs into a file."""
 _SHOWN: Final = 8
 """Ids of a cycle that its problem spells out."""
 
@@ -106,6 +109,11 @@ def _check_numbers(job: JobSpec) -> None:
 
 
 def _check_strings(job: JobSpec) -> None:
+    size = sum(map(len, job.args)) + sum(map(len, job.env)) + sum(map(len, job.env.values()))
+    if size > MAX_TEXT:
+        raise InvalidName(
+            f"arguments and environment of {size} characters are over the limit of {MAX_TEXT}; put them into a file"
+        )
     for value in (*job.args, *job.env.values(), job.python):
         if "\0" in value:
             raise InvalidName(f"{value[:40]!r} holds a NUL, which no argument or variable can")

@@ -112,6 +112,12 @@ class FrameWriter:
             self._thread.start()
         self._condition.notify_all()
 
+    def wait_below(self, limit: int) -> None:
+        """Wait until at most ``limit`` bytes are queued, or the connection is closed, as it is when nothing moves."""
+        if self._queued > limit:
+            with self._condition:
+                self._condition.wait_for(lambda: self._closed or self._queued <= limit)
+
     def close(self, flush_s: float = 0, *, both: bool = False) -> None:
         """Wait at most ``flush_s`` seconds for what is queued, then end our direction of the stream, or both."""
         with self._condition:
@@ -144,8 +150,7 @@ class FrameWriter:
                 self._send_all(piece)
                 with self._condition:
                     self._queued -= len(piece)
-                    if not self._queued:
-                        self._condition.notify_all()
+                    self._condition.notify_all()
         except OSError as error:
             if not self._closed:
                 self._broken(f"{self._name}: {error.strerror or error}")

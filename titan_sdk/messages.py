@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVa
 import msgspec
 from msgspec import Struct, field
 
-from titan_sdk.errors import BadMessage, Problem
+from titan_sdk.errors import BadMessage
 from titan_sdk.protocol import Opcode
 
 GENERAL: Final = "GENERAL"
@@ -776,7 +776,3 @@ def decode_message(payload: bytes, kind: type[M]) -> M:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"not a valid {kind.__name__}: {error}") from None
     return message
-
-
-def problem_items(problems: tuple[Problem, ...]) -> list[ProblemItem]:
-    return [ProblemItem(where=p.where, text=p.text, line=p.line) for p in problems]

@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import shlex
+import threading
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
@@ -48,6 +49,8 @@ TAIL_LINES: Final = 20
 """The end of a failed job's log that is shown: an exception with its way there."""
 MAX_TAILS: Final = 5
 """Failed jobs whose log is shown; a hundred of them mostly failed alike."""
+JOBS_SHOWN_PER_S: Final = 10_000
+"""A run of ten thousand jobs is looked at once a second, one of ten at every change: looking takes from its work."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -159,9 +162,11 @@ def _wait(client: TitanClient, run: RunHandle, name: str, given: argparse.Namesp
     from titan_sdk import run_view  # rich takes as long to load as all the rest
 
     info: RunInfo | None = None
+    pause = threading.Event()
     with run_view.new_view(quiet=given.json) as view:
         for info in run.watch():
             view.show(info)
+            pause.wait(len(info.jobs) / JOBS_SHOWN_PER_S)
     assert info is not None
     lost = [job for job in info.jobs if run_view.failed(job)]
     tails = _tails(client, [job for job in run_view.causes(info.jobs) if job.attempt][:MAX_TAILS])

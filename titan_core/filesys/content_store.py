@@ -36,10 +36,15 @@ class ContentStore:
         self._durable = durable
         self._lock = threading.Lock()
         self._uploads: dict[str, threading.Lock] = {}
+        self._named: set[str] = set()
+        """Folders whose own names are known to be on the disk."""
 
     def open(self) -> None:
-        """Make the folders and drop what abandoned uploads and a crash left."""
-        self._partial.mkdir(parents=True, exist_ok=True)
+        """Make the folders, for this user alone, and drop what abandoned uploads and a crash left."""
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._partial.mkdir(exist_ok=True)
+        if self._durable:
+            sync_directory(self._root.absolute().parent)
         oldest = time.time() - ABANDONED_AFTER_S
         for left in self._partial.iterdir():
             if left.name.startswith(".") or left.stat().st_mtime < oldest:
@@ -135,7 +140,11 @@ class ContentStore:
 
     def _prepare(self, sha256: str) -> Path:
         target = self.path(sha256)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = target.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._durable and folder.name not in self._named:
+            sync_directory(self._root)
+            self._named.add(folder.name)
         return target
 
     def _adopt(self, file: Path, sha256: str) -> None:

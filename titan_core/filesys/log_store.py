@@ -23,7 +23,8 @@ class LogStore:
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
     def open(self) -> None:
-        self._root.mkdir(parents=True, exist_ok=True)
+        """Make the folder, for this user alone."""
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, key: str, attempt: int) -> Path:
         """Where the log of attempt number ``attempt`` of the job ``run/job`` lies."""

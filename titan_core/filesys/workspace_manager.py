@@ -44,7 +44,9 @@ class WorkspaceManager:
         self._in_use: set[Path] = set()
 
     def open(self) -> None:
-        self.shared.mkdir(parents=True, exist_ok=True)
+        """Make the folders; the workspace is this user's alone, as scripts and logs may hold secrets."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.shared.mkdir(exist_ok=True)
         self._jobs.mkdir(exist_ok=True)
 
     def prepare(self, lease: Lease, spec: JobSpec, content: Path | None) -> Sandbox:
@@ -62,6 +64,7 @@ class WorkspaceManager:
         job_dir = self._take(job_id, lease)
         try:
             log = job_dir / f"{job_id}.log"
+            self.open()  # a job may have removed what others need
             self._renew(job_dir, log)
             if content is None:
                 return Sandbox(job_dir, job_dir, job_dir, log)

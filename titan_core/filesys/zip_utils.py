@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import stat
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from titan_sdk.errors import InvalidName, TitanError
 from titan_sdk.names import check_relative_path
 
-_BLOCK = 256 * 1024
+_BLOCK: Final = 256 * 1024
+MAX_DIRECTORY_BYTES: Final = 8 * 1024 * 1024
+"""Of the list of entries inside an archive; in memory it takes some fifteen times as much."""
+_UNREADABLE: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    InvalidName,
+    RuntimeError,
+    ValueError,
+)
 
 
 class BadArchive(TitanError):
@@ -27,6 +42,16 @@ class ExtractLimits:
 
     entries: int = 50_000
     total_bytes: int = 4 * 1024**3
+
+
+def entry_names(archive: Path, limits: ExtractLimits | None = None) -> frozenset[str]:
+    """The names of everything in an archive, which is not unpacked for that.
+
+    Raises:
+        BadArchive: not a zip, damaged, or with more entries than the limits.
+    """
+    with _opened(archive, limits or ExtractLimits()) as zipped:
+        return frozenset(zipped.namelist())
 
 
 def safe_extract(archive: Path, target: Path, limits: ExtractLimits | None = None) -> None:
@@ -46,21 +71,37 @@ def safe_extract(archive: Path, target: Path, limits: ExtractLimits | None = Non
         with tempfile.TemporaryDirectory(prefix=".unpack", dir=target.parent) as scratch:
             root = Path(scratch) / "root"
             root.mkdir()
-            with zipfile.ZipFile(archive) as zipped:
+            with _opened(archive, limits) as zipped:
                 _extract_all(zipped, root, limits)
             os.replace(root, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, InvalidName, RuntimeError) as error:
-        shutil.rmtree(target)
-        raise BadArchive(f"{archive.name}: {error}") from None
     except BaseException:
         shutil.rmtree(target)
         raise
 
 
+class _BoundedReader(io.BufferedReader):
+    """ZipFile reads an archive's list of entries at once, however long the archive says that it is."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MAX_DIRECTORY_BYTES:
+            raise BadArchive(f"its list of entries is over the limit of {MAX_DIRECTORY_BYTES} bytes")
+        return super().read(size)
+
+
+@contextmanager
+def _opened(archive: Path, limits: ExtractLimits) -> Iterator[zipfile.ZipFile]:
+    """The archive, with at most as many entries as the limits say; what zipfile cannot read is a BadArchive."""
+    try:
+        with _BoundedReader(io.FileIO(archive)) as file, zipfile.ZipFile(file) as zipped:
+            if len(zipped.infolist()) > limits.entries:
+                raise BadArchive(f"{len(zipped.infolist())} entries are over the limit of {limits.entries}")
+            yield zipped
+    except _UNREADABLE as error:
+        raise BadArchive(f"it cannot be read as a zip: {error}") from None
+
+
 def _extract_all(zipped: zipfile.ZipFile, root: Path, limits: ExtractLimits) -> None:
     entries = zipped.infolist()
-    if len(entries) > limits.entries:
-        raise BadArchive(f"{len(entries)} entries are over the limit of {limits.entries}")
     room = limits.total_bytes
     if sum(entry.file_size for entry in entries) > room:
         raise BadArchive(f"it expands to more than {room} bytes")

@@ -6,6 +6,7 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,7 @@ class ClassicJobs:
         self._jobs: dict[str, _ClassicJob] = {}
         self._epochs = itertools.count(-1, -1)
         self._callbacks = ThreadPoolExecutor(CALLBACK_THREADS, "classic-callback")
+        self._stopped = False
 
     @property
     def runner(self) -> JobRunner:
@@ -113,6 +115,8 @@ class ClassicJobs:
         for job in jobs:
             job.over.wait(max(0.0, end - time.monotonic()))
         self._master.stop()
+        with self._lock:
+            self._stopped = True
         self._callbacks.shutdown(wait=False, cancel_futures=True)
 
     def _start(self, spec: JobSpec) -> _ClassicJob:
@@ -157,13 +161,19 @@ class ClassicJobs:
         job = self._find(attempt)
         job.failure = report.reason
         job.settled.set()
-        self._callbacks.submit(self._tell_end, job, attempt, report)
+        self._call_back(self._tell_end, job, attempt, report)
+
+    def _call_back(self, task: Callable[..., None], *args: object) -> None:
+        """Do it on a callback thread; nothing after ``stop``, when lines or an end may still come in."""
+        with self._lock:
+            if not self._stopped:
+                self._callbacks.submit(task, *args)
 
     # --- on the callback threads ----------------------------------------------------------------------------------
 
     def _later(self, job: _ClassicJob, path: Path) -> None:
         job.scheduled = False
-        self._callbacks.submit(self._ship_lines, job, path, False)
+        self._call_back(self._ship_lines, job, path, False)
 
     def _ship_lines(self, job: _ClassicJob, path: Path, last: bool) -> None:
         """Send the lines that are complete; with ``last`` the rest too. One at a time for each job, in order."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from titan_core.protocol.classic_connection import ClassicConnection, refuse
 from titan_core.protocol.handlers.table import ClassicPeer, HandlerTable
 from titan_core.protocol.scheduler_server import ServerLimits
 from titan_core.protocol.structured_connection import MAX_HELLO_BYTES, NewSession, StructuredConnection
-from titan_core.protocol.trust import Endpoint, PeerTrust
+from titan_core.protocol.trust import Endpoint, Owner, PeerTrust
 from titan_sdk.connection import read_frame
 from titan_sdk.errors import (
     BadVersion,
@@ -31,6 +32,7 @@ class ConnectionHandler:
 
     Args:
         new_session: see StructuredConnection.
+        spoke: called with a connection once its peer is known to be trusted.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class ConnectionHandler:
         welcome: Welcome,
         new_session: NewSession,
         limits: ServerLimits,
+        spoke: Callable[[socket.socket], None],
     ) -> None:
         self._table = table
         self._trust = trust
@@ -49,6 +52,7 @@ class ConnectionHandler:
         self._welcome = welcome
         self._new_session = new_session
         self._limits = limits
+        self._spoke = spoke
 
     def __call__(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         peer = Endpoint.of(address)
@@ -62,6 +66,8 @@ class ConnectionHandler:
             _, _, flags, _, length = HEADER.unpack(header)
             if not flags & STRUCTURED:
                 owner = self._trust.owner(Endpoint.of(sock.getsockname()), peer)
+                if owner is Owner.TRUSTED:
+                    self._spoke(sock)
                 ClassicConnection(sock, ClassicPeer(peer, owner), self._table, frame_s).serve(decoder)
                 return
             if length > MAX_HELLO_BYTES:
@@ -75,8 +81,15 @@ class ConnectionHandler:
             log.debug("%s:%d: %s", peer.address, peer.port, error)
             return
         if first is not None:
-            connection = StructuredConnection(self._table, self._token, self._welcome, self._new_session, frame_s)
-            connection.serve(sock, peer, first)
+            connection = StructuredConnection(
+                self._table,
+                self._token,
+                self._welcome,
+                self._new_session,
+                frame_s,
+                on_greeted=lambda: self._spoke(sock),
+            )
+            connection.serve(sock, peer, first, decoder)
 
     def _read_header(self, sock: socket.socket) -> bytes:
         """The first frame's header, no byte more; empty when the peer said nothing at all.

@@ -50,8 +50,6 @@ from titan_sdk.messages import Welcome
 
 log = logging.getLogger(__name__)
 
-FLUSH_S: Final = 1.0
-"""At the end, for what was answered last to reach its askers."""
 JOIN_S: Final = 5.0
 _OTHER_FILES: Final = 512
 """Descriptors beside those of connections: the journal, logs and contents being read, classic workers being called."""
@@ -107,7 +105,7 @@ class MasterNode:
             outcome_of=functools.partial(outcome_of_run, self._store),
         )
         self._housekeeping = Housekeeping(retention)
-        files = FileService(assets, contents)
+        files = FileService(assets, contents, self._scheduler.check_room)
         jobs = JobService(self._scheduler, self._store)
         self._logs = LogService(self._scheduler, jobs, log_store)
         self._cluster = ClusterService(self._scheduler)
@@ -133,6 +131,7 @@ class MasterNode:
             welcome=Welcome(master_id=self._store.master_id, term=self._store.term, version=__version__),
             new_session=self._new_session,
             limits=limits,
+            spoke=self._server.spoke,
         )
 
     def start(self) -> None:

@@ -83,6 +83,7 @@ class RpcWorkerServer(SchedulerServer):
                 log.warning("refused classic 0x%02x of %s", frame.opcode, peer.address)
                 _send(sock, replies.error_frame("ERROR UNAUTHORIZED: a worker serves this user's masters alone"))
                 return
+            self.spoke(sock)
             _send(sock, self._commands.answer(frame))
 
 

@@ -49,6 +49,9 @@ class SchedulerServer(socketserver.ThreadingTCPServer):
 
     The constructor binds and listens (and raises OSError when it cannot); nobody is served before ``start``.
 
+    When there are as many connections as may be, the one that has been silent longest since it was opened makes room
+    for a new one, which mostly means it; those whose peer has shown what it wants (``spoke``) stay.
+
     Args:
         address: host and port; port 0 takes a free one, see ``port``.
         serve_connection: called with the connected socket and the peer's name; the socket is closed when it returns.
@@ -74,6 +77,8 @@ class SchedulerServer(socketserver.ThreadingTCPServer):
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._live: dict[socket.socket, str] = {}
+        self._silent: dict[socket.socket, None] = {}
+        """Those of them that did not speak yet, the oldest first."""
         self._by_address: collections.Counter[str] = collections.Counter()
         self._accepting = threading.Thread(target=self._accept, name="SchedulerServer", daemon=True)
         self._wakened, self._waker = socket.socketpair()
@@ -94,6 +99,11 @@ class SchedulerServer(socketserver.ThreadingTCPServer):
         """Connections being served now."""
         with self._changed:
             return len(self._live)
+
+    def spoke(self, request: socket.socket) -> None:
+        """The peer is one of ours: its connection is not given up for another's."""
+        with self._changed:
+            self._silent.pop(request, None)
 
     def start(self) -> None:
         self._accepting.start()
@@ -150,12 +160,13 @@ class SchedulerServer(socketserver.ThreadingTCPServer):
         with self._changed:
             if self._stopping.is_set():
                 refusal = "the master is stopping"
-            elif len(self._live) >= self._limits.connections:
+            elif len(self._live) >= self._limits.connections and not self._make_room(""):
                 refusal = f"the master serves {self._limits.connections} connections already; try again later"
-            elif self._by_address[address] >= self._per_address:
+            elif self._by_address[address] >= self._per_address and not self._make_room(address):
                 refusal = f"{address} has {self._per_address} connections already; close some, or try again later"
             else:
                 self._live[request] = address
+                self._silent[request] = None
                 self._by_address[address] += 1
         if refusal:
             self._refuse(request, address, refusal)
@@ -166,6 +177,20 @@ class SchedulerServer(socketserver.ThreadingTCPServer):
         except RuntimeError as error:  # the system gives no more threads
             self._forget(request)
             self._refuse(request, address, f"the master cannot serve another connection: {error}")
+
+    def _make_room(self, address: str) -> bool:
+        """Give up the oldest silent connection (of that address, if one is given); False when there is none.
+
+        With the lock held. Its thread notices by itself, and is not counted any more.
+        """
+        for request in self._silent:
+            if not address or self._live[request] == address:
+                log.debug("a silent connection of %s makes room for another", self._live[request])
+                with suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
+                self._uncount(request)
+                return True
+        return False
 
     def _refuse(self, request: socket.socket, address: str, text: str) -> None:
         log.warning("refused a connection of %s: %s", address, text)
@@ -192,9 +217,14 @@ class SchedulerServer(socketserver.ThreadingTCPServer):
 
     def _forget(self, request: socket.socket) -> None:
         with self._changed:
-            address = self._live.pop(request, None)
-            if address is not None:
-                self._by_address[address] -= 1
-                if not self._by_address[address]:
-                    del self._by_address[address]
+            self._uncount(request)
             self._changed.notify_all()
+
+    def _uncount(self, request: socket.socket) -> None:
+        """With the lock held; nothing happens when it is not counted."""
+        self._silent.pop(request, None)
+        address = self._live.pop(request, None)
+        if address is not None:
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]

@@ -15,12 +15,16 @@ from titan_core.protocol.worker_session import WorkerSession
 from titan_sdk.channel import LINGER_S, Channel
 from titan_sdk.errors import BadMessage, BadRequest, Unauthorized
 from titan_sdk.messages import Hello, Message, Welcome, decode_message
-from titan_sdk.protocol import Frame, Opcode
+from titan_sdk.protocol import Frame, FrameDecoder, Opcode
 
 log = logging.getLogger(__name__)
 
 MAX_HELLO_BYTES: Final = 64 * 1024
 """Payload of the first frame; who has not said hello gets no more memory than this."""
+
+MAX_UNREAD_BYTES: Final = 1024 * 1024
+"""Of answers that a client has not taken; its next request waits until they are fewer. Together with the number of
+connections this bounds what slow readers cost."""
 
 NewSession = Callable[[Channel, Endpoint], WorkerSession]
 
@@ -30,28 +34,38 @@ class StructuredConnection:
 
     Args:
         new_session: makes the worker's half when the peer says that it is a worker.
+        on_greeted: called when the peer has shown the token.
     """
 
     def __init__(
-        self, table: HandlerTable, token: str, welcome: Welcome, new_session: NewSession, frame_deadline_s: float
+        self,
+        table: HandlerTable,
+        token: str,
+        welcome: Welcome,
+        new_session: NewSession,
+        frame_deadline_s: float,
+        *,
+        on_greeted: Callable[[], None],
     ) -> None:
         self._table = table
         self._token = token.encode()
         self._welcome = welcome
         self._new_session = new_session
         self._frame_deadline_s = frame_deadline_s
+        self._on_greeted = on_greeted
         self._greeted = False
         self._session: WorkerSession | None = None
         self._peer = Endpoint("", 0)
 
-    def serve(self, sock: socket.socket, peer: Endpoint, first: Frame) -> None:
-        """Until the connection ends; ``first`` is the frame that was read to know the dialect."""
+    def serve(self, sock: socket.socket, peer: Endpoint, first: Frame, decoder: FrameDecoder) -> None:
+        """Until the connection ends; ``first`` was read to know the dialect, ``decoder`` holds what came with it."""
         self._peer = peer
         channel = Channel(
             sock,
             on_request=self._on_request,
             name=f"peer-{peer.address}:{peer.port}",
             frame_deadline_s=self._frame_deadline_s,
+            decoder=decoder,
         )
         try:
             channel.serve([first])
@@ -64,7 +78,9 @@ class StructuredConnection:
             self._greet(channel, frame)
             return
         found = None
-        if self._session is not None:
+        if self._session is None:
+            channel.wait_for_reader(MAX_UNREAD_BYTES)
+        else:
             self._session.sign_of_life()
             found = self._session.handlers.find_structured(frame.opcode)
         found = found or self._table.find_structured(frame.opcode)
@@ -78,6 +94,7 @@ class StructuredConnection:
         hello = _hello(frame)
         if hello is not None and hmac.compare_digest(hello.token.encode("utf-8", "surrogatepass"), self._token):
             self._greeted = True
+            self._on_greeted()
             if hello.role == "worker":
                 self._session = self._new_session(channel, self._peer)
             channel.reply(frame, self._welcome)

@@ -41,7 +41,7 @@ from titan_core.scheduling.heart_beat_executor import HeartBeatExecutor
 from titan_core.scheduling.outbox import Outbox
 from titan_core.scheduling.run_watchers import RunWatchers, Watch
 from titan_core.scheduling.worker_link import WorkerLink, WorkerLinks
-from titan_core.storage.store import Store, StoreError
+from titan_core.storage.store import WAY_OUT, Store, StoreDamaged, StoreError
 from titan_sdk.errors import Conflict, DeadlineExceeded, NotFound, TitanError, Unavailable
 from titan_sdk.messages import Accepted
 
@@ -126,6 +126,8 @@ class Scheduler:
         try:
             runs = self._store.load(self._settings.finished_jobs_in_memory)
             commands = self._core.restore(runs, self._store.last_sequence(), self._clock.now())
+        except KeyError as error:
+            raise StoreDamaged(f"a run in the journal lacks a job: {error}. {WAY_OUT}") from error
         finally:
             if collecting:
                 gc.enable()
@@ -211,6 +213,10 @@ class Scheduler:
                 self._append(records, (), on_done, wants_results=True)
         except TitanError as error:
             on_done(error)
+
+    def check_room(self) -> None:
+        """Return when something new may be written beside the journal; raises Unavailable (see DiskReserve)."""
+        self._reserve.check()
 
     def _submitted_before(self, event: RunSubmitted) -> Accepted | None:
         """The answer when the store has a run with that idempotency key, however long ago it left the core's memory.

@@ -140,6 +140,9 @@ class AttemptReporter:
     def disconnected(self) -> None:
         """The link is down; what was under way fails by itself."""
         self._logs.pause()
+        with self._changed:
+            # A frame is repeated on its own connection; and a master restored from a backup counts its epochs anew.
+            self._over.clear()
 
     def wait_reported(self, timeout_s: float) -> bool:
         """Wait until the master has answered for every lease."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from titan_core.filesys.workspace_manager import Sandbox
+from titan_sdk.errors import LaunchFailed
 from titan_sdk.messages import JobSpec, Lease
 
 _OF_ONE_WORKER: Final = ("TITAN_WORKER_PORT", "TITAN_WORKER_HOST", "TITAN_CAPABILITIES", "TITAN_PERMANENT")
@@ -46,7 +49,13 @@ class JobEnvironment:
             self._base["TITAN_TOKEN"] = token
 
     def of(self, lease: Lease, spec: JobSpec, sandbox: Sandbox) -> dict[str, str]:
-        """The whole environment of an attempt; what the job asked for goes before what the worker has."""
+        """The whole environment of an attempt; what the job asked for goes before what the worker has.
+
+        Raises:
+            LaunchFailed: the job asks for what this worker's locale has no bytes for.
+        """
+        for name, value in spec.env.items():
+            _check_encodable(name, f"{name}={value}")
         env = self._base | spec.env
         if spec.port:
             env["PORT"] = str(spec.port)
@@ -55,3 +64,13 @@ class JobEnvironment:
         env["TITAN_ATTEMPT"] = str(lease.attempt)
         env["TITAN_JOB_DIR"] = str(sandbox.job_dir)
         return env
+
+
+def _check_encodable(name: str, text: str) -> None:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise LaunchFailed(
+            f"the variable {name!r} holds {text[error.start]!r}, which the encoding of this worker's locale"
+            f" ({sys.getfilesystemencoding()}) cannot say; start the worker with a UTF-8 locale"
+        ) from None

@@ -44,7 +44,7 @@ class LaunchRequest:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The attempt's main process runs. Comes at most a moment late, and for a very short job together with Exited."""
+    """The attempt's main process runs. Comes a moment late, and not at all for a job that has Exited by then."""
 
     slot: int
     lease: Lease

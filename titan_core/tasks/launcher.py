@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,6 +100,8 @@ class Launcher:
         self._serials = itertools.count(1)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._environment: Mapping[str, str] = {}
+        """The launcher process's, the mark in it."""
         self._control: socket.socket | None = None
         self._control_decoder = Decoder()
         self._stopping = threading.Event()
@@ -167,8 +169,7 @@ class Launcher:
         if request is None or slot.sent or slot.sock is None or self._control is None:
             return
         slot.sent = True
-        env = {os.fsencode(name): os.fsencode(value) for name, value in request.env.items()}
-        env[MARK.encode()] = self._registry.mark.encode()
+        changed, removed = _difference(self._environment, request.env)
         _send(
             slot.sock,
             encode(
@@ -176,7 +177,8 @@ class Launcher:
                 slot.serial,
                 tuple(request.argv),
                 request.warm,
-                env,
+                changed,
+                removed,
                 request.cwd,
                 request.log_path,
                 request.log_bytes,
@@ -206,6 +208,8 @@ class Launcher:
     # --- the launcher process -------------------------------------------------------------------------------------
 
     def _launch(self) -> None:
+        # Scripts are forked, not exec'd: what shows in /proc as their environment is the launcher's.
+        self._environment = {**os.environ, MARK: self._registry.mark}
         mine, theirs = socket.socketpair()
         with theirs:
             try:
@@ -213,8 +217,7 @@ class Launcher:
                     [sys.executable, "-u", str(PROGRAM), str(theirs.fileno()), *self._preload],
                     stdin=subprocess.DEVNULL,
                     cwd="/",
-                    # Scripts are forked, not exec'd: what shows in /proc as their environment is the launcher's.
-                    env={**os.environ, MARK: self._registry.mark},
+                    env=self._environment,
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                 )
@@ -386,9 +389,10 @@ class Launcher:
     def _tell(self, slot: _Slot, request: LaunchRequest, kind: str, over: bool, *rest: Any) -> None:
         lease = request.lease
         if kind == "started":
+            if over:  # it says all by itself
+                return
             pid, started, started_at = rest
-            if not over:  # what has ended by now is not worth a write
-                self._registry.note_job(slot.number, pid, started)
+            self._registry.note_job(slot.number, pid, started)
             slot.started_at = started_at
             self._on_event(Started(slot.number, lease, pid, started_at))
         elif kind == "output":
@@ -397,6 +401,16 @@ class Launcher:
             with self._lock:
                 slot.request = None
             self._on_event(Exited(slot.number, lease, *rest))
+
+
+def _difference(base: Mapping[str, str], wanted: Mapping[str, str]) -> tuple[dict[bytes, bytes], tuple[bytes, ...]]:
+    """What to change in ``base``, and what to remove from it, to get what is wanted; but the mark stays."""
+    changed = {
+        os.fsencode(name): os.fsencode(value)
+        for name, value in wanted.items()
+        if base.get(name) != value and name != MARK
+    }
+    return changed, tuple(os.fsencode(name) for name in base if name not in wanted and name != MARK)
 
 
 def _send(sock: socket.socket, data: bytes) -> None:

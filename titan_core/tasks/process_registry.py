@@ -12,7 +12,7 @@ import secrets
 import select
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -85,8 +85,7 @@ class ProcessRegistry:
         Raises:
             OSError: the file cannot be read.
         """
-        mark, noted = self._read()
-        return end_all(lambda: find_leftovers(mark, noted), grace_s)
+        return end_leftovers(*self._read(), grace_s)
 
     def _write(self, line: int, text: str) -> None:
         record = text.encode()[: _RECORD_BYTES - 1].ljust(_RECORD_BYTES - 1) + b"\n"
@@ -133,15 +132,14 @@ def find_leftovers(mark: str, noted: Collection[tuple[int, str]]) -> list[Proces
     return [table[pid] for pid in ours]
 
 
-def end_all(find: Callable[[], list[Process]], grace_s: float) -> list[Process]:
-    """SIGTERM, a grace, then SIGKILL, to processes that need not be our children; those that are left in the end.
-
-    ``find`` is asked again and again, as they may start others until they are gone.
-    """
+def end_leftovers(mark: str, noted: Collection[tuple[int, str]], grace_s: float) -> list[Process]:
+    """SIGTERM, a grace, then SIGKILL, to all of find_leftovers, and to what it starts meanwhile; what is left then."""
     kill_at = time.monotonic() + grace_s
+    known = set(noted)
     asked: set[tuple[int, str]] = set()
     while True:
-        left = find()
+        left = find_leftovers(mark, known)
+        known.update((process.pid, process.started) for process in left)  # their parents may be gone before them
         now = time.monotonic()
         if not left or now >= kill_at + _SETTLE_S:
             return left

@@ -1,7 +1,7 @@
 """The supervisor of one slot: runs one job at a time, owns its output, and leaves nothing of it behind.
 
-From the worker: ("run", serial, argv, warm, env, cwd, log_path, log_bytes, timeout_s, grace_s) and
-("end", serial, reason, grace_s).
+From the worker: ("run", serial, argv, warm, changed, removed, cwd, log_path, log_bytes, timeout_s, grace_s), where
+``changed`` and ``removed`` say how the environment differs from the launcher's, and ("end", serial, reason, grace_s).
 To the worker: ("ready", pid, started), ("started", serial, pid, started, started_at), ("output", serial, size) and
 ("exited", serial, exit_code, cause, reason, log_size, tail, tail_offset, started_at, ended_at).
 
@@ -21,7 +21,7 @@ from titan_core.tasks.process_table import find_process
 from titan_core.tasks.process_tree import group_is_left, reap
 from titan_core.tasks.script_cache import MAX_SOURCE_BYTES, ScriptCache
 from titan_core.tasks.supervised_attempt import LEFTOVER_S, Attempt, epoch_ms
-from titan_core.tasks.warm_python import WarmJob
+from titan_core.tasks.warm_python import WarmJob, whole_environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ _RECEIVE_BYTES = 32 * 1024
 """At a time; a request is some 4 KiB, and reads of 128 KiB and more cost the C library a mapping each."""
 _ABANDONED_GRACE_S = 3.0
 """The longest grace when the worker or the launcher is gone: nobody waits for the result."""
+_LONGEST_WAIT_MS = 24 * 3600 * 1000.0
+"""One poll takes 24 days at most; a day is well below it."""
 _SEND_DEADLINE_MS = 1000
 """For the last words of a supervisor to a worker that does not read."""
 _DEFAULTED = (
@@ -53,6 +55,7 @@ class Supervisor:
         self._decoder = Decoder()
         self._cache = ScriptCache()
         self._unsent = b""
+        self._waits_to_send = False
         self._attempt: Attempt | None = None
         self._worker_gone = False
         self._abandoned = ""
@@ -98,7 +101,7 @@ class Supervisor:
                     due = at
         if due is None:
             return None
-        return max(0.0, due - time.monotonic()) * 1000 + 0.5
+        return min(max(0.0, due - time.monotonic()) * 1000 + 0.5, _LONGEST_WAIT_MS)
 
     # --- the connection to the worker ---
 
@@ -139,7 +142,9 @@ class Supervisor:
             pass
         except OSError:  # gone; reading says so too
             self._unsent = b""
-        self._poll.modify(self._worker, select.POLLIN | select.POLLOUT if self._unsent else select.POLLIN)
+        if bool(self._unsent) != self._waits_to_send:
+            self._waits_to_send = not self._waits_to_send
+            self._poll.modify(self._worker, select.POLLIN | (select.POLLOUT if self._waits_to_send else 0))
 
     def _abandon(self, fd: int, reason: str) -> None:
         self._poll.unregister(fd)
@@ -161,7 +166,8 @@ class Supervisor:
         serial: int,
         argv: tuple[str, ...],
         warm: bool,
-        env: dict[bytes, bytes],
+        changed: dict[bytes, bytes],
+        removed: tuple[bytes, ...],
         cwd: str,
         log_path: str,
         log_bytes: int,
@@ -183,12 +189,19 @@ class Supervisor:
             if source is not None:
                 code = self._cache.code_for(source)
                 ours = (self._worker, self._launcher_alive, *self._wake, log.fd, output, write)
-                job = WarmJob(argv, env, source=source, code=code, output=write, close=ours, keep=self)
-                pid = os.fork()
-                if pid == 0:
-                    return job
+                job = WarmJob(argv, changed, removed, source=source, code=code, output=write, close=ours, keep=self)
+                # A request to end would be lost on a child that ignores it as we do: it waits until the child does not.
+                _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTERM,))
+                try:
+                    pid = os.fork()
+                    if pid == 0:
+                        return job
+                finally:
+                    if pid:
+                        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTERM,))
             else:
                 to_log = [(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_DUP2, write, 2)]
+                env = whole_environment(changed, removed)
                 pid = os.posix_spawn(argv[0], argv, env, file_actions=to_log, setsid=True, setsigdef=_DEFAULTED)
         except (OSError, ValueError) as error:
             why = f"{doing}: {getattr(error, 'strerror', None) or error}"

@@ -4,9 +4,10 @@ The script runs below no frame of ours: stack walks, warnings, tracebacks and th
 interpreter of its own. This is how. A forked process leaves all of the launcher's functions and returns to the end of
 launcher_main.py, whose code object then goes away; a weak reference to it has a callback written in C that calls
 ``exec``, and so the interpreter's C code calls the script. What the script raises comes back as an "unraisable"
-exception, which is where it is reported as the interpreter would have done. From there on things take their natural
-course, through threading's shutdown and the atexit callbacks, of which ours, registered first, is the last: it takes
-the script's modules apart, so that files are flushed and finalizers run, and spares the rest of the interpreter.
+exception, which is where it is reported as the interpreter would have done; a second weak reference's callback does
+what is done after that. From there on things take their natural course, through threading's shutdown and the atexit
+callbacks, of which ours, registered first, is the last: it takes the script's modules apart, so that files are flushed
+and finalizers run, and spares the rest of the interpreter.
 
 What cannot be had this way (source that does not compile, or warns as it does) is left to a new interpreter: nothing
 has been run yet, so exec puts it into exactly this place. The tests compare both ways on every Python version.
@@ -17,6 +18,7 @@ One of the launcher's own modules: see zygote.py for what these may import.
 from __future__ import annotations
 
 import _imp
+import _io
 import _warnings
 import atexit
 import gc
@@ -43,6 +45,7 @@ _C_CALLS_BELOW = 3
 """Between the interpreter's main function and the script: the callback, the method it calls, and exec."""
 
 _IGNORED_BY_US = (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT)
+_FILE_TYPES = (_io.TextIOWrapper, _io.BufferedWriter, _io.BufferedRandom)
 _LAST_EXIT_CODE = 120
 """What the interpreter exits with when standard output cannot be flushed."""
 
@@ -52,18 +55,19 @@ class WarmJob:
 
     Attributes:
         argv: the interpreter, ``-u``, the script, and its arguments. folder: the script's real one.
-        env: the whole environment, encoded; ``changed`` and ``removed``: how it differs from the launcher's.
+        changed, removed: how its environment differs from the launcher's, encoded.
         output: becomes stdout and stderr. close: the launcher's descriptors.
         code: compiled already, for whatever file name, or None; then it is ``source`` that is compiled.
         keep: what the process need not take the time to free.
     """
 
-    __slots__ = ("argv", "changed", "close", "code", "env", "folder", "keep", "output", "removed", "source")
+    __slots__ = ("argv", "changed", "close", "code", "folder", "keep", "output", "removed", "source")
 
     def __init__(
         self,
         argv: tuple[str, ...],
-        env: dict[bytes, bytes],
+        changed: dict[bytes, bytes],
+        removed: tuple[bytes, ...],
         *,
         source: bytes,
         code: CodeType | None,
@@ -73,10 +77,8 @@ class WarmJob:
     ) -> None:
         self.argv = argv
         self.folder = os.path.dirname(os.path.realpath(argv[2]))
-        self.env = env
-        known = os.environ._data  # type: ignore[attr-defined]
-        self.changed = [(name, value) for name, value in env.items() if known.get(name) != value]
-        self.removed = [name for name in known if name not in env]
+        self.changed = changed
+        self.removed = removed
         self.source = source
         self.code = code
         self.output = output
@@ -101,24 +103,34 @@ class _State:
     """Of the one script that this process runs."""
 
     bootstrap: Any = None
-    """Keeps the weak reference alive until its callback has been called."""
+    """Keeps the weak references alive until their callbacks have been called."""
     code: CodeType
     namespace: dict[str, Any]
     job: WarmJob
     started = False
+    registered = True
+    """Whether _finish is the first of the atexit callbacks still."""
     exit_code = 0
     interrupted = False
     unraisable_hook: Callable[[Any], Any]
+
+
+class _Registration:
+    """Given to our atexit callback, and gone when the script has the callbacks run or cleared."""
+
+    def __del__(self) -> None:
+        _State.registered = False
 
 
 class _Run(partial):  # type: ignore[misc]
     """The call of exec, which does not outlive it: its end is the script's end, just before what it raised shows."""
 
     def __del__(self) -> None:
+        _flush_quietly()
         _State.unraisable_hook = sys.unraisablehook
         sys.unraisablehook = _on_unraisable
-        if not atexit._ncallbacks():  # the script cleared them
-            atexit.register(_finish)
+        if not _State.registered:
+            atexit.register(_run_callbacks_and_finish)
 
 
 class _Bootstrap(ref):  # type: ignore[type-arg]  # as above
@@ -134,6 +146,13 @@ class _Bootstrap(ref):  # type: ignore[type-arg]  # as above
 
 _call_run = methodcaller("run")
 
+
+def _after_run(reference: object) -> None:
+    """What the interpreter does with a script's module once its end has been reported."""
+    for name in ("__file__", "__cached__"):
+        _State.namespace.pop(name, None)
+
+
 modules_before: frozenset[str] = frozenset()
 """Names in sys.modules before any script, once the launcher is ready."""
 
@@ -141,7 +160,7 @@ modules_before: frozenset[str] = frozenset()
 def become(job: WarmJob, bootstrap: CodeType, namespace: dict[str, Any], pristine: Mapping[str, Any]) -> None:
     """Make this process the script's; it runs when ``bootstrap``, the code at the bottom of the stack, has ended.
 
-    ``namespace`` is that of ``__main__``, and ``pristine`` what the interpreter had put there.
+    ``namespace`` is that of the launcher's ``__main__``, and ``pristine`` what the interpreter had put there.
     """
     os.setsid()
     _signal.set_wakeup_fd(-1)
@@ -150,6 +169,7 @@ def become(job: WarmJob, bootstrap: CodeType, namespace: dict[str, Any], pristin
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     os.dup2(job.output, 1)
     os.dup2(job.output, 2)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())  # the supervisor had SIGTERM wait until here
     for fd in job.close:
         os.close(fd)
 
@@ -168,16 +188,20 @@ def become(job: WarmJob, bootstrap: CodeType, namespace: dict[str, Any], pristin
         sys.path.insert(0, job.folder)
     _reseed()
 
+    # A module of its own: what the collector was told to spare (zygote.run) keeps alive what it leads to.
+    main = type(sys)("__main__")
+    sys.modules["__main__"] = main
     namespace.clear()
-    namespace.update(pristine)
-    namespace["__file__"] = script
-    namespace["__loader__"] = type(pristine["__loader__"])("__main__", script)
+    main.__dict__.update(pristine)
+    main.__dict__["__file__"] = script
+    main.__dict__["__loader__"] = type(pristine["__loader__"])("__main__", script)
 
     _State.job = job
     _State.code = code
-    _State.namespace = namespace
-    _State.bootstrap = _Bootstrap(bootstrap, _call_run)
-    atexit.register(_finish)
+    _State.namespace = main.__dict__
+    # The callback of the youngest comes first.
+    _State.bootstrap = [ref(bootstrap, _after_run), _Bootstrap(bootstrap, _call_run)]
+    atexit.register(_finish, _Registration())
 
 
 def exec_instead(job: WarmJob) -> NoReturn:
@@ -185,19 +209,29 @@ def exec_instead(job: WarmJob) -> NoReturn:
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # ignored by an interpreter; its children are not to inherit that
         _signal.signal(number, _signal.SIG_DFL)
     try:
-        os.execve(job.argv[0], job.argv, job.env)
+        os.execve(job.argv[0], job.argv, whole_environment(job.changed, job.removed))
     except OSError as error:
         os.write(2, f"cannot run {job.argv[0]}: {error.strerror}\n".encode())
         os._exit(126)
 
 
+def whole_environment(changed: Mapping[bytes, bytes], removed: Sequence[bytes]) -> dict[bytes, bytes]:
+    """The launcher's environment, changed so."""
+    env: dict[bytes, bytes] = {**posix.environ, **changed}
+    for name in removed:
+        env.pop(name, None)
+    return env
+
+
 def _set_environment(job: WarmJob) -> None:
-    os.environ._data = posix.environ = job.env  # type: ignore[attr-defined]
-    for name, value in job.changed:
+    data = posix.environ  # what os.environ and os.environb look into, too
+    for name, value in job.changed.items():
+        data[name] = value
         os.putenv(name, value)
     for name in job.removed:
+        data.pop(name, None)
         os.unsetenv(name)
-    if b"TZ" in job.removed or any(name == b"TZ" for name, _ in job.changed):
+    if b"TZ" in job.removed or b"TZ" in job.changed:
         time.tzset()
 
 
@@ -232,7 +266,11 @@ def _exit_code(exception: SystemExit) -> int:
         return 0
     if isinstance(code, int):
         return code & 0xFF if -(2**63) <= code < 2**63 else 0xFF
-    _write_stderr(f"{code}\n")
+    try:
+        text = str(code)
+    except BaseException:
+        text = ""
+    _write_stderr(f"{text}\n")
     return 1
 
 
@@ -268,13 +306,23 @@ def _write_stderr(text: str) -> None:
         os.write(2, text.encode("utf-8", "backslashreplace"))
 
 
-def _finish() -> NoReturn:
+def _run_callbacks_and_finish() -> None:
+    """In place of _finish, when the script has removed that: the youngest of the callbacks, not the last."""
+    if sys._getframe().f_back is None:
+        atexit.unregister(_run_callbacks_and_finish)
+        atexit._run_exitfuncs()
+        _finish(None)
+
+
+def _finish(registration: _Registration | None) -> None:
     """The last of the atexit callbacks: in the interpreter's own order, as much of its end as can be noticed."""
+    if registration is not None and sys._getframe().f_back is not None:
+        return  # it is the script that has the callbacks run
     if not _State.started:  # an interpreter that keeps its main code alive: do without all this
         exec_instead(_State.job)
     flushed = _flush()
     _take_modules_apart()
-    flushed = _flush() and flushed
+    _flush_quietly()
     if _State.interrupted:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
         os.kill(os.getpid(), _signal.SIGINT)
@@ -286,7 +334,7 @@ def _flush() -> bool:
     flushed = True
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name, None)
-        if stream is None or getattr(stream, "closed", False):
+        if stream is None or _is_closed(stream):
             continue
         try:
             stream.flush()
@@ -297,8 +345,39 @@ def _flush() -> bool:
     return flushed
 
 
+def _is_closed(stream: Any) -> bool:
+    try:
+        return bool(stream.closed)
+    except BaseException:
+        return False
+
+
+def _flush_quietly() -> None:
+    """As pythonrun.c's flush_io, when a script has ended."""
+    for name in ("stderr", "stdout"):
+        try:
+            getattr(sys, name).flush()
+        except BaseException:
+            pass
+
+
+def _flush_files() -> None:
+    """Before the collector takes files apart in an order of its own, in which a file may be closed before its buffer.
+
+    Not while other threads run: one that is held up in a write to such a file would hold up this one too.
+    """
+    if len(sys._current_frames()) == 1:
+        for found in gc.get_objects():
+            if type(found) in _FILE_TYPES:
+                try:
+                    found.flush()
+                except BaseException:
+                    pass
+
+
 def _report_unflushed(stream: Any, error: BaseException) -> None:
-    _write_stderr(f"Exception ignored in: {stream!r}\n")
+    where = "on flushing sys.stdout:" if sys.version_info >= (3, 13) else f"in: {stream!r}"
+    _write_stderr(f"Exception ignored {where}\n")
     sys.__excepthook__(type(error), error.with_traceback(None), None)
 
 
@@ -319,6 +398,9 @@ def _take_modules_apart() -> None:
         except TypeError:  # whatever the script put there
             pass
         del module
+    kept = list(modules.values())
+    modules.clear()
+    _flush_files()
     gc.collect()
     for reference in reversed(remaining):
         alive: object = reference()
@@ -329,6 +411,7 @@ def _take_modules_apart() -> None:
                     if isinstance(name, str) and name != "__builtins__" and (_is_private(name) or not private):
                         contents[name] = None
         del alive, contents
+    del kept
 
 
 def _is_private(name: str) -> bool:

@@ -24,6 +24,9 @@ START_S: Final = 120.0
 STOP_S: Final = 60.0
 """For all programs to end when asked; after that they are killed."""
 
+_PROCESS_CLOCK: Final = 2
+"""Kind of clock in Linux's id for the processor time of a process, which is what clock_getcpuclockid(3) makes."""
+
 
 class ProgramFailed(Exception):
     """A program of the cluster did not do its part; the text has the last it printed."""
@@ -80,7 +83,9 @@ class Program:
         self._reader.join(5.0)
 
     def cpu_seconds(self) -> float:
-        """User and system time of this process alone, so far."""
+        """User and system time of this process alone, so far; in nanosecond steps where the system has such a clock."""
+        if sys.platform == "linux":
+            return time.clock_gettime(~self.pid << 3 | _PROCESS_CLOCK)
         times = psutil.Process(self.pid).cpu_times()
         return float(times.user + times.system)
 

@@ -26,7 +26,7 @@ class ClusterService:
 
     def heartbeat(self, worker_id: str, cpu_percent: float, memory_percent: float) -> None:
         """What a worker says of its machine."""
-        self._vitals[worker_id] = _Vitals(cpu_percent, memory_percent)
+        self._vitals[worker_id] = _Vitals(_percent(cpu_percent), _percent(memory_percent))
         self._scheduler.feed.changed()
 
     def forget(self, worker_id: str) -> None:
@@ -62,3 +62,8 @@ class ClusterService:
             done(worker_id if isinstance(worker_id, Exception) else Ok(text=f"{place} is being decommissioned"))
 
         self._scheduler.post(DrainRequested(request.host, request.port), posted)
+
+
+def _percent(value: float) -> float:
+    """JSON has no word for what is no number."""
+    return value if 0.0 <= value <= 100.0 else 0.0

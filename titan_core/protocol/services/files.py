@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from titan_core.filesys.asset_manager import AssetManager
 from titan_core.filesys.content_store import ContentStore
-from titan_sdk.errors import BadRequest
+from titan_sdk.errors import BadRequest, Unavailable
 from titan_sdk.messages import (
     CHUNK_BYTES,
     Content,
@@ -53,9 +55,16 @@ class _Version(NamedTuple):
 
 
 class FileService:
-    """perm_files and the content store together. Any thread may call; each call reads or writes files."""
+    """perm_files and the content store together. Any thread may call; each call reads or writes files.
 
-    def __init__(self, assets: AssetManager, contents: ContentStore) -> None:
+    What writes raises Unavailable when the disk does not take it.
+
+    Args:
+        check_room: called before anything is written; raises Unavailable when the space left is needed otherwise.
+    """
+
+    def __init__(self, assets: AssetManager, contents: ContentStore, check_room: Callable[[], None]) -> None:
+        self._check_room = check_room
         self._assets = assets
         self._contents = contents
         self._lock = threading.Lock()
@@ -75,7 +84,8 @@ class FileService:
             known = self._known.get(path)
         if known is not None and known[0] == version and self._contents.has(known[1].sha256):
             return known[1]
-        sha256 = self._contents.put_file(path)
+        with self._writing():
+            sha256 = self._contents.put_file(path)
         stored = Stored(sha256, self._contents.size(sha256))
         if _Version.of(path) == version:  # it did not change while it was read
             with self._lock:
@@ -87,7 +97,16 @@ class FileService:
 
     def keep(self, data: bytes) -> Stored:
         """Put bytes that came inside a request into the content store."""
-        return Stored(self._contents.put_bytes(data), len(data))
+        with self._writing():
+            return Stored(self._contents.put_bytes(data), len(data))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._check_room()
+        try:
+            yield
+        except OSError as error:
+            raise Unavailable(f"the master cannot keep files now: {error.strerror or error}") from error
 
     # --- structured -----------------------------------------------------------------------------------------------
 
@@ -101,9 +120,10 @@ class FileService:
         check_sha256(request.sha256)
         if request.name:
             check_file_name(request.name)
-        state = self._contents.append_upload(request.sha256, request.size, request.offset, request.data)
-        if state.complete and request.name:
-            self._assets.save_file(request.name, self._contents.path(request.sha256), staged=request.staged)
+        with self._writing():
+            state = self._contents.append_upload(request.sha256, request.size, request.offset, request.data)
+            if state.complete and request.name:
+                self._assets.save_file(request.name, self._contents.path(request.sha256), staged=request.staged)
         return state
 
     def list_files(self, request: ListFiles) -> FileList:
@@ -125,7 +145,8 @@ class FileService:
 
     def save(self, name: str, data: bytes) -> None:
         """Put a file into perm_files."""
-        self._assets.save(name, data)
+        with self._writing():
+            self._assets.save(name, data)
 
     def load(self, name: str, limit: int = MAX_PAYLOAD // 4 * 3) -> bytes:
         """A file of perm_files in whole.

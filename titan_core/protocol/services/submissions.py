@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import uuid
-import zipfile
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from titan_core.filesys.content_store import ContentStore
+from titan_core.filesys.zip_utils import BadArchive, entry_names
 from titan_core.protocol.services import Done
 from titan_core.protocol.services.files import FileService
 from titan_core.scheduling.core.events import RunSubmitted
@@ -105,7 +105,7 @@ class SubmissionService:
                 size = self._contents.size(spec.sha256)
                 if spec.archive:
                     if spec.sha256 not in entries:
-                        entries[spec.sha256] = self._entries(spec.sha256)
+                        entries[spec.sha256] = entry_names(self._contents.path(spec.sha256))
                     if spec.file not in entries[spec.sha256]:
                         raise NotFound(f"{spec.archive} holds no file {spec.file}")
             except InvalidName as error:
@@ -113,15 +113,11 @@ class SubmissionService:
                 problems.append(Problem(spec.id, text))
             except NotFound as error:
                 problems.append(Problem(spec.id, error.message))
-            except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
-                problems.append(Problem(spec.id, f"{spec.archive} cannot be read as a zip: {error}"))
+            except BadArchive as error:
+                problems.append(Problem(spec.id, f"{spec.archive}: {error}"))
             else:
                 checked.append(spec if spec.size == size else replace(spec, size=size))
         return checked, problems
-
-    def _entries(self, sha256: str) -> frozenset[str]:
-        with zipfile.ZipFile(self._contents.path(sha256)) as zipped:
-            return frozenset(zipped.namelist())
 
 
 def new_run_id() -> str:

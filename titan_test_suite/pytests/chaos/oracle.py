@@ -18,14 +18,16 @@ name = "~".join((os.environ["TITAN_RUN_ID"], os.environ["TITAN_JOB_ID"], str(att
 ledger = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 os.write(ledger, b"start %d\\n" % time.monotonic_ns())
 if behaviour == "daemon":
-    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    # What is ignored stays so in the programs that it starts; the first of them loses its parent at once.
+    stubborn = "trap '' TERM HUP; sleep 600 & exec sleep 600"
+    subprocess.Popen(["sh", "-c", f"sh -c {stubborn!r} &"], start_new_session=True)
 print("hello from", name, flush=True)
 time.sleep(int(hold_ms) / 1000)
 os.write(ledger, b"end %d\\n" % time.monotonic_ns())
 print("bye from", name)
 sys.exit(3 if behaviour == "doomed" or (behaviour == "flaky" and attempt == 1) else 0)
 """
-"""Arguments: the ledger's folder, how long it takes, and ``plain``, ``daemon`` (leaves one behind), ``flaky`` (fails
+"""Arguments: the ledger's folder, how long it takes, and ``plain``, ``daemon`` (leaves some behind), ``flaky`` (fails
 the first time) or ``doomed`` (always fails). The clock is the same for all processes of the machine."""
 
 

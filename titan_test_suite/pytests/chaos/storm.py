@@ -6,7 +6,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -55,6 +55,7 @@ class StormWorker:
         self.proxy = FaultProxy(cluster.port)
         self._cluster = cluster
         self._port = 0
+        self.proxy.start()
         self.program = self.start()
 
     def start(self) -> Program:
@@ -66,8 +67,6 @@ class StormWorker:
             "GENERAL",
         ]
         argv += ["--workspace", str(self._cluster.root / self.name), "--slots", str(SLOTS), *WORKER]
-        if not self.proxy.connections and not self._port:
-            self.proxy.start()
         self.program = self._cluster.start(self.name, argv)
         self._port = self.program.wait_ready()
         return self.program
@@ -136,13 +135,14 @@ class Storm:
         )
 
     def random_dag(self, size: int) -> tuple[Planned, ...]:
-        """Layers at random, one job that fails once, one that leaves a daemon, one that always fails with a child."""
+        """Random layers, perhaps a job that fails once and one that leaves daemons; one that fails, and its child."""
         self._count += 1
         name = f"t{self._count}"
         plan: list[Planned] = []
         for n in range(size):
             parents = self.dice.sample(plan, self.dice.randint(0, min(3, len(plan))))
-            behaviour = {1: "flaky", 2: "daemon"}.get(n, "plain")
+            special = {1: "flaky", 2: "daemon"} if self.dice.random() < 0.5 else {}
+            behaviour = special.get(n, "plain")
             plan.append(Planned(f"{name}-{n}", tuple(parent.id for parent in parents), behaviour))
         doomed = Planned(f"{name}-doomed", (plan[0].id,), "doomed", "DEAD")
         return (*plan, doomed, Planned(f"{name}-child", (plan[1].id, doomed.id), "plain", "DEAD"))
@@ -164,14 +164,15 @@ class Storm:
 
     # --- a trial --------------------------------------------------------------------------------------------------
 
-    def trial(self, fault: Callable[[Storm], None], size: int, *, late_starts: bool) -> list[str]:
-        """A DAG, the fault at some moment while it runs, and what was wrong when it was over."""
+    def trial(self, faults: Sequence[Callable[[Storm], None]], size: int, *, late_starts: bool) -> list[str]:
+        """A DAG, faults at random moments while it runs, and what was wrong when it was over."""
         plan = self.random_dag(size)
         run_id = self.submit(plan)
-        time.sleep(self.dice.uniform(0.0, 0.8))
-        fault(self)
-        for worker in self.workers:
-            worker.proxy.heal()
+        for fault in faults:
+            time.sleep(self.dice.uniform(0.0, 0.8))
+            fault(self)
+            for worker in self.workers:
+                worker.proxy.heal()
         wrong = self.finished(run_id, late_starts=late_starts)
         wait_until(lambda: len(self.alive()) == len(self.workers), CALM_S, "all workers are back")
         return wrong + self._left_of(run_id)

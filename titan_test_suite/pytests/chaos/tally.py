@@ -29,18 +29,20 @@ class Tally:
         self.skipped: dict[str, str] = {}
 
     @contextmanager
-    def trial(self, fault: str, count: int = 1) -> Iterator[list[str]]:
-        """One trial of a fault; what is put into the list are violations, and so is an exception."""
+    def trial(self, *faults: str, count: int = 1) -> Iterator[list[str]]:
+        """One trial of these faults at once; what is put into the list are violations, and so is an exception."""
         found: list[str] = []
-        self.trials[fault] = self.trials.get(fault, 0) + count
+        for fault in faults:
+            self.trials[fault] = self.trials.get(fault, 0) + count
         try:
             yield found
         except Exception as error:
             found.append(f"{type(error).__name__}: {error}".partition("\n")[0])
             raise
         finally:
-            self.violations.setdefault(fault, []).extend(found)
-        assert not found, f"{fault} (TITAN_CHAOS_SEED={SEED}):\n" + "\n".join(found)
+            for fault in faults:
+                self.violations.setdefault(fault, []).extend(found)
+        assert not found, f"{', '.join(faults)} (TITAN_CHAOS_SEED={SEED}):\n" + "\n".join(found)
 
     def lines(self) -> list[str]:
         """The table."""

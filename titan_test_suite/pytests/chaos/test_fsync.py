@@ -67,7 +67,7 @@ def test_sigkill_at_the_nth_fsync(strace: str, tmp_path: Path, tally: Tally, dic
 def test_an_answer_follows_its_fsync(strace: str, tmp_path: Path, tally: Tally) -> None:
     trace = tmp_path / "trace"
     command = [strace, "-f", "-y", "-o", str(trace), "-e", f"trace={SYNCS},write", sys.executable, "-c", ONE_BY_ONE]
-    with tally.trial("answer before its fsync", ACKS):
+    with tally.trial("answer before its fsync", count=ACKS):
         subprocess.run([*command, str(tmp_path / "data")], capture_output=True, cwd=ROOT, timeout=60, check=True)
         synced = False
         acknowledged = 0

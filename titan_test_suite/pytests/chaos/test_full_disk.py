@@ -94,6 +94,12 @@ def nearly_full(storm: Storm, folder: Path) -> list[str]:
         return False
 
     wait_until(refused, 10.0, "a submission is refused")
+    try:
+        storm.cluster.upload(b"a new script")
+        wrong.append("a file is taken although the room that is left is needed otherwise")
+    except Unavailable as error:
+        if "disk" not in str(error):
+            wrong.append(f"the refusal of a file does not name the disk: {error}")
     wrong += storm.finished(run_id)
     filler.unlink()
     wait_until(lambda: not refused(), 10.0, "a submission is taken once there is room")

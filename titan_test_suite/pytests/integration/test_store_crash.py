@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from titan_core.scheduling.clock import SystemClock
+from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
 from titan_core.scheduling.engine_thread import EXIT_FAILED
+from titan_core.scheduling.scheduler import Scheduler
 from titan_core.storage.sqlite_store import SqliteStore
+from titan_core.storage.store import StoreDamaged
+from titan_sdk.messages import JobSpec
 from titan_test_suite.pytests.crash_facts import DEADLINE_S, ROOT, Facts, check_facts, run_and_kill
+from titan_test_suite.pytests.engine import Engine, Settings, run_of
 
 
 def test_what_was_acknowledged_survives_being_killed(tmp_path: Path) -> None:
@@ -60,4 +70,20 @@ def test_a_full_disk_ends_the_master_with_a_message_and_without_an_answer(tmp_pa
     store = SqliteStore(tmp_path)
     store.open()
     assert [stored.run.run_id for stored in store.load(10)] == ["kept"]
+    store.close()
+
+
+def test_a_run_that_lacks_a_job_is_refused_at_the_start(tmp_path: Path) -> None:
+    """As after somebody's repair of a damaged database: every row that is left is sound."""
+    engine = Engine(tmp_path)
+    engine.scheduler.call(run_of("r", JobSpec(id="a", file="a.py"), JobSpec(id="b", file="b.py", parents=("a",))))
+    engine.close()
+    with closing(sqlite3.connect(tmp_path / "titan.db")) as db:
+        db.execute("DELETE FROM specs WHERE job_seq = 1")
+        db.execute("DELETE FROM jobs WHERE seq = 1")
+        db.commit()
+    store = SqliteStore(tmp_path)
+    store.open()
+    with pytest.raises(StoreDamaged, match="lacks a job"):
+        Scheduler(SchedulerCore(CoreLimits()), store, SystemClock(), settings=Settings()).start()
     store.close()

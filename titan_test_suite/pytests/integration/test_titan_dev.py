@@ -189,7 +189,9 @@ def up(cluster: Cluster) -> Iterator[Program]:
     (cluster.port, dashboard_port), worker_port = free_ports(2), pair_of_ports()
     arguments = ["--port", str(cluster.port), "--worker-port", str(worker_port), "--data", str(cluster.root)]
     arguments += ["--dashboard-port", str(dashboard_port)]
-    program = cluster.start("up", [sys.executable, "-c", COMMAND, "titan_dev.up", *arguments], PYTHONPATH=str(ROOT))
+    # The shell that it is typed into may have another master's address.
+    environment = {"PYTHONPATH": str(ROOT), "TITAN_HOST": "192.0.2.1"}
+    program = cluster.start("up", [sys.executable, "-c", COMMAND, "titan_dev.up", *arguments], **environment)
     program.wait_for_line(r"titan-dev +\| the master listens")
     wait_until(lambda: len(cluster.workers()) == 2, 30, "both workers have registered")
     yield program

@@ -46,6 +46,21 @@ print(json.dumps({"env": {n: v for n, v in os.environ.items() if n.startswith("T
     assert seen["stdin"] == ""
 
 
+def test_a_job_may_run_longer_than_one_poll_can_wait(shared_cluster: Cluster) -> None:
+    """Silent for a moment, so that its supervisor has nothing else to wait for than the time when it is over."""
+    key = shared_cluster.run("import time; time.sleep(0.3); print('done')", id="patient", timeout_s=1e10, retries=0)
+    assert shared_cluster.wait_state(key).state == "COMPLETED"
+
+
+def test_a_variable_that_the_workers_locale_cannot_say_fails_its_job_and_nothing_else(cluster: Cluster) -> None:
+    cluster.start_master()
+    cluster.start_worker("--slots", "1", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    key = cluster.run("print('never')", id="euro", env={"PRICE": "5 €"}, retries=0)
+    info = cluster.wait_state(key)
+    assert info.state == "DEAD" and "'PRICE'" in info.reason and "locale" in info.reason
+    assert cluster.wait_state(cluster.run("print('still here')", id="after")).state == "COMPLETED"
+
+
 def test_jobs_with_one_file_name_run_their_own_code(shared_cluster: Cluster) -> None:
     jobs = [shared_cluster.job(f"print('I am {number}')", id=f"same-name-{number}") for number in range(8)]
     run_id = shared_cluster.submit(*jobs).run_id
@@ -145,6 +160,8 @@ subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)', 'grandch
 print('ready')
 time.sleep(600)
 """
+    # A master, a worker, its launcher, and a supervisor for each slot, which are not there from the first moment on.
+    wait_until(lambda: len(shared_cluster.processes()) == 7, 10)
     before = {process.pid for process in shared_cluster.processes()}
     cancelled = shared_cluster.run(source, id="cancel-me")
     timed_out = shared_cluster.run(source, id="too-long", timeout_s=1.0, retries=0)

@@ -115,6 +115,7 @@ def test_worker_finds_its_master_by_the_variables_of_every_client(home):
         (["--port", "x"], "option --port: 'x' is not a port number"),
         (["--port", "70000"], "option --port: port 70000 is out of range"),
         (["--lease-seconds", "-1"], "option --lease-seconds: -1 is not a number of seconds above 0"),
+        (["--lease-seconds", "1e12"], "option --lease-seconds: 1e12 seconds are out of range; at most ten years"),
         (["--lease-seconds", "nan"], "option --lease-seconds: nan is not a number of seconds above 0"),
         (["--max-workers", "0"], "option --max-workers: 0 is out of range; 1 to 10000"),
         (["--log-level", "LOUD"], "option --log-level: 'LOUD' is none of DEBUG, INFO"),

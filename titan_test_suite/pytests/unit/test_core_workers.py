@@ -349,6 +349,20 @@ def test_only_the_holder_is_believed(world: World):
     assert world.state("a") == "RUNNING"
 
 
+def test_an_earlier_attempt_is_not_believed_although_its_worker_has_the_current_one(world: World):
+    world.register("w")
+    world.submit(job("a"))
+    old = world.lease("a")
+    world.register("w", boot="boot2")
+    current = world.lease("a")
+    assert (current.job, current.attempt) == (old.job, 2) and world.worker_of("a") == "w"
+    for lease in (old, Lease(job=old.job, attempt=2, epoch=old.epoch), Lease(old.job, 1, current.epoch)):
+        assert world.do(AttemptStarted("w", lease, 1)) is True
+        assert world.do(AttemptEnded("w", lease, "completed", 0)) is True
+    assert world.state("a") == "RUNNING"
+    assert world.do(AttemptEnded("w", current, "completed", 0)) is False
+
+
 def test_an_end_asked_for_while_the_link_was_broken_is_asked_for_again(world: World):
     world.register("w")
     world.submit(job("a"))

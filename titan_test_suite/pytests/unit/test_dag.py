@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from titan_sdk.dag import MAX_DELAY_MS, validate_dag
+from titan_sdk.dag import MAX_DELAY_MS, MAX_TEXT, validate_dag
 from titan_sdk.errors import Problem
 from titan_sdk.messages import JobSpec
 
@@ -96,6 +96,7 @@ def test_deep_chains_and_wide_fans_cost_linear_time() -> None:
         (JobSpec(id="a", file="a.py", env={"A": "\0"}), "NUL"),
         (JobSpec(id="a", file="a.py", env={"A=B": "1"}), "variable"),
         (JobSpec(id="a", file="a.py", env={"": "1"}), "variable"),
+        (JobSpec(id="a", file="a.py", args=("a" * MAX_TEXT,), env={"A": ""}), "over the limit of 1048576; put them"),
     ],
 )
 def test_a_job_by_itself(spec: JobSpec, text: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import stat
+import struct
 import threading
 import zipfile
 from pathlib import Path
@@ -14,7 +16,8 @@ from titan_core.filesys.asset_manager import AssetManager
 from titan_core.filesys.content_store import ContentStore
 from titan_core.filesys.log_store import LogStore
 from titan_core.filesys.workspace_manager import KEPT_LOGS, WorkspaceManager
-from titan_core.filesys.zip_utils import BadArchive, ExtractLimits, safe_extract
+from titan_core.filesys.zip_utils import MAX_DIRECTORY_BYTES, BadArchive, ExtractLimits, entry_names, safe_extract
+from titan_core.protocol.worker_state import WorkerState
 from titan_sdk.errors import BadRequest, InvalidName, NotFound
 from titan_sdk.messages import JobSpec, Lease
 
@@ -43,6 +46,16 @@ def test_content_is_found_by_its_digest(contents: ContentStore, tmp_path: Path) 
         contents.size(sha(b"two"))
     with pytest.raises(InvalidName):
         contents.path("../../etc/passwd")
+
+
+def test_contents_logs_and_workspaces_are_this_users_alone(contents: ContentStore, tmp_path: Path) -> None:
+    LogStore(tmp_path / "logs").open()
+    WorkspaceManager(tmp_path / "workspace").open()
+    state = WorkerState(tmp_path / "first" / "worker-1")
+    state.open()
+    state.close()
+    names = ("content", "logs", "workspace", "first")
+    assert {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in names} == dict.fromkeys(names, 0o700)
 
 
 def test_upload_goes_on_where_it_stands(contents: ContentStore) -> None:
@@ -186,6 +199,36 @@ def test_links_and_bombs_and_damage_refuse_the_archive(tmp_path: Path) -> None:
     assert not target.exists()
 
 
+def test_the_names_in_an_archive_without_unpacking_it(tmp_path: Path) -> None:
+    archive = zip_with(tmp_path / "p.zip", ("src/main.py", b"1"), ("lib.py", b""))
+    assert entry_names(archive) == {"src/main.py", "lib.py"}
+    with pytest.raises(BadArchive, match="2 entries"):
+        entry_names(archive, ExtractLimits(entries=1))
+    archive.write_bytes(archive.read_bytes()[:-10])
+    with pytest.raises(BadArchive, match="cannot be read as a zip"):
+        entry_names(archive)
+    directory = b"PK\x01\x02" + bytes(MAX_DIRECTORY_BYTES)
+    archive.write_bytes(directory + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(directory), 0, 0))
+    with pytest.raises(BadArchive, match="list of entries"):
+        entry_names(archive)
+
+
+def test_what_an_archive_says_of_its_size_is_enough_to_refuse_it(tmp_path: Path) -> None:
+    data = bytearray(zip_with(tmp_path / "p.zip", ("a", b"x" * 100)).read_bytes())
+    at = data.rindex(b"PK\x01\x02")
+    data[at + 24 : at + 28] = struct.pack("<I", 1001)
+    (tmp_path / "p.zip").write_bytes(data)
+    with pytest.raises(BadArchive, match="more than 1000 bytes"):
+        safe_extract(tmp_path / "p.zip", tmp_path / "project", ExtractLimits(total_bytes=1000))
+
+
+def test_a_file_takes_no_folders_place(tmp_path: Path) -> None:
+    assets = AssetManager(tmp_path)
+    assets.open()
+    with pytest.raises(InvalidName, match="folder"):
+        assets.save("staged", b"")
+
+
 def test_executables_stay_executable(tmp_path: Path) -> None:
     tool = zipfile.ZipInfo("bin/tool")
     tool.external_attr = (stat.S_IFREG | 0o755) << 16
@@ -219,6 +262,18 @@ def test_single_file_runs_in_shared(workspace: WorkspaceManager, tmp_path: Path)
     assert sandbox.script.parent == sandbox.job_dir == workspace.root / "jobs" / "job"
     assert sandbox.cwd == workspace.shared
     assert sandbox.log == sandbox.job_dir / "job.log"
+
+
+@pytest.mark.parametrize("removed", ["shared", "jobs"])
+def test_what_a_job_removed_is_made_again_for_the_next(
+    workspace: WorkspaceManager, tmp_path: Path, removed: str
+) -> None:
+    first = workspace.prepare(lease(1), JobSpec(id="first", file="a.py"), script_file(tmp_path, "1"))
+    shutil.rmtree(workspace.root / removed)
+    workspace.release(first.job_dir)
+    second = workspace.prepare(lease(2), JobSpec(id="second", file="a.py"), script_file(tmp_path, "2"))
+    assert second.cwd.is_dir()
+    assert second.script.read_text() == "2"
 
 
 def test_two_attempts_at_once_do_not_share_a_folder(workspace: WorkspaceManager, tmp_path: Path) -> None:

@@ -338,6 +338,16 @@ def test_half_a_creation_is_begun_anew(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.new*"))
 
 
+def test_nobody_else_reads_the_journal_in_a_directory_that_was_open_to_all(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    store = SqliteStore(tmp_path)
+    store.open()
+    store.apply([KvPut("k", b"v")])
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("titan.db*")}
+    store.close()
+    assert modes == {"titan.db": 0o600, "titan.db-wal": 0o600, "titan.db-shm": 0o600}
+
+
 # --- a full disk ------------------------------------------------------------------------------------------------------
 
 

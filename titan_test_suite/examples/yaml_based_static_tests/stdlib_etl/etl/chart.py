@@ -14,8 +14,8 @@ def bars(title: str, items: Sequence[tuple[str, int]]) -> str:
     room = WIDTH - LABEL - 70
     height = 44 + ROW * len(items)
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
-        'font-family="system-ui, sans-serif" font-size="12" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"',
+        '     font-family="system-ui, sans-serif" font-size="12" role="img">',
         f"<title>{escape(title)}</title>",
         f'<text x="0" y="20" font-size="15" font-weight="600">{escape(title)}</text>',
     ]

@@ -1,7 +1,8 @@
 """Cyclomatic complexity of Python functions, after T. J. McCabe, "A Complexity Measure" (1976).
 
-A function counts 1 and one more for each place where control can take another way: ``if``, ``elif``, loops, ``except``,
-conditional expressions, ``case``, each further operand of ``and``/``or``, and the loops and conditions of comprehensions.
+A function counts 1 and one more for each place where control can take another way: ``if``, ``elif``, loops,
+``except``, conditional expressions, ``case``, each further operand of ``and``/``or``, and the loops and conditions of
+comprehensions.
 A function inside another counts for itself, not for the outer one.
 """
 

@@ -1,0 +1,182 @@
+"""Ways to break the engine on purpose, each with the tests that must notice.
+
+A mutation replaces a piece of one file, which must be there exactly once: when the code has moved on, the check fails
+and says so, and the mutation has to be written anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+UNIT: Final = "titan_test_suite/pytests/unit/"
+INTEGRATION: Final = "titan_test_suite/pytests/integration/"
+CHAOS: Final = "titan_test_suite/pytests/chaos/"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One change for the worse.
+
+    Attributes:
+        breaks: what does not hold any more, for people.
+        path: of the file, from the root of the repository.
+        before, after: the piece that is replaced, and by what.
+        tests: for pytest; at least one of them has to fail.
+    """
+
+    name: str
+    breaks: str
+    path: str
+    before: str
+    after: str
+    tests: tuple[str, ...]
+
+
+MUTATIONS: Final[tuple[Mutation, ...]] = (
+    Mutation(
+        "no-fsync",
+        "a commit is on the disk before anybody is told of it",
+        "titan_core/storage/sqlite_store.py",
+        '"synchronous = FULL",',
+        '"synchronous = OFF",',
+        (f"{CHAOS}test_fsync.py::test_an_answer_follows_its_fsync",),
+    ),
+    Mutation(
+        "answer-before-commit",
+        "nothing is delivered before it is committed",
+        "titan_core/scheduling/dispatcher.py",
+        "            if records:\n                _hand_out(entries, self._commit(records))\n",
+        "            for entry in entries:\n                self._deliver(entry)\n"
+        "            if records:\n                self._commit(records)\n                continue\n",
+        (f"{INTEGRATION}test_scheduler_engine.py::test_nothing_is_sent_or_answered_before_it_is_durable",),
+    ),
+    Mutation(
+        "stale-report-believed",
+        "only the holder of the current lease is believed",
+        "titan_core/scheduling/core/attempt_reports.py",
+        "if worker is None or job is None or not job.holds(lease):",
+        "if worker is None or job is None:",
+        (f"{UNIT}test_core_workers.py",),
+    ),
+    Mutation(
+        "stale-boot-id",
+        "the silence of an earlier process of a worker means nothing",
+        "titan_core/scheduling/core/fleet.py",
+        "if worker is None or worker.dead or worker.boot_id != event.boot_id:",
+        "if worker is None or worker.dead:",
+        (f"{UNIT}test_core_workers.py::test_silence_of_another_process_means_nothing",),
+    ),
+    Mutation(
+        "slot-not-released",
+        "a job that is over leaves its slot",
+        "titan_core/tasks/job_runner.py",
+        "            self._free.append(attempt.slot)\n",
+        "",
+        (f"{INTEGRATION}test_worker_jobs.py::test_more_jobs_than_slots_all_run_with_four_at_a_time",),
+    ),
+    Mutation(
+        "kill-without-the-group",
+        "the whole tree of a job is ended",
+        "titan_core/tasks/process_tree.py",
+        "        members = descendants(os.getpid(), table, self._spare)\n        if self._group:\n",
+        "        members = [p for p in table.values() if p.pid == self._group]\n        if not self._group:\n",
+        (f"{INTEGRATION}test_worker_jobs.py::test_cancel_and_timeout_end_the_whole_tree",),
+    ),
+    Mutation(
+        "edges-lost-on-recovery",
+        "a restart brings the edges of a DAG back",
+        "titan_core/scheduling/core/restoration.py",
+        "    link(run.jobs)\n",
+        "",
+        (f"{UNIT}test_core_restore.py",),
+    ),
+    Mutation(
+        "epoch-used-twice",
+        "a lease epoch is never used again, after a restart neither",
+        "titan_core/scheduling/core/scheduler_core.py",
+        "book.run_seq, book.job_seq, self._lifecycle.epoch = sequences",
+        "book.run_seq, book.job_seq, _ = sequences",
+        (f"{UNIT}test_core_restore.py::test_sequences_go_on",),
+    ),
+    Mutation(
+        "delay-from-submission",
+        "a delay counts from when the job is unblocked",
+        "titan_core/scheduling/core/lifecycle.py",
+        "self._delay(child, child.spec.delay_ms / 1000, now)",
+        "self._delay(child, max(0, child.run.row.submitted_at + child.spec.delay_ms - now.wall) / 1000, now)",
+        (f"{UNIT}test_core_jobs.py::test_a_delay_counts_from_when_the_parents_are_done",),
+    ),
+    Mutation(
+        "retry-without-backoff",
+        "a retry waits 1, 2, 4 s",
+        "titan_core/scheduling/core/lifecycle.py",
+        "            self._delay(job, self._limits.backoff(job.failures), now)\n",
+        "            self._delay(job, 0.0, now)\n",
+        (f"{UNIT}test_core_jobs.py::test_three_retries_after_one_two_and_four_seconds_then_dead",),
+    ),
+    Mutation(
+        "loss-charged",
+        "the death of a worker charges no retry",
+        "titan_core/scheduling/core/lifecycle.py",
+        "            job.losses += 1\n",
+        "            job.losses += 1\n            job.failures += 1\n",
+        (f"{UNIT}test_core_workers.py::test_silence_moves_the_jobs_to_others_and_charges_no_retry",),
+    ),
+    Mutation(
+        "capability-match-loosened",
+        "all capabilities must be on one worker",
+        "titan_core/model/worker.py",
+        "return need <= self.offer",
+        "return bool(need & self.offer)",
+        (f"{UNIT}test_core_workers.py::test_all_capabilities_must_be_on_one_worker",),
+    ),
+    Mutation(
+        "spool-removed-before-the-verdict",
+        "a result is kept until the master has answered for it",
+        "titan_core/tasks/attempt_reporter.py",
+        "            dispatched.sending = True\n",
+        "            dispatched.sending = True\n        self._spool.remove(dispatched.lease)\n",
+        (f"{INTEGRATION}test_worker_link.py::test_a_result_outlives_its_worker_too",),
+    ),
+    Mutation(
+        "dispatch-run-twice",
+        "a dispatch that comes twice runs once",
+        "titan_core/tasks/attempt_reporter.py",
+        "            if lease in self._leases or lease in self._over:\n",
+        "            if lease in self._leases:\n",
+        (f"{UNIT}test_attempt_reporter.py",),
+    ),
+    Mutation(
+        "answer-waited-for-in-vain",
+        "a message that was lost on the way holds nothing up",
+        "titan_sdk/in_flight.py",
+        "return 0.0 if oldest is None else time.monotonic() - oldest",
+        "return 0.0",
+        (f"{CHAOS}test_link.py",),
+    ),
+    Mutation(
+        "key-forgotten",
+        "a submission repeated under its idempotency key makes no second run",
+        "titan_core/scheduling/core/acceptance.py",
+        "        run = self._book.submitted_as(event.idempotency_key)\n",
+        "        run = None\n",
+        (f"{CHAOS}test_submissions.py", f"{UNIT}test_core_jobs.py"),
+    ),
+    Mutation(
+        "damage-not-looked-for",
+        "a damaged database is refused",
+        "titan_core/storage/sqlite_store.py",
+        "                examine(self.path)\n",
+        "                pass\n",
+        (f"{UNIT}test_store_damage.py",),
+    ),
+    Mutation(
+        "silent-worker-kept",
+        "the jobs of a worker that fell silent go to another",
+        "titan_core/scheduling/heart_beat_executor.py",
+        "                if expires <= now:\n",
+        "                if expires + 3600 <= now:\n",
+        (f"{INTEGRATION}test_scheduler_engine.py::test_the_jobs_of_a_silent_worker_go_to_another",),
+    ),
+)
