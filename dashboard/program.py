@@ -31,6 +31,7 @@ log = logging.getLogger("titan.dashboard")
 
 REQUEST_THREADS: Final = 12
 JOIN_S: Final = 5.0
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Dashboard:
@@ -113,10 +114,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
+        # The first one is enough: another in the middle of this would wait for a lock that this holds.
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
         dashboard.quiet()
         raise SystemExit(0)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, end)
     shown = f"[{options.host}]" if ":" in options.host else options.host
     print(f"Titan dashboard ready on {shown}:{dashboard.port}", flush=True)

@@ -144,7 +144,7 @@ class Cluster:
         self._dashboards = []
         if dashboard:
             # The code is in its environment alone: every user can read a command line, and jobs a worker's environment.
-            address = ("--port", str(dashboard.port), "--master", f"127.0.0.1:{port}")
+            address = ("--port", str(dashboard.port), "--master", f"{HOST}:{port}")
             code = {"TITAN_DASHBOARD_LOGIN": dashboard.login_code}
             self._dashboards = [member("dashboard", "perm_files/server_dashboard.py", *address, **code)]
 

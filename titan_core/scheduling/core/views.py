@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Sequence
 
 from titan_core.model.job import Job
@@ -97,8 +96,9 @@ class Views:
 
     def runs(self, limit: int) -> RunPage:
         """The newest ``limit`` runs."""
-        newest = itertools.islice(reversed(self._book.runs.values()), limit)
-        return RunPage(runs=[run_summary(run) for run in newest], total=len(self._book.runs))
+        newest = reversed(self._book.runs.values())
+        wanted = min(limit, len(self._book.runs))
+        return RunPage(runs=[run_summary(next(newest)) for _ in range(wanted)], total=len(self._book.runs))
 
     def counts(self) -> dict[str, int]:
         """How many jobs in memory are in each state."""
