@@ -131,9 +131,9 @@ class LiveView(SilentView):
             )
             for job in jobs
         )
-        return Group(
-            Text(_counts(run.jobs)), table(("job", "state", "time", "try", "worker", ""), rows, right=("time", "try"))
-        )
+        whole = ("state", "time", "try", "worker")
+        shown = table(("job", *whole, "why"), rows, right=("time", "try"), whole=whole, shorten=("job",))
+        return Group(Text(_counts(run.jobs)), shown)
 
 
 def print_result(console: Console, run: RunInfo) -> None:
@@ -152,8 +152,8 @@ def print_result(console: Console, run: RunInfo) -> None:
         )
         for job in jobs
     )
-    columns = ("job", "state", "attempts", "duration", "exit code", "worker")
-    console.print(table(columns, rows, right=("attempts", "duration", "exit code")))
+    whole = ("state", "try", "time", "exit", "worker")
+    console.print(table(("job", *whole), rows, right=("try", "time", "exit"), whole=whole, shorten=("job",)))
     if len(run.jobs) > len(jobs):
         console.print(f"... and {len(run.jobs) - len(jobs)} more")
     console.print(_counts(run.jobs))

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from typing import Final, get_args
 
 from titan_core.cli.command import UsageError, argument, command
 from titan_core.cli.render import job_details, jobs_table
@@ -23,11 +24,15 @@ from titan_sdk.messages import (
     ListJobs,
     RunFile,
     ServiceSpec,
+    StateName,
     Stop,
 )
 from titan_sdk.names import check_capability, check_port
 from titan_sdk.protocol import Opcode
 from titan_sdk.render import clean, table
+
+
+JOB_STATES: Final[tuple[str, ...]] = get_args(StateName)
 
 
 def _requirement(text: str) -> tuple[str, ...]:
@@ -129,12 +134,15 @@ def dag(session: Session, given: argparse.Namespace) -> None:
 )
 def jobs(session: Session, given: argparse.Namespace) -> None:
     states = tuple(state.upper() for state in given.state)
+    for word, state in zip(given.state, states, strict=True):
+        if state not in JOB_STATES:
+            raise UsageError(f"{word!r} is not a state: {', '.join(JOB_STATES)}")
     found = session.call(ListJobs(states=states, limit=given.n))
     if not found.jobs:
-        session.show(found, "No such job." if states else "No job yet.")
+        session.show(found, f"No {' or '.join(states)} jobs." if states else "No job yet.")
         return
     more = [f"{found.total - len(found.jobs)} more"] if found.total > len(found.jobs) else []
-    session.show(found, jobs_table(found.jobs, _now_ms()), *more)
+    session.show(found, jobs_table(found.jobs, _now_ms(), session.console.width), *more)
 
 
 @command("job", "Show everything that is known of a job.", argument("id"), completes="job")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
+from typing import Final
 
 from rich.table import Table
 from rich.text import Text
@@ -18,26 +19,50 @@ def moment(ms: int) -> str:
     return datetime.datetime.fromtimestamp(ms / 1000).strftime("%Y-%m-%d %H:%M:%S") if ms else ""
 
 
+def short_moment(ms: int, now_ms: int) -> str:
+    """An epoch ms as local time if it is today, else as day and time; empty for 0."""
+    if not ms:
+        return ""
+    at, now = (datetime.datetime.fromtimestamp(each / 1000) for each in (ms, now_ms))
+    return at.strftime("%H:%M:%S" if at.date() == now.date() else "%m-%d %H:%M")
+
+
 def how_it_ended(exit_code: int | None, reason: str) -> str:
     code = "" if exit_code is None else f"exit {exit_code}"
     return clean("; ".join(filter(None, (code, reason))))
 
 
-def jobs_table(jobs: Iterable[JobInfo], now_ms: int) -> Table:
-    rows = (
+NARROW: Final = 100
+"""Columns of a terminal below which a list of jobs leaves out what the ids need more."""
+
+
+def jobs_table(jobs: Iterable[JobInfo], now_ms: int, width: int) -> Table:
+    """A line for each job, in at most ``width`` columns of a terminal; why it ended may take several lines."""
+    columns = ("job", "state", "file", "worker", "try", "submitted", "time", "end")
+    shown = [column for column in columns if width >= NARROW or column not in ("file", "try")]
+    rows: Iterable[tuple[str | Text, ...]] = (
         (
             clean(job.key),
             state_text(job.state + (" (ready)" if job.ready and job.state == "RUNNING" else "")),
             clean(job.file),
             clean(job.worker),
             str(job.attempt or ""),
-            moment(job.submitted_at),
+            short_moment(job.submitted_at, now_ms),
             duration(job.started_at, job.ended_at or now_ms),
             how_it_ended(job.exit_code, job.reason),
         )
         for job in jobs
     )
-    return table(("job", "state", "file", "worker", "try", "submitted", "time", "end"), rows, right=("try", "time"))
+    made = table(
+        shown,
+        ([cell for column, cell in zip(columns, row, strict=True) if column in shown] for row in rows),
+        right=("try", "time"),
+        whole=("state", "worker", "try", "submitted", "time"),
+        shorten=("job", "file"),
+    )
+    if width < NARROW:
+        made.columns[-1].max_width = width // 6
+    return made
 
 
 def job_details(job: JobInfo, now_ms: int) -> list[Table]:

@@ -110,4 +110,5 @@ def _jobs(jobs: list[JobInfo], now_ms: int) -> Table:
         )
         for job in jobs
     )
-    return table(("job", "state", "kind", "worker", "try", "time", "reason"), rows, right=("try", "time"))
+    whole = ("state", "kind", "worker", "try", "time")
+    return table(("job", *whole, "reason"), rows, right=("try", "time"), whole=whole, shorten=("job",))

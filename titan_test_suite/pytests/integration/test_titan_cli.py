@@ -99,7 +99,7 @@ def own(cluster: Cluster, tmp_path: Path) -> Iterator[Cli]:
 def rows(text: str) -> dict[str, list[str]]:
     """The table at the end: what follows the id in each line of a job."""
     table = text[text.index("\njob ") + 1 :].splitlines()
-    assert table[0].split() == ["job", "state", "attempts", "duration", "exit", "code", "worker"]
+    assert table[0].split() == ["job", "state", "try", "time", "exit", "worker"]
     return {line.split()[0]: line.split()[1:] for line in table[1 : table.index("") if "" in table else None]}
 
 
@@ -321,7 +321,7 @@ def test_on_a_terminal_the_progress_is_drawn_in_place(cli: Cli) -> None:
     text = output.decode()
     assert "\x1b[2K" in text, "drawn over"
     end = text[text.rindex("\x1b[2K") :]
-    assert "attempts" in end and "COMPLETED" in end and end.rstrip().endswith("1 COMPLETED")
+    assert "exit" in end and "COMPLETED" in end and end.rstrip().endswith("1 COMPLETED")
     assert "\x1b[?25h" in text, "the cursor is back"
 
 

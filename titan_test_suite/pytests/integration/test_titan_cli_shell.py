@@ -171,8 +171,9 @@ def test_jobs_are_listed_newest_first_by_state_and_number(cli):
     text = cli("jobs", "-n", "2")
     assert text.index("listed-2") < text.index("listed-1") and "listed-0" not in text
     assert re.search(r"\d+ more", text)
-    assert cli("jobs", "running") == "No such job.\n"
+    assert cli("jobs", "running") == "No RUNNING jobs.\n"
     assert all(job["state"] == "COMPLETED" for job in cli.json("jobs", "completed")["jobs"])
+    assert cli("jobs", "nosuch", code=2).startswith("error: 'nosuch' is not a state: WAITING, DELAYED, ")
 
 
 def test_deploy_and_stop_a_service(cli):
