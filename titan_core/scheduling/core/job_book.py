@@ -152,8 +152,14 @@ class JobBook:
             self._evict(self._finished.popleft())
 
     def expire(self, before: int) -> None:
-        """Finished runs whose last job ended before that moment (epoch ms) leave memory; they are in order, nearly."""
-        while self._finished and max((job.ended_at for job in self._finished[0].jobs), default=0) < before:
+        """Finished runs that ended before that moment (epoch ms) leave memory, but for the newest; see ``_retire``.
+
+        They are nearly in order of their end. What the clock of a worker says does not make one older than it can be.
+        """
+        while len(self._finished) > 1:
+            run = self._finished[0]
+            if max(run.row.submitted_at, *(job.ended_at for job in run.jobs)) >= before:
+                return
             self._evict(self._finished.popleft())
 
     def _evict(self, run: Run) -> None:
