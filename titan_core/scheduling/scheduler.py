@@ -423,7 +423,10 @@ def _tell(on_done: OnDone | None, answer: object) -> None:
     if on_done is not None:
         on_done(answer)
     elif isinstance(answer, TitanError):
-        logger.info("an event was refused: %s", answer)
+        # Unavailable: the master stops, and that is no news.
+        logger.log(
+            logging.DEBUG if isinstance(answer, Unavailable) else logging.INFO, "an event was refused: %s", answer
+        )
 
 
 def _wait(start: Callable[[OnDone], None], timeout: float) -> Any:
