@@ -82,8 +82,7 @@ def _drain(node: WorkerNode, reason: str, events: queue.SimpleQueue[str]) -> Non
 
     thread = threading.Thread(target=drain, name="drain")
     thread.start()
-    while (event := events.get()) != DRAINED:
-        log.info("hurrying: %s", event)
+    while events.get() != DRAINED:
         node.hurry()
     thread.join()
 

@@ -31,7 +31,6 @@ from titan_sdk.names import check_capability, check_port
 from titan_sdk.protocol import Opcode
 from titan_sdk.render import clean, table
 
-
 JOB_STATES: Final[tuple[str, ...]] = get_args(StateName)
 
 

@@ -72,12 +72,12 @@ def offer_of(capabilities: frozenset[str], classic: bool) -> Offer:
     return capabilities if classic else capabilities | {STRUCTURED}
 
 
-def describe_need(need: Need) -> str:
-    """The need in words, as in "no worker with <this>"."""
+def describe_need(need: Need, *, dialect: bool) -> str:
+    """The need in words, as in "no worker with <this>"; ``dialect``: and that it be no classic one."""
     if need.spawn:
         return "a place for another worker"
     names = " and ".join([*sorted(need.capabilities - {STRUCTURED}), *_resources(need)])
-    if STRUCTURED not in need.capabilities or need.counted:
+    if not dialect:
         return names or "any capability"
     why = "the structured dialect, which this job needs"
     return f"{names} and {why}" if names else why

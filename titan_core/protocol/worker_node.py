@@ -202,18 +202,20 @@ class WorkerNode:
 
     def hurry(self) -> None:
         """While draining: wait for nothing more, and end what runs with little grace."""
+        log.info("hurrying: what still runs is ended and handed back to the master")
         self._hurried.set()
         self._runner.wake()
 
     def drain(self, reason: str) -> None:
         """Take nothing new, let jobs finish for a while, hand back the rest, and tell the master goodbye. Blocks."""
         self._leaving = True
-        log.info("leaving: %s", reason)
         self._runner.drain(f"the worker leaves: {reason}")
-        for attempt in self._runner.attempts():
-            # A service does not finish; the sooner it is given back, the sooner it runs elsewhere.
-            if attempt.spec.kind != "run" or attempt.phase is Phase.PREPARING:
-                self._hand_back(attempt, self._grace(attempt.spec))
+        # A service does not finish; the sooner it is given back, the sooner it runs elsewhere.
+        attempts = self._runner.attempts()
+        goes_back = [each for each in attempts if each.spec.kind != "run" or each.phase is Phase.PREPARING]
+        log.info("leaving: %s%s", reason, self._waiting_for(len(attempts) - len(goes_back)))
+        for attempt in goes_back:
+            self._hand_back(attempt, self._grace(attempt.spec))
         self._wait_idle(self._settings.drain_seconds)
         rest = self._runner.attempts()
         for attempt in rest:
@@ -260,6 +262,14 @@ class WorkerNode:
 
     def _wait_idle(self, timeout_s: float) -> bool:
         return self._runner.wait_idle(timeout_s, unless=self._hurried.is_set)
+
+    def _waiting_for(self, jobs: int) -> str:
+        """What a person who waits for the end of this worker wants to know; empty when nothing runs."""
+        if not jobs:
+            return ""
+        count = "1 job" if jobs == 1 else f"{jobs} jobs"
+        seconds = self._settings.drain_seconds
+        return f"; waiting up to {seconds:g} s for {count} to finish (Ctrl-C again: end and hand back at once)"
 
     def _hand_back(self, attempt: Attempt, grace_s: float) -> None:
         self._runner.end(attempt.lease, "handed_back", "its worker left", grace_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from titan_core.model.job import Job
-from titan_core.model.requirement import STRUCTURED, Need, describe_need
+from titan_core.model.requirement import STRUCTURED, Need
 from titan_core.model.states import JobState
 from titan_core.model.worker import Worker
 from titan_core.scheduling.core.job_book import JobBook
@@ -49,7 +49,7 @@ class Explanations:
         ]
 
     def _why_pending(self, job: Job) -> str:
-        need = describe_need(job.need)
+        need = self._registry.describe(job.need)
         present = self._registry.present()
         if not present:
             return "No worker is there."
@@ -62,7 +62,9 @@ class Explanations:
             if lane.need == job.need
         )
         place = (
-            f"{ahead} jobs with the same needs are ahead of it" if ahead else "it is the next of those with its needs"
+            f"{ahead} {'job' if ahead == 1 else 'jobs'} with the same needs ahead of it"
+            if ahead
+            else "it is the next of those with its needs"
         )
         back = f" It was given back before: {job.reason}." if job.reason else ""
         return f"Every worker with {need} is full or away; {place}.{back}"

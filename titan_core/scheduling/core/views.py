@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from titan_core.model.job import Job
-from titan_core.model.requirement import Need, describe_need
+from titan_core.model.requirement import Need
 from titan_core.model.run import Run
 from titan_core.model.states import JobState
 from titan_core.model.task_execution import TaskExecution
@@ -152,7 +152,7 @@ class Views:
             if possible is None:
                 possible = answered[job.need] = self._registry.can_serve(job.need)
             if not possible:
-                return f"no worker with {describe_need(job.need)}"
+                return f"no worker with {self._registry.describe(job.need)}"
         return job.reason
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from heapq import heappop, heappush
 
-from titan_core.model.requirement import Need
+from titan_core.model.requirement import STRUCTURED, Need, describe_need
 from titan_core.model.worker import PastExecution, Worker
 
 
@@ -65,6 +65,11 @@ class WorkerRegistry:
     def can_serve(self, need: Need) -> bool:
         """Whether some worker would take such jobs, now or when it has room."""
         return any(worker.satisfies(need) and not worker.draining and not worker.cordoned for worker in self.present())
+
+    def describe(self, need: Need) -> str:
+        """The need in words. The dialect is named only where a classic worker lacks nothing else."""
+        rest = need._replace(capabilities=need.capabilities - {STRUCTURED})
+        return describe_need(need, dialect=not need.counted and self.can_serve(rest))
 
     # --- holding back ---
 

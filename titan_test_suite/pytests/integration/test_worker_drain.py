@@ -71,7 +71,7 @@ def test_a_second_signal_hurries(small_cluster: Cluster, tmp_path: Path) -> None
     small_cluster.run(waits(tmp_path))
     wait_until(lambda: begun(tmp_path), 10)
     worker.signal(signal.SIGINT)
-    worker.wait_for_line("leaving")
+    worker.wait_for_line(r"leaving: SIGINT; waiting up to \d+ s for 1 job to finish \(Ctrl-C again: ")
     begin = time.monotonic()
     assert worker.terminate() == 0
     assert time.monotonic() - begin < 10, "drain_seconds is 30"

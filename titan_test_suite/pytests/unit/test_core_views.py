@@ -135,6 +135,15 @@ def test_a_pending_job_says_what_is_missing(world: World):
     assert world.core.job_info("a").reason == ""
 
 
+def test_the_dialect_is_named_where_a_classic_worker_lacks_nothing_else(world: World):
+    world.submit(job("a", env={"A": "1"}))
+    assert world.core.job_info("a").reason == "no worker with GENERAL"
+    world.register("gpu", "GPU", classic=True)
+    assert world.core.job_info("a").reason == "no worker with GENERAL"
+    world.register("original", "GENERAL", classic=True)
+    assert world.core.job_info("a").reason == "no worker with GENERAL and the structured dialect, which this job needs"
+
+
 def test_versions_grow_with_every_visible_change_and_over_restarts(world: World):
     world.register("w")
     run = world.submit(job("a"), job("b", "a"))
