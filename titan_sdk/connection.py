@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Final
 
 from titan_sdk.channel import Channel
-from titan_sdk.errors import ConnectFailed, ConnectionLost, DeadlineExceeded, TitanError
+from titan_sdk.errors import ConnectFailed, ConnectionLost, DeadlineExceeded, TitanError, Unauthorized
 from titan_sdk.frame_writer import FrameWriter
 from titan_sdk.messages import Hello, M, Request, Welcome
 from titan_sdk.protocol import Frame, FrameDecoder, encode_frame
@@ -168,15 +168,21 @@ class RpcClient:
                 raise ConnectionLost("the client is closed")
             if self._channel is not None and not self._channel.closed:
                 return self._channel
-            token = self._token if self._token is not None else client_settings().token
-            self._channel, self.welcome = open_channel(
-                self.host,
-                self.port,
-                token=token,
-                role=self._role,
-                name=f"titan-{self.host}:{self.port}",
-                connect_timeout=self._connect_timeout,
-            )
+            token, whence = self._token, "it was given by the program"
+            if token is None:
+                settings = client_settings()
+                token, whence = settings.token, settings.token_source
+            try:
+                self._channel, self.welcome = open_channel(
+                    self.host,
+                    self.port,
+                    token=token,
+                    role=self._role,
+                    name=f"titan-{self.host}:{self.port}",
+                    connect_timeout=self._connect_timeout,
+                )
+            except Unauthorized as error:
+                raise Unauthorized(f"{error.message}; {whence}") from None
             return self._channel
 
     def _forget_connection(self) -> None:

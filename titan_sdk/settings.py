@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +21,16 @@ _MAX_TOKEN_BYTES: Final = 4096
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """What a client needs to reach the master. ``token`` is empty when there is none on this machine."""
+    """What a client needs to reach the master.
+
+    ``token`` is empty when there is none on this machine; ``token_source`` says where it was looked for, for people.
+    """
 
     host: str
     port: int
     token: str
     home: Path
+    token_source: str = field(default="", compare=False)
 
 
 def client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
@@ -37,8 +41,15 @@ def client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
     """
     environ = os.environ if environ is None else environ
     home = Path(environ.get("TITAN_HOME") or DEFAULT_HOME).expanduser()
-    token = environ.get("TITAN_TOKEN", "").strip() or read_token(home)
-    return ClientSettings(environ.get("TITAN_HOST") or DEFAULT_HOST, _port(environ.get("TITAN_PORT", "")), token, home)
+    token, source = environ.get("TITAN_TOKEN", "").strip(), "it was taken from TITAN_TOKEN"
+    if not token:
+        token = read_token(home)
+        path = home / TOKEN_FILE
+        source = (
+            f"it was read from {path}" if token else f"there is none: TITAN_TOKEN is not set, and there is no {path}"
+        )
+    port = _port(environ.get("TITAN_PORT", ""))
+    return ClientSettings(environ.get("TITAN_HOST") or DEFAULT_HOST, port, token, home, source)
 
 
 def read_token(home: Path) -> str:

@@ -555,8 +555,8 @@ def test_no_master_and_a_wrong_token(cluster: Cluster, tmp_path: Path, monkeypat
     with TitanClient("127.0.0.1", port) as client, pytest.raises(ConnectFailed, match=str(port)):
         client.job("a").wait()
     cluster.start_master()
-    for token in ("wrong", None):
-        with TitanClient("localhost", cluster.port, token=token) as client, pytest.raises(Unauthorized):
+    for token, source in (("wrong", "given by the program"), (None, f"there is no {tmp_path / 'nobody' / 'token'}")):
+        with TitanClient("localhost", cluster.port, token=token) as client, pytest.raises(Unauthorized, match=source):
             client.jobs()
     monkeypatch.setenv("TITAN_HOME", str(cluster.home))
     monkeypatch.setenv("TITAN_PORT", str(cluster.port))
