@@ -27,6 +27,7 @@ import titan_core.cli.perm_files_commands
 import titan_core.cli.service_commands
 import titan_core.cli.shell_commands
 import titan_core.cli.top  # noqa: F401
+from titan_core import __version__
 from titan_core.cli.command import COMMANDS, UsageError
 from titan_core.cli.session import Session
 from titan_core.cli.shell import LEAVE, Shell
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     listing = "\n".join(f"  {each.name:9} {each.help}" for each in COMMANDS.values())
     parser = _Parser(
         prog="TitanCli.py",
-        usage="%(prog)s [--host HOST] [--port PORT] [--json] [COMMAND ...]",
+        usage="%(prog)s [--host HOST] [--port PORT] [--json] [--version] [COMMAND ...]",
         description="Talk to a Titan master. Without a command: a shell.",
         epilog=f"commands:\n{listing}\n\n`help COMMAND` tells how one is used.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help="the master's address (default: TITAN_HOST, else 127.0.0.1)")
     parser.add_argument("--port", type=int, help="the master's port (default: TITAN_PORT, else 9090)")
     parser.add_argument("--json", action="store_true", help="print results as JSON, errors too")
+    parser.add_argument("--version", action="version", version=f"Titan {__version__}")
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
@@ -92,7 +94,8 @@ def _complain(session: Session, error: Exception) -> None:
         return
     print(f"error: {clean(str(error))}", file=sys.stderr)
     for problem in problems:
-        print(f"  {clean(str(problem))}", file=sys.stderr)
+        if problem.text not in str(error):
+            print(f"  {clean(str(problem))}", file=sys.stderr)
     sys.stderr.flush()
 
 

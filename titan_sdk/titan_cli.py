@@ -32,6 +32,7 @@ from titan_sdk.errors import (
     PipelineError,
     Problem,
     RemoteError,
+    SubmissionRefused,
     TitanError,
 )
 from titan_sdk.handles import RunHandle
@@ -177,8 +178,11 @@ def _wait(client: TitanClient, run: RunHandle, name: str, given: argparse.Namesp
         return FAILED if lost else 0
     console = run_view.new_console()
     run_view.print_result(console, info)
-    for job in run_view.causes(info.jobs)[: MAX_TAILS * 2]:
+    causes = run_view.causes(info.jobs)
+    for job in causes[: MAX_TAILS * 2]:
         run_view.print_failure(console, job, tails.get(job.key, []))
+    if len(causes) > MAX_TAILS * 2:
+        print(f"\n... and {len(causes) - MAX_TAILS * 2} more")
     if lost:
         print(f"\n{_count(len(lost), 'job')} of {len(info.jobs)} failed", flush=True)
     return FAILED if lost else 0
@@ -271,9 +275,12 @@ def _complain(error: BaseException, text: str, as_json: bool) -> None:
         return
     if isinstance(error, PipelineError):
         text = f"{error.source}: {_count(len(problems), 'problem')}"
+    elif isinstance(error, SubmissionRefused) and problems:
+        text = f"refused: {_count(len(problems), 'problem')}"
     print(f"error: {printable(text)}", file=sys.stderr)
     for problem in problems:
-        print(f"  {printable(str(problem))}", file=sys.stderr)
+        if problem.text not in text:
+            print(f"  {printable(str(problem))}", file=sys.stderr)
     sys.stderr.flush()
 
 

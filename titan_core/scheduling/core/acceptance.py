@@ -67,7 +67,9 @@ class Acceptance:
                 if why:
                     conflicts.append(Problem(spec.id, why))
         if conflicts:
-            raise Conflict(f"job {conflicts[0].where} {conflicts[0].text}", conflicts)
+            raise Conflict(
+                f"job {conflicts[0].where} {conflicts[0].text}{_way_out(conflicts[0].where, event)}", conflicts
+            )
         if self._book.unfinished() + len(event.jobs) > self._limits.open_jobs:
             raise Unavailable(f"there would be more than {self._limits.open_jobs} unfinished jobs; try later")
 
@@ -138,6 +140,14 @@ def link(jobs: Iterable[Job]) -> None:
 
 def _still(job: Job) -> str:
     return f"is still {job.state.value} in run {job.run.run_id}"
+
+
+def _way_out(job_id: str, event: RunSubmitted) -> str:
+    """What to do about an id that is taken, for whoever deploys; empty where the problem says that itself."""
+    if event.replace:
+        return ""
+    service = any(spec.id == job_id and spec.kind == "service" for spec in event.jobs)
+    return f"; end it with `cancel {job_id}`" + (", or replace it with `deploy --replace`" if service else "")
 
 
 def _initial_state(spec: JobSpec) -> JobState:

@@ -76,7 +76,7 @@ def test_a_cycle_is_refused(world: World):
 
 def test_an_active_id_is_refused_with_its_run(world: World):
     first = world.submit(job("a"), job("b", "a"))
-    with pytest.raises(Conflict, match=f"job b is still WAITING in run {first}"):
+    with pytest.raises(Conflict, match=f"job b is still WAITING in run {first}; end it with `cancel b`$"):
         world.submit(job("c"), job("b"))
     assert world.core.find_key("c") is None
 
