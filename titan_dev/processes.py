@@ -23,6 +23,8 @@ LOOK_S = 0.05
 """Between two looks at a port or at what ended, while a cluster starts."""
 REGISTERED = "registered with the master"
 """In what a worker says when it can work."""
+AGAIN_S = 0.5
+"""Between two signals to who is to hurry: two that come close together are one to the kernel, which means no hurry."""
 KILLED_S = 5.0
 """Seconds within which the kernel has ended a process that was killed."""
 
@@ -199,9 +201,14 @@ class Cluster:
                 for _ in range(2 if hurry else 1):
                     member.signal(signal.SIGTERM)
             while any(member.running for member in group):
+                rest = max(0.0, deadline - time.monotonic())
                 try:
-                    event = self.events.get(timeout=max(0.0, deadline - time.monotonic()))
+                    event = self.events.get(timeout=min(rest, AGAIN_S) if hurry else rest)
                 except queue.Empty:
+                    if time.monotonic() < deadline:
+                        for member in group:
+                            member.signal(signal.SIGTERM)
+                        continue
                     clean = False
                     for member in group:
                         member.signal(signal.SIGKILL)
