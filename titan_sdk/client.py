@@ -266,7 +266,13 @@ class TitanClient:
     # --- the key-value store --------------------------------------------------------------------------------------
 
     def kv_set(self, key: str, value: bytes | str) -> None:
-        """Keep a value, a text in UTF-8, under a key, durably."""
+        """Keep a value, a text in UTF-8, under a key, durably.
+
+        Raises:
+            TypeError: it is neither bytes nor a text.
+        """
+        if not isinstance(value, (bytes, str)):  # who writes programs without types finds out here
+            raise TypeError(f"a value is bytes or str, not {type(value).__name__}; as text it would be {str(value)!r}")
         self._caller.call(KvSet(key=key, value=value.encode() if isinstance(value, str) else value))
 
     def kv_get(self, key: str) -> bytes | None:

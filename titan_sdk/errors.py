@@ -105,7 +105,7 @@ class PipelineError(TitanError):
     def __init__(self, problems: Sequence[Problem], source: str = "") -> None:
         self.problems = tuple(problems)
         self.source = source
-        head = f"{source}: " if source else ""
+        head = f"{source}: " if source and any(each.where != source for each in self.problems) else ""
         super().__init__(head + "; ".join(str(p) for p in self.problems))
 
 

@@ -67,7 +67,9 @@ class Command:
     def parser(self) -> argparse.ArgumentParser:
         parser = _Parser(prog=self.name, description=self.help, add_help=False, allow_abbrev=False)
         for each in self.arguments:
-            parser.add_argument(*each.names, **each.options)
+            action = parser.add_argument(*each.names, **each.options)
+            if action.nargs == argparse.REMAINDER:
+                action.required = False  # else argparse asks for it where something else is missing
         parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
         return parser
 

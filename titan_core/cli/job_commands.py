@@ -93,13 +93,13 @@ def deploy(session: Session, given: argparse.Namespace) -> None:
 @command("stop", "Stop a service or a job, its whole process tree.", argument("id"), completes="job")
 def stop(session: Session, given: argparse.Namespace) -> None:
     answer = session.call(Stop(id=given.id))
-    session.show(answer, clean(answer.text) or f"stopping {given.id}")
+    session.show(answer, clean(answer.text) or f"{given.id} had ended before")
 
 
 @command("cancel", "Cancel a job, or every job of a run.", argument("id"), completes="job")
 def cancel(session: Session, given: argparse.Namespace) -> None:
     answer = session.call(CancelJob(id=given.id))
-    session.show(answer, clean(answer.text) or f"cancelled {given.id}")
+    session.show(answer, clean(answer.text) or f"{given.id} had ended before")
 
 
 @command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,6 +22,9 @@ from titan_sdk.messages import ListJobs
 PROMPT = "titan> "
 HISTORY = "cli_history"
 LEAVE = ("exit", "quit")
+BANNER_WIDTH = 100
+"""Longest line of the greeting; shorter on a narrow terminal."""
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 JOBS_OFFERED = 200
 """Newest jobs whose ids are completed; older ones are seldom typed."""
 JOBS_FRESH_S = 2.0
@@ -36,9 +40,11 @@ def banner(session: Session) -> str:
     """The greeting, the original's own."""
     line = "=" * 42
     connected = "Connected to" if session.connected() else "No master yet at"
-    usages = ", ".join([*(each.brief for each in COMMANDS.values()), "exit"])
+    whole = (each.brief.replace(" ", _NO_BREAK) for each in COMMANDS.values())
+    width = min(session.console.width, BANNER_WIDTH)
+    commands = textwrap.fill(f"Commands: {', '.join(whole)}", width, subsequent_indent="  ").replace(_NO_BREAK, " ")
     title = "    [INFO] TITAN DISTRIBUTED ORCHESTRATOR    "
-    return f"{line}\n{title}\n{line}\n{connected}: {session.address}\nCommands: {usages}\n"
+    return f"{line}\n{title}\n{line}\n{connected}: {session.address}\n{commands}\n"
 
 
 def split(line: str) -> tuple[str, list[str]]:
@@ -123,7 +129,7 @@ class CommandCompleter(Completer):
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         words = document.text_before_cursor.lstrip().split(" ")
         if len(words) == 1:
-            return self._matching(words[0], {**{each.name: each.help for each in COMMANDS.values()}, "exit": "Leave."})
+            return self._matching(words[0], {each.name: each.help for each in COMMANDS.values()})
         found = COMMANDS.get(words[0])
         if found is None or found.positionals(words[1:]) != 1:
             return ()

@@ -683,6 +683,8 @@ def test_the_key_value_store(alone: TitanClient) -> None:
     assert alone.kv_get("k") is None
     alone.kv_set("k", b"\x00\xff")
     alone.kv_set("text", "grün")
+    with pytest.raises(TypeError, match="a value is bytes or str, not int; as text it would be '5'"):
+        alone.kv_set("k", 5)  # type: ignore[arg-type]
     assert (alone.kv_get("k"), alone.kv_get("text")) == (b"\x00\xff", "grün".encode())
     assert alone.kv_add("set", "a") and not alone.kv_add("set", "a") and alone.kv_add("set", "b")
     assert alone.kv_members("set") == {"a", "b"} and alone.kv_members("none") == set()

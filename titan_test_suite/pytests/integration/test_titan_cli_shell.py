@@ -137,7 +137,8 @@ def free_port() -> int:
 def test_upload_run_follow(cli, tmp_path):
     script = tmp_path / "echo.py"
     script.write_text("import sys\nprint(sys.argv[1:])\nsys.stdout.buffer.write(b'\\xff\\x00raw')\n", encoding="utf-8")
-    assert "echo.py" in cli("upload", str(script))
+    assert cli("upload", str(script)) == "uploaded: echo.py\n"
+    assert cli("upload", str(script)) == "uploaded: echo.py (replaced)\n"
     assert (cli.cluster.perm_files / "echo.py").read_bytes() == script.read_bytes()
     key = cli.accepted("run", "echo.py", "a b", "--json", "-x")
     printed = subprocess.run(
@@ -191,6 +192,7 @@ def test_cancel(cli):
     cli.cluster.wait_state(key, "RUNNING")
     assert key in cli("cancel", key)
     assert cli.cluster.wait_state(key).state == "CANCELLED"
+    assert cli("cancel", key) == f"{key} had ended before\n"
 
 
 def test_a_raw_dag_and_a_raw_job(cli):
@@ -234,7 +236,7 @@ def test_what_the_master_refuses_is_code_1_and_one_line(cli, words, said):
     ("words", "said"),
     [
         (("destroy",), "there is no command 'destroy'"),
-        (("run",), "the following arguments are required: file"),
+        (("run",), "the following arguments are required: file\n"),
         (("shutdown", "h", "x"), "argument port"),
         (("shutdown", "h", "0"), "port 0 is out of range"),
         (("deploy", "a.py", "1", "G|P"), "'G|P' is not a capability"),
@@ -261,6 +263,7 @@ def test_help(cli):
     listing = cli("help")
     assert re.search(r"^run <file> \[args...\] +Run a file", listing, re.MULTILINE)
     assert "--priority" in cli("help", "run")
+    assert "\nexit " in listing and "Leave the shell" in cli("help", "exit")
     assert "no command 'x'" in cli("help", "x", code=1)
 
 
@@ -286,6 +289,7 @@ def test_lines_from_a_pipe(cli):
     assert "no closing quotation" in text
     text = cli(stdin="workers\nquit\n")
     assert "[INFO] TITAN DISTRIBUTED ORCHESTRATOR" in text
+    assert max(map(len, text.partition("titan> ")[0].splitlines())) <= 100
     assert f"Connected to: 127.0.0.1:{cli.cluster.port}" in text
     assert "Commands: stats, json, workers, " in text and text.count("titan> ") == 2
 

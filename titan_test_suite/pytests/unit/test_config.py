@@ -68,7 +68,9 @@ def test_the_file_is_in_the_home_or_where_it_is_said_to_be(home, tmp_path):
     assert load_master(["--config", str(other)], home).port == 1234
     assert load_master([], home | {"TITAN_CONFIG": str(other)}).port == 1234
     assert "titan.yaml:1" in refusal(load_master, [], home)
-    assert "cannot be read" in refusal(load_master, ["--config", str(tmp_path / "none.yaml")], home)
+    none = tmp_path / "none.yaml"
+    refused = refusal(load_master, ["--config", str(none)], home)
+    assert refused == f"{none}: cannot be read: No such file or directory"
 
 
 def test_one_file_serves_both_programs(home, tmp_path):

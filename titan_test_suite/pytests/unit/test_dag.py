@@ -7,7 +7,7 @@ import time
 import pytest
 
 from titan_sdk.dag import MAX_DELAY_MS, MAX_TEXT, validate_dag
-from titan_sdk.errors import Problem
+from titan_sdk.errors import PipelineError, Problem
 from titan_sdk.messages import JobSpec
 
 
@@ -115,3 +115,9 @@ def test_what_a_job_may_be() -> None:
         JobSpec(id="c", file="s.py", kind="service", priority=-(2**40), delay_ms=MAX_DELAY_MS, timeout_s=0.5),
     ]
     assert validate_dag(specs) == []
+
+
+def test_problems_of_a_run_with_the_name_of_its_job_name_it_once() -> None:
+    problem = Problem("train", "its parent 'x' is not a job of this run")
+    assert str(PipelineError([problem], "train")) == "train: its parent 'x' is not a job of this run"
+    assert str(PipelineError([problem], "nightly")) == f"nightly: {problem}"
