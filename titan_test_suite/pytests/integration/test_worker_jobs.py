@@ -192,7 +192,8 @@ mine.unlink()
 
 def test_a_job_that_floods_its_log_does_not_delay_the_others(shared_cluster: Cluster) -> None:
     flood = shared_cluster.run(
-        "import sys\nblock = b'x' * 65535 + b'\\n'\nwhile True: sys.stdout.buffer.write(block)",
+        # Some 300 MB as fast as they can be written: more would only make the end of the test wait for the rest.
+        "import sys, time\nfor _ in range(5000): sys.stdout.buffer.write(b'x' * 65535 + b'\\n')\ntime.sleep(60)",
         id="flood",
         timeout_s=60,
     )
