@@ -81,7 +81,7 @@ class WorkerSession:
         if self._link is not None:
             self._scheduler.detach(self._link.worker_id, self._link.link_id)
             self._scheduler.post(LinkBroken(self._link.worker_id, self._link.link_id, reason))
-            self._cluster.forget(self._link.worker_id)
+            self._cluster.forget(self._link.worker_id, self._link.link_id)
             self._log_watches.left(self._channel)
 
     # --- requests -------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class WorkerSession:
             self._log_watches.joined(self._channel)
 
         host = request.host or self._peer.address
-        self._cluster.heartbeat(request.worker_id, Heartbeat(memory_free=request.memory_free))
+        self._cluster.heartbeat(request.worker_id, link.link_id, Heartbeat(memory_free=request.memory_free))
         self._scheduler.attach(request.worker_id, link)
         self._scheduler.post(
             WorkerRegistered(
@@ -135,7 +135,8 @@ class WorkerSession:
         )
 
     def _heartbeat(self, request: Heartbeat) -> Ok:
-        self._cluster.heartbeat(self._worker_id(), request)
+        link = self._registered_link()
+        self._cluster.heartbeat(link.worker_id, link.link_id, request)
         if self._channel.unanswered_s > self._lease_s:
             # It registers again, and says then whether it has what it was sent.
             self._channel.close(f"the worker has left a request unanswered for {self._channel.unanswered_s:.0f} s")
@@ -184,10 +185,13 @@ class WorkerSession:
 
     # --- parts ----------------------------------------------------------------------------------------------------
 
-    def _worker_id(self) -> str:
+    def _registered_link(self) -> StructuredWorkerLink:
         if self._link is None:
             raise BadRequest("register first")
-        return self._link.worker_id
+        return self._link
+
+    def _worker_id(self) -> str:
+        return self._registered_link().worker_id
 
     def _kind(self, lease: Lease) -> str:
         """The job's kind when the lease is its current one; only then its key, from the network, may become a path."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import msgspec
@@ -32,16 +33,24 @@ class ClusterService:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._vitals: dict[str, Heartbeat] = {}
+        self._links: dict[str, int] = {}
+        """The link that what we know of a worker came by."""
+        self._lock = threading.Lock()
 
-    def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> None:
-        """What a worker says of its machine."""
-        self._vitals[worker_id] = msgspec.structs.replace(
+    def heartbeat(self, worker_id: str, link_id: int, heartbeat: Heartbeat) -> None:
+        """What a worker says of its machine; by an older link than the newest it is not heard."""
+        vitals = msgspec.structs.replace(
             heartbeat,
             cpu_percent=_percent(heartbeat.cpu_percent),
             memory_percent=_percent(heartbeat.memory_percent),
             load=heartbeat.load if math.isfinite(heartbeat.load) else 0.0,
             usage=tuple(each for each in heartbeat.usage if 0.0 <= each.cpu_percent < math.inf),
         )
+        with self._lock:
+            if link_id < self._links.get(worker_id, 0):
+                return
+            self._links[worker_id] = link_id
+            self._vitals[worker_id] = vitals
         self._scheduler.feed.changed()
 
     def loads(self) -> dict[str, WorkerLoad]:
@@ -53,9 +62,12 @@ class ClusterService:
         """What services took at the last heartbeat of their workers, by key."""
         return {each.job: each for beat in list(self._vitals.values()) for each in beat.usage}
 
-    def forget(self, worker_id: str) -> None:
-        """The worker's link has ended."""
-        self._vitals.pop(worker_id, None)
+    def forget(self, worker_id: str, link_id: int) -> None:
+        """The link has ended. What the worker said by a newer one stays."""
+        with self._lock:
+            if self._links.get(worker_id) == link_id:
+                del self._links[worker_id]
+                del self._vitals[worker_id]
 
     def workers(self, request: ListWorkers) -> WorkerList:
         workers = self._scheduler.read(lambda core: core.workers())

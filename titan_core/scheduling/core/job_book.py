@@ -58,7 +58,7 @@ class JobBook:
             self._retire(run)
 
     def moved(self, job: Job, origin: JobState) -> None:
-        """The job has left ``origin``. When it was the last of its run to end, old finished runs leave memory."""
+        """The job has left ``origin``."""
         self.counts[origin] -= 1
         self.counts[job.state] += 1
         if job.state.final:
@@ -147,18 +147,18 @@ class JobBook:
     def _retire(self, run: Run) -> None:
         self._finished.append(run)
         self._finished_jobs += len(run.jobs)
-        # The newest stays whatever its size: whoever waits for it is about to look.
-        while self._finished_jobs > self._finished_jobs_bound and len(self._finished) > 1:
-            self._evict(self._finished.popleft())
 
     def expire(self, before: int) -> None:
-        """Finished runs that ended before that moment (epoch ms) leave memory, but for the newest; see ``_retire``.
+        """Finished runs beyond the bound, or that ended before that moment (epoch ms), leave memory, the oldest first.
 
-        They are nearly in order of their end. What the clock of a worker says does not make one older than it can be.
+        At the end of an event: while it goes on, nobody need fear that a job is gone that was just there. The newest
+        run stays whatever its size and age, as whoever waits for it is about to look. What the clock of a worker says
+        does not make a run older than it can be.
         """
         while len(self._finished) > 1:
             run = self._finished[0]
-            if max(run.row.submitted_at, *(job.ended_at for job in run.jobs)) >= before:
+            ended_at = max(run.row.submitted_at, *(job.ended_at for job in run.jobs))
+            if self._finished_jobs <= self._finished_jobs_bound and ended_at >= before:
                 return
             self._evict(self._finished.popleft())
 

@@ -435,6 +435,19 @@ def test_the_name_goes_to_the_new_version_when_the_old_one_ends(world: World):
     assert world.state("api") == "RUNNING"
 
 
+def test_old_and_new_may_end_and_leave_memory_at_once():
+    world = World(CoreLimits(finished_jobs_in_memory=1))
+    old = world.submit(service("api", service=AUTO))
+    new = world.submit(service("api", service=AUTO), replace=True)
+    world.cancel("api")
+    world.core.check_invariants()
+    assert world.core.find_key(f"{old}/api") is None
+    assert world.state(f"{new}/api") == "CANCELLED"
+    world.register("w")
+    world.submit(service("api", service=AUTO))
+    assert world.state("api") == "RUNNING"
+
+
 def test_what_cannot_be_replaced_is_refused(world: World):
     world.submit(job("a"))
     with pytest.raises(Conflict, match="only a service is replaced"):
