@@ -1,4 +1,4 @@
-"""Amounts of memory as people write them: ``512MB``, ``1.5 GiB``, ``4G``; units are powers of 1024."""
+"""Amounts as people write them: ``2 jobs``, ``512MB``, ``1.5 GiB``, ``4G``; units are powers of 1024."""
 
 from __future__ import annotations
 
@@ -34,3 +34,8 @@ def format_size(size: int) -> str:
         if size >= factor:
             return f"{size / factor:.3g} {unit}"
     return f"{size} bytes"
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 job``, ``2 jobs``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -38,6 +38,7 @@ from titan_sdk.errors import (
 from titan_sdk.handles import RunHandle
 from titan_sdk.messages import GetLogs, JobInfo, RunInfo
 from titan_sdk.pipeline_keys import check_run_name
+from titan_sdk.sizes import counted
 from titan_sdk.steady import SteadyCaller
 from titan_sdk.titan_yaml_parser import Pipeline, find_pipeline, load_pipeline
 from titan_sdk.yaml_lines import printable
@@ -119,9 +120,9 @@ def _validate(given: argparse.Namespace) -> int:
         }
         print(_json(value))
     elif pipeline is not None:
-        print(f"{printable(file)} is fine: {pipeline.name}, {_count(len(pipeline.jobs), 'job')}")
+        print(f"{printable(file)} is fine: {pipeline.name}, {counted(len(pipeline.jobs), 'job')}")
     else:
-        print(f"{printable(file)}: {_count(len(problems), 'problem')}")
+        print(f"{printable(file)}: {counted(len(problems), 'problem')}")
         for problem in problems:
             print(f"  {problem}")
     return 0 if pipeline else FAILED
@@ -133,7 +134,7 @@ def _deploy(given: argparse.Namespace) -> int:
     with _client(given) as client:
         run = _submit(client, name, pipeline, progress=not given.json, replace=given.replace)
         if not given.json:
-            print(f"Submitted {run.run_id}: {name}, {_count(len(pipeline.jobs), 'job')}", flush=True)
+            print(f"Submitted {run.run_id}: {name}, {counted(len(pipeline.jobs), 'job')}", flush=True)
         if not given.wait:
             if given.json:
                 print(_json({"run_id": run.run_id, "name": name, "jobs": [job.key for job in run.jobs()]}))
@@ -184,7 +185,7 @@ def _wait(client: TitanClient, run: RunHandle, name: str, given: argparse.Namesp
     if len(causes) > MAX_TAILS * 2:
         print(f"\n... and {len(causes) - MAX_TAILS * 2} more")
     if lost:
-        print(f"\n{_count(len(lost), 'job')} of {len(info.jobs)} failed", flush=True)
+        print(f"\n{counted(len(lost), 'job')} of {len(info.jobs)} failed", flush=True)
     return FAILED if lost else 0
 
 
@@ -263,10 +264,6 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
 def _complain(error: BaseException, text: str, as_json: bool) -> None:
     problems = error.problems if isinstance(error, (RemoteError, PipelineError)) else ()
     if as_json:
@@ -274,9 +271,9 @@ def _complain(error: BaseException, text: str, as_json: bool) -> None:
         print(_json({"error": value}), file=sys.stderr, flush=True)
         return
     if isinstance(error, PipelineError):
-        text = f"{error.source}: {_count(len(problems), 'problem')}"
+        text = f"{error.source}: {counted(len(problems), 'problem')}"
     elif isinstance(error, SubmissionRefused) and problems:
-        text = f"refused: {_count(len(problems), 'problem')}"
+        text = f"refused: {counted(len(problems), 'problem')}"
     print(f"error: {printable(text)}", file=sys.stderr)
     for problem in problems:
         if problem.text not in text:

@@ -12,6 +12,8 @@ from titan_core.cli.session import Session
 from titan_sdk.messages import Cordon, GetStats, GetStatsJson, KillWorker, ListEvents, ListWorkers
 from titan_sdk.names import check_port
 
+WIDE: Final = 120
+"""Columns of a terminal from which on a list of workers has room for what runs on each."""
 FOLLOW_S: Final = 30.0
 """For one question to wait for news; then it is asked again."""
 
@@ -33,7 +35,8 @@ def stats_as_json(session: Session, _: argparse.Namespace) -> None:
 @command("workers", "List the workers with their load, capabilities and jobs.")
 def workers(session: Session, _: argparse.Namespace) -> None:
     found = session.call(ListWorkers()).workers
-    session.show(found, workers_table(found) if found else "No worker has registered.")
+    brief = session.console.width < WIDE
+    session.show(found, workers_table(found, brief=brief) if found else "No worker has registered.")
 
 
 @command(

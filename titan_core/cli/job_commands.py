@@ -11,6 +11,7 @@ from typing import Final, get_args
 from titan_core.cli.command import UsageError, argument, command
 from titan_core.cli.render import job_details, jobs_table
 from titan_core.cli.session import Session
+from titan_sdk.classic_jobs import parse_dag, parse_submission
 from titan_sdk.job import AUTO, RESTARTS
 from titan_sdk.messages import (
     DEFAULT_PRIORITY,
@@ -110,8 +111,10 @@ def cancel(session: Session, given: argparse.Namespace) -> None:
     raw=True,
 )
 def submit(session: Session, given: argparse.Namespace) -> None:
-    text = session.classic(Opcode.SUBMIT_JOB, f"{given.skill}|{given.data}|1|0")
-    session.show({"answer": text}, clean(text))
+    payload = f"{given.skill}|{given.data}|1|0"
+    text = session.classic(Opcode.SUBMIT_JOB, payload)
+    named = parse_submission(payload).id  # the answer names none, and no other than the master knows one it made up
+    _show_classic(session, text, [named] if named else [])
 
 
 @command(
@@ -122,7 +125,11 @@ def submit(session: Session, given: argparse.Namespace) -> None:
 )
 def dag(session: Session, given: argparse.Namespace) -> None:
     text = session.classic(Opcode.SUBMIT_DAG, given.raw_dag)
-    session.show({"answer": text}, clean(text))
+    _show_classic(session, text, [job.id for job in parse_dag(given.raw_dag)])
+
+
+def _show_classic(session: Session, text: str, ids: list[str]) -> None:
+    session.show({"answer": text, "jobs": ids}, clean(text), *(f"accepted: {each}" for each in ids))
 
 
 @command(

@@ -164,6 +164,8 @@ def event_line(event: EventInfo) -> Text:
 
 def workers_table(workers: Iterable[WorkerInfo], *, brief: bool = False) -> Table:
     """The workers; ``brief`` leaves out what they enforce and what runs on them."""
+    workers = list(workers)
+    apart = ["set apart"] if any(map(resources, workers)) else []
     rows = (
         (
             clean(f"{worker.host}:{worker.port}"),
@@ -173,14 +175,15 @@ def workers_table(workers: Iterable[WorkerInfo], *, brief: bool = False) -> Tabl
             kind_of(worker),
             "" if worker.classic else f"{worker.cpu_percent:.0f}%",
             "" if worker.classic else f"{worker.memory_percent:.0f}%",
-            resources(worker),
+            *([resources(worker)] if apart else ()),
             f"{worker.last_seen_s:.1f}s ago",
-            *(() if brief else (clean(", ".join(worker.limits)), clean(", ".join(worker.jobs)))),
+            *(() if brief else (clean(", ".join(worker.limits)), clean("\n".join(worker.jobs)))),
         )
         for worker in workers
     )
-    columns = ("worker", "state", "load", "capabilities", "kind", "cpu", "memory", "set apart", "seen")
-    return table((*columns, *(() if brief else ("limits", "jobs"))), rows, right=("load", "cpu", "memory"))
+    whole = ("state", "load", "kind", "cpu", "memory", "seen")
+    columns = ("worker", "state", "load", "capabilities", "kind", "cpu", "memory", *apart, "seen")
+    return table((*columns, *(() if brief else ("limits", "jobs"))), rows, right=("load", "cpu", "memory"), whole=whole)
 
 
 def kind_of(worker: WorkerInfo) -> str:

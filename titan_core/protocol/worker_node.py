@@ -42,6 +42,7 @@ from titan_sdk.classic_jobs import DEFAULT_WORKER_PORT
 from titan_sdk.errors import ConfigError, NotFound
 from titan_sdk.messages import CHILD_WORKERS, JobSpec, Lease, Outcome, Register, Registered, StreamLogs, Usage
 from titan_sdk.settings import read_token
+from titan_sdk.sizes import counted
 
 log = logging.getLogger(__name__)
 
@@ -267,9 +268,9 @@ class WorkerNode:
         """What a person who waits for the end of this worker wants to know; empty when nothing runs."""
         if not jobs:
             return ""
-        count = "1 job" if jobs == 1 else f"{jobs} jobs"
         seconds = self._settings.drain_seconds
-        return f"; waiting up to {seconds:g} s for {count} to finish (Ctrl-C again: end and hand back at once)"
+        what = f"waiting up to {seconds:g} s for {counted(jobs, 'job')} to finish"
+        return f"; {what} (Ctrl-C again: end and hand back at once)"
 
     def _hand_back(self, attempt: Attempt, grace_s: float) -> None:
         self._runner.end(attempt.lease, "handed_back", "its worker left", grace_s)

@@ -46,6 +46,7 @@ from titan_core.scheduling.worker_link import WorkerLink, WorkerLinks
 from titan_core.storage.store import WAY_OUT, Store, StoreDamaged, StoreError
 from titan_sdk.errors import Conflict, DeadlineExceeded, NotFound, TitanError, Unavailable
 from titan_sdk.messages import Accepted
+from titan_sdk.sizes import counted
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,8 @@ class Scheduler:
             jobs = self._core.list_jobs(limit=0).total
         for worker in workers:
             self._heart_beat.remembered(worker.worker_id, "")
-        logger.info("restored %d jobs and %d workers in %.2f s", jobs, len(workers), time.monotonic() - begin)
+        known = f"{counted(jobs, 'job')} and {counted(len(workers), 'worker')}"
+        logger.info("restored %s in %.2f s", known, time.monotonic() - begin)
         for thread in self._threads():
             thread.start()
 

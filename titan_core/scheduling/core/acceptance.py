@@ -67,9 +67,8 @@ class Acceptance:
                 if why:
                     conflicts.append(Problem(spec.id, why))
         if conflicts:
-            raise Conflict(
-                f"job {conflicts[0].where} {conflicts[0].text}{_way_out(conflicts[0].where, event)}", conflicts
-            )
+            way_out = "" if event.replace else self._way_out([each.where for each in conflicts])
+            raise Conflict(f"job {conflicts[0].where} {conflicts[0].text}{way_out}", conflicts)
         if self._book.unfinished() + len(event.jobs) > self._limits.open_jobs:
             raise Unavailable(f"there would be more than {self._limits.open_jobs} unfinished jobs; try later")
 
@@ -90,6 +89,17 @@ class Acceptance:
                 "give it port auto or another one, or stop the old one first"
             )
         return ""
+
+    def _way_out(self, ids: list[str]) -> str:
+        """What whoever deploys can do about ids that are taken."""
+        active = [job for each in ids if (job := self._book.latest(each)) is not None]
+        runs = {job.run.run_id for job in active}
+        if len(ids) == 1:
+            way = f"end it with `cancel {ids[0]}`"
+        else:
+            way = f"end them with `cancel {runs.pop()}`" if len(runs) == 1 else "end each with `cancel ID`"
+        services = all(job.spec.kind == "service" for job in active)
+        return f"; {way}" + (", or replace what runs with `deploy --replace`" if services else "")
 
     def _other_host(self, old: Job, spec: JobSpec) -> bool:
         mine = self._registry.get(old.worker_id)
@@ -140,14 +150,6 @@ def link(jobs: Iterable[Job]) -> None:
 
 def _still(job: Job) -> str:
     return f"is still {job.state.value} in run {job.run.run_id}"
-
-
-def _way_out(job_id: str, event: RunSubmitted) -> str:
-    """What to do about an id that is taken, for whoever deploys; empty where the problem says that itself."""
-    if event.replace:
-        return ""
-    service = any(spec.id == job_id and spec.kind == "service" for spec in event.jobs)
-    return f"; end it with `cancel {job_id}`" + (", or replace it with `deploy --replace`" if service else "")
 
 
 def _initial_state(spec: JobSpec) -> JobState:

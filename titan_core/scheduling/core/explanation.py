@@ -11,7 +11,7 @@ from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.ready_queue import rank
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.messages import CHILD_WORKERS, WorkerReason
-from titan_sdk.sizes import format_size
+from titan_sdk.sizes import counted, format_size
 
 
 class Explanations:
@@ -30,7 +30,7 @@ class Explanations:
             return f"It waits for {shown}{' and others' if len(parents) > 5 else ''}."
         if job.state is JobState.DELAYED:
             if job.failures:
-                return f"It failed {job.failures} times ({job.reason}) and is tried again after a pause."
+                return f"It failed {counted(job.failures, 'time')} ({job.reason}) and is tried again after a pause."
             return "It was asked to wait, and its time has not come."
         if job.state is JobState.PENDING:
             return self._why_pending(job)
@@ -62,7 +62,7 @@ class Explanations:
             if lane.need == job.need
         )
         place = (
-            f"{ahead} {'job' if ahead == 1 else 'jobs'} with the same needs ahead of it"
+            f"{counted(ahead, 'job')} with the same needs ahead of it"
             if ahead
             else "it is the next of those with its needs"
         )
@@ -109,7 +109,7 @@ def _why_full(worker: Worker, need: Need) -> str:
     if need.spawn:
         return f"has started {CHILD_WORKERS} workers already" if worker.children >= CHILD_WORKERS else ""
     if worker.busy >= worker.slots:
-        return f"all {worker.slots} slots are taken"
+        return "its only slot is taken" if worker.slots == 1 else f"all {worker.slots} slots are taken"
     if worker.millicpus and worker.millicpus_used + need.millicpus > worker.millicpus and need.millicpus:
         return f"{(worker.millicpus - worker.millicpus_used) / 1000:g} of {worker.millicpus / 1000:g} cpus are left"
     if worker.memory and worker.memory_used + need.memory > worker.memory and need.memory:

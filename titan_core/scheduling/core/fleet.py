@@ -20,6 +20,7 @@ from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import Conflict, NotFound
 from titan_sdk.messages import EventKind, Lease
+from titan_sdk.sizes import counted
 
 
 class Fleet:
@@ -66,7 +67,7 @@ class Fleet:
             kind = "permanent" if event.permanent else "ephemeral"
             origin = f", the job {event.job}" if self._lifecycle.worker_job(event.job) else ""
             offers = ", ".join(sorted(event.capabilities))
-            what = f"{kind}, {event.slots} slots, offers {offers}{origin}"
+            what = f"{kind}, {counted(event.slots, 'slot')}, offers {offers}{origin}"
             if worker.boot_id and not same_process:
                 what = f"started anew; {what}"
             self._events.note("worker-joined", name, what, now)

@@ -146,7 +146,8 @@ class Views:
     def _explain(self, job: Job, answered: dict[Need, bool]) -> str:
         """Why the job is where it is. ``answered`` saves asking all workers about the same need again."""
         if job.state is JobState.WAITING:
-            return f"waits for {job.blockers} of its {len(job.spec.parents)} parents"
+            parents = len(job.spec.parents)
+            return f"waits for {job.blockers} of its {parents} parents" if parents > 1 else "waits for its parent"
         if job.state is JobState.PENDING:
             possible = answered.get(job.need)
             if possible is None:

@@ -94,7 +94,7 @@ def test_why_a_job_waits(cluster: Cluster):
     busy = cluster.run(SLEEP, id="busy")
     cluster.wait_state(busy, "RUNNING")
     jobs: dict[str, tuple[dict[str, Any], str]] = {
-        "next": ({}, "all 1 slots are taken"),
+        "next": ({}, "its only slot is taken"),
         "gpu": ({"requirement": ("GPU",)}, "does not offer GPU"),
         "cores": ({"cpus": 3}, "has 2 cpus in all, 3 are needed"),
         "memory": ({"memory": 2 << 30}, "has 1 GB of memory in all, 2 GB are needed"),

@@ -200,7 +200,11 @@ def test_a_raw_dag_and_a_raw_job(cli):
         return f"GENERAL|RUN_PAYLOAD|{name}||{base64.b64encode(source.encode()).decode()}|GENERAL"
 
     first, second = payload("one.py", "print('one')"), payload("two.py", "print('two')")
-    assert cli("dag", f"RAW_1|{first}|1|0|[] ; RAW_2|{second}|1|0|[RAW_1]") == "DAG_ACCEPTED\n"
+    assert cli("dag", f"RAW_1|{first}|1|0|[] ; RAW_2|{second}|1|0|[RAW_1]").splitlines() == [
+        "DAG_ACCEPTED",
+        "accepted: DAG-RAW_1",
+        "accepted: DAG-RAW_2",
+    ]
     assert cli.cluster.wait_state("RAW_2").state == "COMPLETED"
     assert cli("logs", "DAG-RAW_2") == "two\n"
     body = first.removeprefix("GENERAL|")

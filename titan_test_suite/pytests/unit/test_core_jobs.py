@@ -79,6 +79,8 @@ def test_an_active_id_is_refused_with_its_run(world: World):
     with pytest.raises(Conflict, match=f"job b is still WAITING in run {first}; end it with `cancel b`$"):
         world.submit(job("c"), job("b"))
     assert world.core.find_key("c") is None
+    with pytest.raises(Conflict, match=f"job a is still PENDING in run {first}; end them with `cancel {first}`$"):
+        world.submit(job("a"), job("b", "a"))
 
 
 def test_an_id_may_recur_once_its_job_has_ended(world: World):
