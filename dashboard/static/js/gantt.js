@@ -72,7 +72,7 @@ export class Gantt {
     draw.setTransform(ratio, 0, 0, ratio, 0, 0);
     draw.clearRect(0, 0, width, height);
     const now = Date.now();
-    if (this.live) this.end = now + this.window * 0.03;
+    if (this.live && !this.over) this.end = now + this.window * 0.03; // what is pointed at holds still
     const from = this.end - this.window;
     this.x = (at) => (at - from) / this.window * width;
     draw.font = `11.5px ${v("--sans")}`;

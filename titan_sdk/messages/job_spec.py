@@ -1,0 +1,111 @@
+"""What a job is: the part of it that is asked for, and the lease under which it runs."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from msgspec import field
+
+from titan_sdk.messages.base import Message
+
+GENERAL: Final = "GENERAL"
+DEFAULT_PRIORITY: Final = 1
+DEFAULT_RETRIES: Final = 3
+JobKind = Literal["run", "service", "worker"]
+RestartPolicy = Literal["always", "on-failure", "never"]
+Lifetime = Literal["stopped", "run"]
+
+
+class ServiceSpec(Message, frozen=True):
+    """How a service is kept alive; the defaults are those of a service that says nothing of it.
+
+    Attributes:
+        restart: after which ends of its process it is started again: all, those that are failures, or none.
+        auto_port: its worker picks a free port, hands it over as PORT and publishes it.
+        health_path: healthy is a service that answers GET there with a status below 400; empty: one whose port accepts.
+        ready_line: a regular expression; it is ready when it has printed a line that matches, whatever its port does.
+        start_s: seconds from the start of its process in which it has to be ready; later counts as a failure.
+        interval_s: between two looks at its health. failures: so many in a row end it, and that counts as a failure.
+        lifetime: ``stopped``: until it is stopped; ``run``: until no unfinished job of its run waits for it or for
+            those that do.
+        replaces: key of the service that is stopped once this one is ready; set by the master.
+    """
+
+    restart: RestartPolicy = "always"
+    auto_port: bool = False
+    health_path: str = ""
+    ready_line: str = ""
+    start_s: float = 30.0
+    interval_s: float = 10.0
+    failures: int = 3
+    lifetime: Lifetime = "stopped"
+    replaces: str = ""
+
+
+DEFAULT_SERVICE: Final = ServiceSpec()
+
+
+class JobSpec(Message, frozen=True):
+    """A job as it was asked for; never changed after acceptance.
+
+    Attributes:
+        id: names the job within its run (names.check_job_id).
+        file: what runs, as its author named it: a plain file name, or a path inside ``archive``.
+        sha256: hex digest of the file's content, or of the archive's; empty for kind ``worker``.
+        size: bytes of that content.
+        archive: name of the zip that ``file`` lies in; empty for a single file.
+        kind: ``run`` ends by itself; ``service`` stays up until stopped; ``worker``: a service that is another worker.
+        args: argument list, handed over as it is.
+        env: added to the job's environment.
+        requirement: capabilities that must all be on one worker.
+        priority: higher first. delay_ms: counted from when the job is unblocked.
+        parents: ids of jobs of the same run that must complete first.
+        affinity: prefer the worker that ran the (last finished) parent.
+        retries: further attempts after a failed one.
+        timeout_s: an attempt running longer is ended and has failed; None: no limit.
+        port: a service's port (0: none); for kind ``worker`` the new worker's (0: the first free one from 8085 on).
+        python: interpreter to exec a ``.py`` with instead of the worker's own.
+        fresh: exec a new interpreter instead of forking the warm one.
+        cpus, memory, gpus: set apart on its worker while it runs: cores, bytes, devices; 0: nothing but a slot.
+        service: how a service is kept alive; None: as DEFAULT_SERVICE says.
+    """
+
+    id: str
+    file: str
+    sha256: str = ""
+    size: int = 0
+    archive: str = ""
+    kind: JobKind = "run"
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    requirement: tuple[str, ...] = (GENERAL,)
+    priority: int = DEFAULT_PRIORITY
+    delay_ms: int = 0
+    parents: tuple[str, ...] = ()
+    affinity: bool = False
+    retries: int = DEFAULT_RETRIES
+    timeout_s: float | None = None
+    port: int = 0
+    python: str = ""
+    fresh: bool = False
+    cpus: float = 0.0
+    memory: int = 0
+    gpus: int = 0
+    service: ServiceSpec | None = None
+
+    @property
+    def upkeep(self) -> ServiceSpec:
+        """How it is kept alive, when it is a service."""
+        return self.service or DEFAULT_SERVICE
+
+
+class Lease(Message, frozen=True):
+    """Who may run which attempt of which job: the fencing token of every dispatch and every report.
+
+    ``job`` is the key ``run/job``; ``attempt`` counts the job's dispatches from 1; ``epoch`` grows with every dispatch
+    of the whole cluster and is never used twice, restarts included.
+    """
+
+    job: str
+    attempt: int
+    epoch: int

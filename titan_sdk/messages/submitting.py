@@ -1,0 +1,75 @@
+"""Messages that start work, and that end it."""
+
+from __future__ import annotations
+
+from titan_sdk.messages.base import Message, Ok, Request
+from titan_sdk.messages.job_spec import DEFAULT_PRIORITY, GENERAL, JobSpec, ServiceSpec
+from titan_sdk.protocol import Opcode
+
+
+class Accepted(Message):
+    """A run was accepted, durably. ``repeated``: the idempotency key was known and this is the run made then."""
+
+    run_id: str
+    jobs: list[str]
+    repeated: bool = False
+
+
+class SubmitRun(Request[Accepted]):
+    """A run: one job or a DAG, accepted whole or refused whole.
+
+    ``parent`` is the key of the job that submits from inside; its worker is preferred. Content of every ``sha256`` must
+    have been uploaded before (MissingContent, UploadChunk).
+    """
+
+    OPCODE = Opcode.SUBMIT_DAG
+    ANSWER = Accepted
+    name: str
+    jobs: list[JobSpec]
+    idempotency_key: str = ""
+    parent: str = ""
+    replace: bool = False
+
+
+class RunFile(Request[Accepted]):
+    """Run a file that lies in the master's perm_files, sub-folders included."""
+
+    OPCODE = Opcode.RUN
+    ANSWER = Accepted
+    file: str
+    args: tuple[str, ...] = ()
+    requirement: tuple[str, ...] = (GENERAL,)
+    priority: int = DEFAULT_PRIORITY
+    job_id: str = ""
+
+
+class Deploy(Request[Accepted]):
+    """Start a file of perm_files as a service; ``Worker.jar`` and ``TitanWorker.py`` start another worker.
+
+    ``name`` becomes its id, made up when there is none; a service of that name is replaced once the new one is ready.
+    """
+
+    OPCODE = Opcode.DEPLOY
+    ANSWER = Accepted
+    file: str
+    port: int = 0
+    requirement: tuple[str, ...] = (GENERAL,)
+    args: tuple[str, ...] = ()
+    name: str = ""
+    service: ServiceSpec | None = None
+
+
+class Stop(Request[Ok]):
+    """Stop a service or job, its whole process tree."""
+
+    OPCODE = Opcode.STOP
+    ANSWER = Ok
+    id: str
+
+
+class CancelJob(Request[Ok]):
+    """Cancel a job, or with a run id every job of the run. To a worker: end this attempt's process tree."""
+
+    OPCODE = Opcode.CANCEL_JOB
+    ANSWER = Ok
+    id: str
