@@ -58,12 +58,14 @@ EventKind = Literal[
     "worker-uncordoned", "scale-up", "scale-up-failed", "scale-down", "scale-limit", "machines-wanted",
     "machines-asked", "machines-not-asked",
     "job-quarantined", "service-restarting", "service-crash-loop",
+    "schedule-created", "schedule-changed", "schedule-deleted", "schedule-paused", "schedule-resumed",
+    "schedule-fired", "schedule-skipped", "schedule-missed", "schedule-refused", "schedule-ended",
 ]  # fmt: skip
 """What can happen to a cluster."""
 
 
 class EventInfo(Message):
-    """Something that happened. ``subject``: the worker, pool of workers or job it is about; ``text``: what, and why."""
+    """Something that happened. ``subject``: the worker, pool, job or schedule it is about; ``text``: what, and why."""
 
     seq: int
     at: int
