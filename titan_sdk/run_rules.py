@@ -12,7 +12,7 @@ from titan_sdk.messages import RunOptions
 from titan_sdk.names import check_job_id
 
 AGENT_VARIABLE: Final = "TITAN_AGENT_RUN_ID"
-PARAM_PREFIX: Final = "TITAN_PARAM_"
+_PARAM_VARIABLE: Final = "TITAN_PARAM_{}"
 MAX_PARAMS: Final = 100
 MAX_PARAM_CHARS: Final = 64 * 1024
 """Names and values together: every job of the run carries them in its environment."""
@@ -72,7 +72,7 @@ def option_problems(options: RunOptions) -> Iterator[str]:
 
 def variable_of(param: str) -> str:
     """The environment variable that carries a parameter."""
-    return PARAM_PREFIX + param.upper()
+    return _PARAM_VARIABLE.format(param.upper())
 
 
 def variables(options: RunOptions | None) -> Mapping[str, str]:
