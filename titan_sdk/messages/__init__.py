@@ -55,16 +55,19 @@ from titan_sdk.messages.contents import (
     UploadState,
 )
 from titan_sdk.messages.job_spec import (
+    DEFAULT_FLOW,
     DEFAULT_PRIORITY,
     DEFAULT_RETRIES,
     DEFAULT_SERVICE,
     GENERAL,
+    FlowSpec,
     JobKind,
     JobSpec,
     Lease,
     Lifetime,
     RestartPolicy,
     ServiceSpec,
+    TriggerRule,
 )
 from titan_sdk.messages.jobs import (
     FINAL_STATES,
@@ -139,6 +142,7 @@ from titan_sdk.messages.worker_link import (
 __all__ = [
     "CHILD_WORKERS",
     "CHUNK_BYTES",
+    "DEFAULT_FLOW",
     "DEFAULT_PRIORITY",
     "DEFAULT_RETRIES",
     "DEFAULT_SERVICE",
@@ -168,6 +172,7 @@ __all__ = [
     "FetchContent",
     "FileItem",
     "FileList",
+    "FlowSpec",
     "GetJob",
     "GetLogs",
     "GetSpecs",
@@ -230,6 +235,7 @@ __all__ = [
     "Stop",
     "StreamLogs",
     "SubmitRun",
+    "TriggerRule",
     "UploadChunk",
     "UploadState",
     "Usage",
