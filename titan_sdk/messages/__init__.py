@@ -105,6 +105,11 @@ from titan_sdk.messages.logs import (
     LogTarget,
     WatchLogs,
 )
+from titan_sdk.messages.run_options import (
+    DEFAULT_OPTIONS,
+    Budget,
+    RunOptions,
+)
 from titan_sdk.messages.services import (
     ListServices,
     Restart,
@@ -143,6 +148,7 @@ __all__ = [
     "CHILD_WORKERS",
     "CHUNK_BYTES",
     "DEFAULT_FLOW",
+    "DEFAULT_OPTIONS",
     "DEFAULT_PRIORITY",
     "DEFAULT_RETRIES",
     "DEFAULT_SERVICE",
@@ -153,6 +159,7 @@ __all__ = [
     "TO_WORKER",
     "A_co",
     "Accepted",
+    "Budget",
     "CancelAttempt",
     "CancelJob",
     "ClusterChanges",
@@ -221,6 +228,7 @@ __all__ = [
     "Restarted",
     "RunFile",
     "RunInfo",
+    "RunOptions",
     "RunPage",
     "RunSummary",
     "Scale",
