@@ -122,6 +122,11 @@ from titan_sdk.messages.logs import (
     LogTarget,
     WatchLogs,
 )
+from titan_sdk.messages.run_options import (
+    DEFAULT_OPTIONS,
+    Budget,
+    RunOptions,
+)
 from titan_sdk.messages.services import (
     ListServices,
     Restart,
@@ -159,6 +164,7 @@ from titan_sdk.messages.worker_link import (
 __all__ = [
     "CHILD_WORKERS",
     "CHUNK_BYTES",
+    "DEFAULT_OPTIONS",
     "DEFAULT_PRIORITY",
     "DEFAULT_RETRIES",
     "DEFAULT_SERVICE",
@@ -170,6 +176,7 @@ __all__ = [
     "A_co",
     "Accepted",
     "AddMembers",
+    "Budget",
     "CancelAttempt",
     "CancelJob",
     "ClusterChanges",
@@ -255,6 +262,7 @@ __all__ = [
     "Restarted",
     "RunFile",
     "RunInfo",
+    "RunOptions",
     "RunPage",
     "RunSummary",
     "Scale",
