@@ -50,8 +50,7 @@ class Run:
     def __init__(self, row: RunRow, version: int) -> None:
         self.row = row
         self.jobs: tuple[Job, ...] = ()
-        self.unfinished = 0
-        self.services = 0
+        self.unfinished = self.services = 0
         self.tied: tuple[tuple[Job, set[str]], ...] = ()
         self.version = version
         self.kept: Tally | None = None
@@ -76,6 +75,12 @@ class Run:
         tally = Tally(self.jobs)
         self.kept = tally if len(self.jobs) > SMALL else None
         return tally
+
+    def ended_at(self) -> int:
+        """When the last of its jobs that ended did (epoch ms; 0: none has)."""
+        if len(self.jobs) > SMALL:
+            return self.tally().ended_at
+        return max(job.ended_at for job in self.jobs)
 
     @property
     def settled(self) -> bool:
