@@ -86,6 +86,8 @@ class Opcode(IntEnum):
     WATCH_LOGS = 0xB4
     STREAM_LOGS = 0xB5
 
+    WATCH_SETTLED = 0xE8
+
 
 REPLIES: Final = frozenset({Opcode.ACK, Opcode.ERROR, Opcode.DATA})
 """Opcodes that answer a request; every other one is a request."""

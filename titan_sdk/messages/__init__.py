@@ -119,6 +119,10 @@ from titan_sdk.messages.submitting import (
     Stop,
     SubmitRun,
 )
+from titan_sdk.messages.waiting import (
+    SettledJobs,
+    WatchSettled,
+)
 from titan_sdk.messages.worker_link import (
     CancelAttempt,
     Decommission,
@@ -223,6 +227,7 @@ __all__ = [
     "ServiceInfo",
     "ServiceList",
     "ServiceSpec",
+    "SettledJobs",
     "SpecList",
     "StateName",
     "StatsData",
@@ -237,6 +242,7 @@ __all__ = [
     "WatchCluster",
     "WatchLogs",
     "WatchRun",
+    "WatchSettled",
     "Welcome",
     "WorkerInfo",
     "WorkerList",
@@ -256,7 +262,7 @@ TO_MASTER: Final = _by_opcode(
     Hello, SubmitRun, RunFile, Deploy, Stop, CancelJob, KillWorker, Cordon, ExplainJob, GetStats, GetStatsJson, GetJob,
     WatchRun, ListJobs, ListWorkers, ListEvents, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet,
     KvSadd, KvSmembers, Register, Heartbeat, JobStarted, JobReport, LogPiece, Deregister, Restart, Scale, ListServices,
-    WatchCluster, ListRuns, GetSpecs, ListFiles, WatchLogs,
+    WatchCluster, ListRuns, GetSpecs, ListFiles, WatchLogs, WatchSettled,
 )  # fmt: skip
 """What a client or a worker may ask of the master."""
 
