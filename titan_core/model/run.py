@@ -34,6 +34,11 @@ class Run:
         return self.row.run_id
 
     @property
+    def open(self) -> bool:
+        """Whether jobs may be added."""
+        return self.row.growth is not None and self.row.growth.open
+
+    @property
     def finished(self) -> bool:
         return self.unfinished == 0
 

@@ -242,7 +242,7 @@ class Scheduler:
             raise Unavailable(str(error)) from error
         if run is None:
             return None
-        if run.digest != digest_of(event.jobs):
+        if run.digest != digest_of(event.jobs, event.options):
             raise Conflict(f"idempotency key {event.idempotency_key!r} was used for other jobs, in run {run.run_id}")
         return Accepted(run_id=run.run_id, jobs=[f"{run.run_id}/{spec.id}" for spec in event.jobs], repeated=True)
 

@@ -96,6 +96,24 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
             text TEXT NOT NULL
         )""",
     ),
+    (
+        # What few runs have: options as they were asked for (NULL: none), and what changes of a run.
+        "ALTER TABLE runs ADD COLUMN options BLOB",
+        "ALTER TABLE runs ADD COLUMN open INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN tree_jobs INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN deadline_at INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN agent_run_id TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX runs_open ON runs (seq) WHERE open <> 0",
+        "CREATE INDEX runs_by_parent ON runs (parent) WHERE parent <> ''",
+        "CREATE INDEX runs_by_agent ON runs (agent_run_id) WHERE agent_run_id <> ''",
+        # Jobs that were added to a run: what makes two additions the same one.
+        """CREATE TABLE additions (
+            run_seq INTEGER NOT NULL REFERENCES runs (seq),
+            idempotency_key TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            PRIMARY KEY (run_seq, idempotency_key)
+        ) WITHOUT ROWID""",
+    ),
 )
 
 SCHEMA_VERSION: Final = len(VERSIONS)

@@ -102,6 +102,11 @@ from titan_sdk.messages.logs import (
     LogTarget,
     WatchLogs,
 )
+from titan_sdk.messages.run_options import (
+    DEFAULT_OPTIONS,
+    Budget,
+    RunOptions,
+)
 from titan_sdk.messages.services import (
     ListServices,
     Restart,
@@ -143,6 +148,7 @@ from titan_sdk.messages.worker_link import (
 __all__ = [
     "CHILD_WORKERS",
     "CHUNK_BYTES",
+    "DEFAULT_OPTIONS",
     "DEFAULT_PRIORITY",
     "DEFAULT_RETRIES",
     "DEFAULT_SERVICE",
@@ -153,6 +159,7 @@ __all__ = [
     "TO_WORKER",
     "A_co",
     "Accepted",
+    "Budget",
     "CancelAttempt",
     "CancelJob",
     "ClusterChanges",
@@ -220,6 +227,7 @@ __all__ = [
     "Restarted",
     "RunFile",
     "RunInfo",
+    "RunOptions",
     "RunPage",
     "RunSummary",
     "Scale",

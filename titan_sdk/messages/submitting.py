@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from titan_sdk.messages.base import Message, Ok, Request
 from titan_sdk.messages.job_spec import DEFAULT_PRIORITY, GENERAL, JobSpec, ServiceSpec
+from titan_sdk.messages.run_options import RunOptions
 from titan_sdk.protocol import Opcode
 
 
@@ -29,6 +30,7 @@ class SubmitRun(Request[Accepted]):
     idempotency_key: str = ""
     parent: str = ""
     replace: bool = False
+    options: RunOptions | None = None
 
 
 class RunFile(Request[Accepted]):

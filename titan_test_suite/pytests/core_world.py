@@ -46,7 +46,7 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import CHILD_WORKERS, Accepted, JobSpec, Lease, Outcome
+from titan_sdk.messages import CHILD_WORKERS, Accepted, JobSpec, Lease, Outcome, RunOptions
 
 WALL_START = 1_800_000_000_000
 RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent)
@@ -378,10 +378,18 @@ class World:
 
     # --- shorthands ---
 
-    def submit(self, *jobs: JobSpec, parent: str = "", key: str = "", run_id: str = "", replace: bool = False) -> str:
+    def submit(
+        self,
+        *jobs: JobSpec,
+        parent: str = "",
+        key: str = "",
+        run_id: str = "",
+        replace: bool = False,
+        options: RunOptions | None = None,
+    ) -> str:
         """The run id of a new run."""
         self._runs += 1
-        event = RunSubmitted(run_id or f"run{self._runs}", "test", jobs, key, parent, replace)
+        event = RunSubmitted(run_id or f"run{self._runs}", "test", jobs, key, parent, replace, options)
         answer = self.do(event)
         assert isinstance(answer, Accepted)
         return answer.run_id

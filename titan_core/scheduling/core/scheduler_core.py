@@ -176,7 +176,7 @@ class SchedulerCore:
         if earlier is not None:
             self._changes.effect(Answer(earlier))
             return
-        digest = digest_of(event.jobs) if event.idempotency_key else ""
+        digest = digest_of(event.jobs, event.options) if event.idempotency_key else ""
         event = replace(event, jobs=self._services.with_replicas(event))
         self._acceptance.check(event)
         run = self._acceptance.build(event, now.wall, digest=digest)

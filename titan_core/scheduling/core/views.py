@@ -211,6 +211,8 @@ def run_info(run: Run, jobs: list[JobInfo]) -> RunInfo:
         parent=run.row.parent,
         jobs=jobs,
         total=len(run.jobs),
+        open=run.open,
+        options=run.row.options,
     )
 
 
@@ -229,6 +231,8 @@ def run_summary(run: Run) -> RunSummary:
         parent=run.row.parent,
         total=len(run.jobs),
         states=states,
+        open=run.open,
+        agent_run_id=run.row.options.agent_run_id if run.row.options else "",
     )
 
 

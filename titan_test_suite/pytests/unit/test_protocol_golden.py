@@ -20,6 +20,7 @@ from titan_sdk.classic_request import ClassicRequest
 from titan_sdk.errors import BadMessage, BadRequest, BadVersion, FrameTooLarge, NotFound, Problem, UnknownFlags
 from titan_sdk.messages import (
     Accepted,
+    Budget,
     CancelAttempt,
     CancelJob,
     ClusterChanges,
@@ -70,6 +71,7 @@ from titan_sdk.messages import (
     Restarted,
     RunFile,
     RunInfo,
+    RunOptions,
     RunPage,
     RunSummary,
     Scale,
@@ -125,6 +127,14 @@ STRUCTURED = [
         Accepted(run_id="r1", jobs=["r1/a"]),
         0x52,
         b"\x82\xa6run_id\xa2r1\xa4jobs\x91\xa4r1/a",
+    ),
+    Golden(
+        SubmitRun(name="n", jobs=[], options=RunOptions(params={"p": "v"}, budget=Budget(max_jobs=2))),
+        0x04,
+        b"\x83\xa4name\xa1n\xa4jobs\x90\xa7options\x82\xa6params\x81\xa1p\xa1v\xa6budget\x81\xa8max_jobs\x02",
+        Accepted(run_id="r1", jobs=[]),
+        0x52,
+        b"\x82\xa6run_id\xa2r1\xa4jobs\x90",
     ),
     Golden(
         RunFile(file="a.py", requirement=("GPU", "GENERAL")),

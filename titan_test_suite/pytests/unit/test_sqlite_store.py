@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from titan_core.model.rows import ExecutionRow, JobRow
+from titan_core.model.rows import ExecutionRow, JobRow, RunGrowth
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.commands import (
     InsertJob,
@@ -27,7 +27,7 @@ from titan_core.storage import read_connections, sqlite_store
 from titan_core.storage.schema import APPLICATION_ID, SCHEMA_VERSION, VERSIONS, migrate
 from titan_core.storage.sqlite_store import SqliteStore
 from titan_core.storage.store import StoredRun, StoreError, StoreFull
-from titan_sdk.messages import JobSpec, ServiceSpec
+from titan_sdk.messages import Budget, JobSpec, RunOptions, ServiceSpec
 from titan_test_suite.pytests.store_records import crash_image, job_row, refusal, run_row, submission
 
 
@@ -77,6 +77,13 @@ def test_every_field_comes_back(store: SqliteStore) -> None:
 
     assert list(store.load(0)) == [StoredRun(run_row(1, "key"), [(FULL_SPEC, FULL_ROW)], executions)]
     assert type(next(store.load(0)).jobs[0][1].ready) is bool
+
+
+def test_the_options_of_a_run_come_back(store: SqliteStore) -> None:
+    options = RunOptions(params={"region": "eu"}, budget=Budget(max_jobs=3, max_depth=0), agent_run_id="agent-1")
+    row = run_row(1)._replace(options=options, growth=RunGrowth(open=True, tree_jobs=2, deadline_at=5))
+    store.apply([InsertRun(row), *submission(1, 1, "a")[1:]])
+    assert next(store.load(0)).run == row
 
 
 def test_the_last_state_of_a_row_counts(store: SqliteStore) -> None:
@@ -424,6 +431,11 @@ def test_a_database_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     for column in ("restarts", "port"):
         db.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
     db.execute("DROP TABLE events")
+    db.execute("DROP TABLE additions")
+    for index in ("open", "by_parent", "by_agent"):
+        db.execute(f"DROP INDEX runs_{index}")
+    for column in ("options", "open", "tree_jobs", "deadline_at", "agent_run_id"):
+        db.execute(f"ALTER TABLE runs DROP COLUMN {column}")
     db.execute("PRAGMA user_version = 1")
     db.close()
 
