@@ -10,6 +10,7 @@ import pytest
 from titan_core.scheduling import settled_feed
 from titan_core.scheduling.clock_watcher import ClockWatcher
 from titan_core.scheduling.settled_feed import SettledFeed
+from titan_sdk.errors import Unavailable
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_the_time_and_the_end_of_the_master_end_a_wait(feed):
 def test_there_is_a_bound_on_waiters(feed, monkeypatch):
     monkeypatch.setattr(settled_feed, "MAX_WAITERS", 1)
     feed.wait(feed.feed, 0, {"r"}, 60.0, Told())
-    with pytest.raises(settled_feed.Unavailable):
+    with pytest.raises(Unavailable):
         feed.wait(feed.feed, 0, {"r"}, 60.0, Told())
     feed.settled(["r/a"])
     feed.wait(feed.feed, 1, {"r"}, 60.0, Told())
