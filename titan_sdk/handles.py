@@ -53,7 +53,8 @@ class JobHandle(Handle):
         return self._caller.call(GetJob(id=self.key))
 
     def status(self) -> StateName:
-        """WAITING (for parents), DELAYED, PENDING (queued), RUNNING, COMPLETED, DEAD or CANCELLED. Raises NotFound."""
+        """WAITING (for parents), DELAYED, PENDING (queued), RUNNING, COMPLETED, SKIPPED, DEAD or CANCELLED. Raises
+        NotFound."""
         return self.info().state
 
     def wait(self, timeout: float | None = None, *, check: bool = True) -> JobInfo:

@@ -19,7 +19,9 @@ from titan_core.scheduling.core.commands import (
     InsertJob,
     InsertRun,
     KvAddMember,
+    KvApply,
     KvPut,
+    KvSweep,
     Record,
     RequestMachines,
     SaveExecution,
@@ -60,7 +62,9 @@ LONGEST_WATCH_S: Final = 600.0
 """A watch is answered after this time at the latest, so that it does not outlive an asker that went away by much."""
 
 T = TypeVar("T")
-_RECORDS: Final = frozenset({InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent, KvPut, KvAddMember})
+_RECORDS: Final = frozenset(
+    {InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent, KvPut, KvAddMember, KvApply, KvSweep}
+)
 
 
 class EngineSettings(Protocol):

@@ -3,7 +3,7 @@ import { act, confirm, post, tell } from "./api.js";
 import { h } from "./dom.js";
 import { jobApi, jobName, runUrl } from "./format.js";
 
-const FINAL = new Set(["COMPLETED", "DEAD", "CANCELLED"]);
+const FINAL = new Set(["COMPLETED", "SKIPPED", "DEAD", "CANCELLED"]);
 export const isFinal = (state) => FINAL.has(state);
 
 function submitted(answer, text) {

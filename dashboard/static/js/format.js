@@ -67,10 +67,10 @@ setInterval(() => {
   for (const node of document.querySelectorAll("[data-since]")) node.textContent = duration(Date.now() - Number(node.dataset.since));
 }, 1000);
 
-export const STATES = ["RUNNING", "PENDING", "DELAYED", "WAITING", "COMPLETED", "DEAD", "CANCELLED"];
+export const STATES = ["RUNNING", "PENDING", "DELAYED", "WAITING", "COMPLETED", "DEAD", "CANCELLED", "SKIPPED"];
 export const WORDS = {
   RUNNING: "Running", PENDING: "Queued", DELAYED: "Delayed", WAITING: "Waiting", COMPLETED: "Completed",
-  DEAD: "Failed", CANCELLED: "Cancelled",
+  DEAD: "Failed", CANCELLED: "Cancelled", SKIPPED: "Skipped",
 };
 
 export const badge = (state, words) => h("span", { class: `badge ${state}` }, words || WORDS[state] || state);

@@ -53,6 +53,7 @@ from titan_core.scheduling.core.scaler import Scaler
 from titan_core.scheduling.core.service_control import ServiceControl
 from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_core.scheduling.core.stats import stats_json, stats_text
+from titan_core.scheduling.core.triggers import to_end
 from titan_core.scheduling.core.views import Views
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
@@ -193,6 +194,8 @@ class SchedulerCore:
         jobs = self._book.find_jobs(name)
         if not jobs:
             raise NotFound(f"no job or run {name}")
+        if name in self._book.runs:
+            jobs = to_end(jobs)
         if name not in self._book.jobs:
             jobs = self._book.with_successors(jobs)
         self._changes.effect(Answer([job.key for job in jobs if not job.state.final]))

@@ -27,7 +27,7 @@ function steps(job) {
   if (job.state === "PENDING") found.push(["dot-queue", "In the queue", 0, job.reason]);
   if (job.state === "WAITING") found.push(["", "Waits", 0, job.reason]);
   if (job.state === "RUNNING" && job.ready) found.push(["dot-done", "Ready for its dependents", 0, ""]);
-  if (job.ended_at && ["COMPLETED", "DEAD", "CANCELLED"].includes(job.state)) {
+  if (job.ended_at && ["COMPLETED", "SKIPPED", "DEAD", "CANCELLED"].includes(job.state)) {
     found.push([job.state === "COMPLETED" ? "dot-done" : job.state === "DEAD" ? "dot-dead" : "", WORDS[job.state], job.ended_at,
       [job.exit_code === null ? "" : `exit code ${job.exit_code}`, job.started_at ? `after ${duration(job.ended_at - job.started_at)}` : ""].filter(Boolean).join(", ")]);
   }

@@ -5,10 +5,11 @@ import { $, empty, h, show } from "../dom.js";
 import { listen } from "../events.js";
 import { badge, brief, jobName, jobUrl, running, runUrl, when, WORDS } from "../format.js";
 
-const TILES = [["RUNNING", "--run"], ["PENDING", "--queue"], ["WAITING", "--wait"], ["DELAYED", "--delay"], ["COMPLETED", "--done"], ["DEAD", "--dead"], ["CANCELLED", "--stop"]];
+const TILES = [["RUNNING", "--run"], ["PENDING", "--queue"], ["WAITING", "--wait"], ["DELAYED", "--delay"], ["COMPLETED", "--done"], ["DEAD", "--dead"], ["CANCELLED", "--stop"], ["SKIPPED", "--stop"]];
 
 function tiles(counts) {
-  show($("tiles"), TILES.map(([state, colour]) => {
+  const shown = TILES.filter(([state]) => state !== "SKIPPED" || counts[state]); // most clusters never skip anything
+  show($("tiles"), shown.map(([state, colour]) => {
     const href = state === "DEAD" ? "/failures" : null;
     return h(href ? "a" : "div", { class: "tile", href, data: { state } },
       h("b", {}, (counts[state] || 0).toLocaleString()),
