@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint
 from werkzeug.exceptions import BadRequest
 
-from dashboard import pipelines, reruns, wire
+from dashboard import pipeline_model, reruns, wire
 from dashboard.api.asked import body, number, text
 from dashboard.parts import parts
 from titan_sdk.messages import CancelJob, GetSpecs, ListRuns, Stop, SubmitRun
@@ -31,8 +31,8 @@ def one(run_id: str) -> dict[str, Any]:
 def pipeline(run_id: str) -> dict[str, Any]:
     """What was asked for, in the shape of a checked pipeline, and as YAML."""
     specs = parts().gateway.call(GetSpecs(id=run_id))
-    described = pipelines.describe_specs(specs.name, specs.jobs)
-    return {"pipeline": described, "yaml": pipelines.render(described)}
+    described = pipeline_model.of_specs(specs.name, specs.jobs)
+    return {"pipeline": described, "yaml": pipeline_model.render(described)}
 
 
 @blueprint.post("/<run_id>/cancel")

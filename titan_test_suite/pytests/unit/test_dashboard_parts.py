@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from dashboard import reruns
 from dashboard.broker import MAX_STREAMS, Broker, TooManyStreams
 from dashboard.cluster_state import MAX_RUNS, ClusterState
 from dashboard.history import History, percentile
 from dashboard.options import parse
+from dashboard.pipeline_model import of_specs, render, sketch
 from dashboard.trust import safe_next
 from titan_sdk.errors import ConfigError, NotFound
 from titan_sdk.messages import (
@@ -22,6 +24,7 @@ from titan_sdk.messages import (
     StateName,
     WorkerInfo,
 )
+from titan_sdk.titan_yaml_parser import parse_pipeline
 
 #      a
 #     / \
@@ -167,3 +170,57 @@ def test_options(tmp_path):
             parse(bad, home)
     with pytest.raises(ConfigError):
         parse([], home | {"TITAN_DASHBOARD_LOGIN": "short"})
+
+
+ALL_KEYS = """\
+name: whole
+project: true
+jobs:
+  - id: first
+    file: sub/a.py
+    args:
+      - --day
+      - '7'
+    requirement: GPU,EU
+    priority: -3
+    delay: 1.5
+    affinity: true
+    retries: 0
+    timeout: 60
+    cpus: 0.5
+    memory: 2GB
+    gpus: 1
+    env:
+      DAY: '7'
+    python: python3
+    fresh: true
+  - id: second
+    file: sub/b.py
+    type: service
+    depends_on:
+      - first
+    port: auto
+    restart: on-failure
+    health:
+      path: /healthz
+      failures: 5
+    lifetime: run
+"""
+
+
+def test_a_pipeline_goes_through_the_page_and_through_a_run_without_a_loss(tmp_path):
+    assert render(sketch(ALL_KEYS) or {}) == ALL_KEYS
+    for name in ("a.py", "b.py"):
+        (tmp_path / "sub").mkdir(exist_ok=True)
+        (tmp_path / "sub" / name).touch()
+    pipeline = parse_pipeline(ALL_KEYS.encode(), tmp_path / "pipeline.yaml")
+    specs = [replace(job.spec(str(job.filename)), archive="whole.zip") for job in pipeline.jobs]
+    assert render(of_specs(pipeline.name, specs)) == ALL_KEYS
+
+
+def test_what_is_wrong_in_a_pipeline_does_not_hide_the_rest():
+    found = sketch("jobs:\n  - id: a\n    script: a.py\n    retries: many\n    dependencies: b\n  - nonsense\n")
+    assert found is not None and found["name"] == ""
+    first, second = found["jobs"]
+    assert (first["file"], first["retries"], first["depends_on"], first["line"]) == ("a.py", 3, ["b"], 2)
+    assert second["id"] == "" and sketch("a: [") is None

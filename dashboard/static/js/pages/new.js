@@ -123,7 +123,7 @@ function add() {
   while (find(`job-${number}`)) number += 1;
   const after = find(chosen);
   edit(() => {
-    model.jobs.push({ id: `job-${number}`, type: "run", file: "", args: [], depends_on: after ? [after.id] : [], requirement: ["GENERAL"], priority: 1, delay: 0, affinity: false, retries: 3, timeout: null, port: 0, env: {}, python: "", fresh: false });
+    model.jobs.push({ id: `job-${number}`, type: "run", file: "", args: [], depends_on: after ? [after.id] : [], requirement: ["GENERAL"], priority: 1, delay: 0, affinity: false, retries: 3, timeout: null, cpus: 0, memory: "", gpus: 0, port: 0, env: {}, python: "", fresh: false });
     chosen = `job-${number}`;
   }).then(() => document.querySelector("#properties input")?.select());
 }
@@ -157,7 +157,7 @@ function drawProperties() {
     field("Id", id, (value) => rename(job, value.trim())),
     field("File", job.file, set("file"), { list: "known-files" }),
     h("datalist", { id: "known-files" }, [...new Set([...files.keys(), ...known])].map((each) => h("option", { value: each }))),
-    h("label", {}, "Type", h("select", { data: { key: "type" }, onchange: (event) => edit(() => { job.type = event.target.value; if (job.type === "run") job.port = 0; }) },
+    h("label", {}, "Type", h("select", { data: { key: "type" }, onchange: (event) => edit(() => { job.type = event.target.value; if (job.type === "run") Object.assign(job, { port: 0, restart: "always", health: null, lifetime: "stopped" }); }) },
       ["run", "service", "worker"].map((each) => h("option", { value: each, selected: each === job.type }, each)))),
     field("Arguments", join(job.args), (value) => { job.args = split(value); }),
     field("Requirement", job.requirement.join(","), (value) => { job.requirement = value.split(",").map((each) => each.trim()).filter(Boolean); }),
@@ -165,7 +165,15 @@ function drawProperties() {
     field("Retries", job.retries, number("retries", 3), { type: "number", min: 0 }),
     field("Delay in seconds", job.delay, number("delay", 0), { type: "number", min: 0, step: "any" }),
     field("Time limit in seconds", job.timeout ?? "", number("timeout", null), { type: "number", min: 0, step: "any", placeholder: "none" }),
-    job.type !== "run" && field("Port", job.port || "", number("port", 0), { type: "number", min: 1, max: 65535 }),
+    field("Cores", job.cpus || "", number("cpus", 0), { type: "number", min: 0, step: "any", placeholder: "a slot alone" }),
+    field("Memory", job.memory || "", set("memory"), { placeholder: "512MB" }),
+    field("GPUs", job.gpus || "", number("gpus", 0), { type: "number", min: 0 }),
+    job.type !== "run" && field("Port", job.port || "", (value) => { job.port = /^[0-9]+$/.test(value) ? Number(value) : value.trim(); }, { placeholder: "a number, or auto" }),
+    job.type === "service" && [
+      choice("Restart", job.restart, ["always", "on-failure", "never"], set("restart")),
+      choice("Lives until", job.lifetime, [["stopped", "it is stopped"], ["run", "its run no longer needs it"]], set("lifetime")),
+      (!job.health || typeof job.health === "string") && field("Health", job.health || "", (value) => { job.health = value.trim() || null; }, { placeholder: "/health" }),
+    ],
     field("Environment", Object.entries(job.env).map(([name, value]) => `${name}=${value}`).join(" "), (value) => { job.env = Object.fromEntries(split(value).map((each) => [each.split("=", 1)[0], each.slice(each.indexOf("=") + 1)]).filter(([name]) => name)); }, { placeholder: "DAY=today REGION=eu" }),
     h("label", { class: "check" }, h("input", { type: "checkbox", checked: job.affinity, data: { key: "affinity" }, onchange: (event) => edit(() => { job.affinity = event.target.checked; }) }), "Prefer the parent's worker"),
     model.jobs.length > 1 && h("fieldset", { class: "full" }, h("legend", {}, "Runs after"), model.jobs.filter((each) => each.id !== id).map((each) => h("label", { class: "check" },
@@ -179,6 +187,11 @@ function drawProperties() {
 
 function field(words, value, set, attributes = {}) {
   return h("label", {}, words, h("input", { value: String(value), autocomplete: "off", data: { key: words }, onchange: (event) => edit(() => set(event.target.value)), ...attributes }));
+}
+
+function choice(words, value, choices, set) {
+  return h("label", {}, words, h("select", { data: { key: words }, onchange: (event) => edit(() => set(event.target.value)) },
+    choices.map((each) => (Array.isArray(each) ? each : [each, each])).map(([key, text]) => h("option", { value: key, selected: key === value }, text))));
 }
 
 function rename(job, id) {
