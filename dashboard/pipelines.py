@@ -20,6 +20,7 @@ FILE_NAME: Final = "pipeline.yaml"
 PLACE: Final = "perm_files or among the files added here"
 """What people read instead of the folder that is made for a check."""
 MAX_STAND_INS: Final = 20_000
+MAX_FILES: Final = 20_000
 
 _QUOTED: Final = re.compile(r"\"([^\"\n]+)\"|'([^'\n]+)'")
 _WORD: Final = re.compile(r"[^\s\"'#,\[\]{}]+")
@@ -41,10 +42,15 @@ def check(text: str, brought: Collection[str], on_master: Collection[str]) -> Pi
         PipelineError: everything that is wrong, with lines.
     """
     with _folder() as folder:
-        for path in (*brought, *_stand_ins(text, on_master)):
-            place = folder / check_relative_path(path)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.touch()
+        if len(brought) > MAX_FILES:
+            raise InvalidName(f"{len(brought)} files are too many; {MAX_FILES} are taken at once")
+        for path in brought:
+            _put(folder, path, b"")
+        for path in _stand_ins(text, on_master):
+            try:
+                _put(folder, path, b"")
+            except InvalidName:
+                continue  # a file of that path cannot be meant
         return _parse(text, folder)
 
 
@@ -57,9 +63,7 @@ def deploy(gateway: Gateway, text: str, files: Mapping[str, bytes], on_master: C
     pipeline = check(text, files.keys(), on_master)
     with _folder() as folder:
         for path, data in files.items():
-            place = folder / check_relative_path(path)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(data)
+            _put(folder, path, data)
         jobs = list(pipeline.jobs)
         for job in jobs:
             job.base_dir = folder
@@ -77,6 +81,16 @@ def deploy(gateway: Gateway, text: str, files: Mapping[str, bytes], on_master: C
 def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="titan-dashboard-") as name:
         yield Path(name).resolve()
+
+
+def _put(folder: Path, path: str, data: bytes) -> None:
+    """Raises InvalidName: it is no path, or there is a file where a folder should be."""
+    place = folder / check_relative_path(path)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    except OSError as error:
+        raise InvalidName(f"{path} cannot be among these files: {error.strerror or error}") from None
 
 
 def _parse(text: str, folder: Path) -> Pipeline:

@@ -24,7 +24,15 @@ def listing() -> dict[str, Any]:
 
 @blueprint.get("/<run_id>")
 def one(run_id: str) -> dict[str, Any]:
-    return wire.run_info(parts().gateway.run(run_id))
+    """With its first jobs, ``limit`` of them."""
+    limit = number("limit", 5_000, 0, 1_000_000)
+    info = parts().gateway.run(run_id, limit)
+    summary = parts().hub.read(lambda state: state.runs.get(info.run_id))
+    found = wire.run_info(info, limit)
+    if summary is not None and len(info.jobs) < info.total:
+        found |= {"states": summary.states, "ended_at": summary.ended_at}  # of all of them
+        found["state"] = wire.state_of(summary.states, info.finished)
+    return found
 
 
 @blueprint.get("/<run_id>/pipeline")
