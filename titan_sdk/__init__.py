@@ -41,12 +41,14 @@ if TYPE_CHECKING:
     from titan_sdk.job import TitanJob
     from titan_sdk.messages import JobInfo, RunInfo, ServiceInfo, WorkerInfo
     from titan_sdk.services import ServiceHandle
+    from titan_sdk.tasks import RemoteTraceback, Task, TaskCall, TaskHandle, submit, task
     from titan_sdk.waiting import (
         ALL_COMPLETED,
         FIRST_COMPLETED,
         FIRST_EXCEPTION,
         DoneAndNotDone,
         as_completed,
+        cancelling,
         wait,
         wait_async,
     )
@@ -72,12 +74,16 @@ __all__ = [
     "PipelineError",
     "Problem",
     "RemoteError",
+    "RemoteTraceback",
     "RunHandle",
     "RunInfo",
     "Saturated",
     "ServiceHandle",
     "ServiceInfo",
     "SubmissionRefused",
+    "Task",
+    "TaskCall",
+    "TaskHandle",
     "TitanClient",
     "TitanError",
     "TitanJob",
@@ -87,6 +93,9 @@ __all__ = [
     "WaitTimeout",
     "WorkerInfo",
     "as_completed",
+    "cancelling",
+    "submit",
+    "task",
     "wait",
     "wait_async",
 ]
@@ -106,8 +115,10 @@ _HOMES = {
     "FIRST_EXCEPTION": "waiting",
     "DoneAndNotDone": "waiting",
     "as_completed": "waiting",
+    "cancelling": "waiting",
     "wait": "waiting",
     "wait_async": "waiting",
+    **dict.fromkeys(("RemoteTraceback", "Task", "TaskCall", "TaskHandle", "submit", "task"), "tasks"),
 }
 """Where a name of ``__all__`` stands, unless it is in ``errors``."""
 
