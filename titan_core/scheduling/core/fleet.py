@@ -49,6 +49,8 @@ class Fleet:
         if worker.connected and worker.link != event.link:
             self._changes.effect(CloseLink(worker.worker_id, worker.link, "the worker has a new connection"))
         self._take_over(worker, event, same_process)
+        for beside in self._registry.place(worker):
+            self._matcher.load_changed(beside)
         self._job_is_there(worker, now)
         stale = self._stale(worker, event.holding or ())
         self._changes.effect(Answer(stale))

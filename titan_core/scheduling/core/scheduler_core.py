@@ -87,9 +87,11 @@ class SchedulerCore:
         self._changes = Changes()
         self._events = EventLog(self._changes, limits.events)
         self._lifecycle = JobLifecycle(self._book, self._matcher, self._delays, self._changes, self._events, limits)
-        self._acceptance = Acceptance(self._book, self._registry, self._pool, limits)
+        self._acceptance = Acceptance(self._book, self._pool, limits)
         self._routing = Routing(self._book, self._registry.workers, limits)
-        self._services = ServiceControl(self._book, self._acceptance, self._lifecycle, self._changes, limits)
+        self._services = ServiceControl(
+            self._book, self._registry, self._acceptance, self._lifecycle, self._changes, self._events, limits
+        )
         self._fleet = Fleet(
             self._registry, self._matcher, self._lifecycle, self._changes, self._events, limits.refusal_hold_s
         )
@@ -180,7 +182,7 @@ class SchedulerCore:
         event = replace(event, jobs=self._services.with_replicas(event))
         self._acceptance.check(event)
         run = self._acceptance.build(event, now.wall, digest=digest)
-        self._changes.effect(Answer(accepted(run)))
+        self._changes.effect(Answer(accepted(run, self._services.notes(run))))
         self._lifecycle.accept(run, now)
 
     def _cancel(self, event: CancelRequested, now: Instant) -> None:
@@ -194,7 +196,7 @@ class SchedulerCore:
         if not jobs:
             raise NotFound(f"no job or run {name}")
         if name not in self._book.jobs:
-            jobs = self._book.with_successors(jobs)
+            jobs = self._book.with_successors(self._book.with_replicas(name, jobs))
         self._changes.effect(Answer([job.key for job in jobs if not job.state.final]))
         self._lifecycle.cancel(jobs, reason, now, stop=stop)
 
