@@ -123,6 +123,7 @@ class KnownWorker:
     draining: bool = False
     cordoned: bool = False
     held_until: float = 0.0
+    machine: str = ""
 
 
 class History:
@@ -135,6 +136,7 @@ class History:
         self._highest_epoch = 0
         self._ready_once: set[str] = set()
         self._restarts_asked: set[str] = set()
+        self._stepped_aside: set[str] = set()
 
     def event(self, event: Event, answer: Any, now: float) -> None:
         """An event that was not refused, and its answer. The journal is as it was before."""
@@ -159,6 +161,7 @@ class History:
                 event.gpus,
                 draining=draining,
                 cordoned=cordoned,
+                machine=event.machine or event.host,
             )
         elif isinstance(event, LinkBroken):
             worker = self._workers.get(event.worker_id)
@@ -214,6 +217,8 @@ class History:
             assert row.state in steps, f"{before} -> {row}"
         if row.ready:
             self._ready_once.add(row.key)
+        if row.ending == "aside":
+            self._stepped_aside.add(row.key)
 
     def dispatch(self, command: DispatchJob) -> None:
         """A dispatch; the records of its event are in the journal already."""
@@ -235,7 +240,7 @@ class History:
             row_before = journal.executions[lease.job, lease.attempt - 1]
             policy = command.spec.upkeep.restart if command.spec.kind == "service" else "on-failure"
             ended_well = row_before.outcome == "completed"
-            goes_on = policy == "always" or lease.job in self._restarts_asked
+            goes_on = policy == "always" or lease.job in self._restarts_asked or lease.job in self._stepped_aside
             assert goes_on or not ended_well, f"{lease} after an end that was to be the last"
         self._check_worker(command)
 
@@ -266,7 +271,19 @@ class History:
             rooms.append((worker.memory - sum(each.memory for each in held)) // need.memory)
         if need.gpus:
             rooms.append((worker.gpus - sum(each.gpus for each in held)) // need.gpus)
+        if need.port:
+            rooms.append(1 - self._holders(need.port, worker.machine))
         return min(rooms)
+
+    def _holders(self, port: int, machine: str) -> int:
+        """How many services with that port run on that machine."""
+        count = 0
+        for row in self._journal.in_state(JobState.RUNNING):
+            known = self._workers.get(row.worker_id)
+            name = self._journal.executions[row.key, row.attempt].worker_name
+            where = known.machine if known else name.rpartition(":")[0]
+            count += where == machine and need_of(self._journal.specs[row.key]).port == port
+        return count
 
     def after(self, dispatched: list[DispatchJob]) -> None:
         """An event has been handled. No job was overtaken by one that ranks behind it; none waits in vain."""
@@ -280,6 +297,9 @@ class History:
         for command in dispatched:
             taken = need_of(command.spec)._replace(capabilities=self._workers[command.worker_id].offer)
             mine = self._rank(command.lease.job)
+            replaced = self._journal.jobs.get(command.spec.upkeep.replaces)
+            if replaced is not None and replaced.ending == "aside":
+                continue  # it takes the place that was left for it
             for row in pending:
                 if need_of(self._journal.specs[row.key]).within(taken):
                     assert mine < self._rank(row.key), f"{command.lease} overtook {row.key}"

@@ -18,8 +18,7 @@ from titan_core.scheduling.core.lifecycle import JobLifecycle
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import Conflict, NotFound, SubmissionRefused
-from titan_sdk.messages import JobSpec
-from titan_sdk.messages.job_spec import DEFAULT_SERVICE
+from titan_sdk.messages import DEFAULT_SERVICE, JobSpec
 from titan_sdk.sizes import counted
 
 
