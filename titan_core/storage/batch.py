@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import (
+    ForgetCordon,
     InsertEvent,
     InsertJob,
     InsertRun,
     KvAddMember,
     KvPut,
     Record,
+    SaveCordon,
     SaveExecution,
     UpdateJob,
 )
@@ -32,6 +34,8 @@ class Batch:
         self.updates: dict[int, JobRow] = {}
         self.executions: dict[tuple[str, int], ExecutionRow] = {}
         self.events: list[EventRow] = []
+        self.cordons: dict[str, CordonRow | None] = {}
+        """By worker id; None for one that is taken back."""
         self.values: dict[str, bytes] = {}
         self.members: list[tuple[int, str, str]] = []
         """With the index of their record: each has a result of its own."""
@@ -59,6 +63,10 @@ class Batch:
             self.values[record.key] = record.value
         elif type(record) is KvAddMember:
             self.members.append((index, record.key, record.member))
+        elif type(record) is SaveCordon:
+            self.cordons[record.row.worker_id] = record.row
+        elif type(record) is ForgetCordon:
+            self.cordons[record.worker_id] = None
         else:
             raise TypeError(f"{record!r} is not a record")
 

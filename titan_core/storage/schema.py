@@ -96,6 +96,7 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
             text TEXT NOT NULL
         )""",
     ),
+    ("CREATE TABLE cordons (worker_id TEXT PRIMARY KEY, host TEXT NOT NULL, port INTEGER NOT NULL)",),
 )
 
 SCHEMA_VERSION: Final = len(VERSIONS)

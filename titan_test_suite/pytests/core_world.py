@@ -10,17 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from titan_core.model.requirement import Need, need_of, offer_of
-from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.model.states import INITIAL, TRANSITIONS, JobState
 from titan_core.scheduling.core.commands import (
     Answer,
     Command,
     DispatchJob,
     EndAttempt,
+    ForgetCordon,
     InsertEvent,
     InsertJob,
     InsertRun,
     RunChanged,
+    SaveCordon,
     SaveExecution,
     SetAlarm,
     UpdateJob,
@@ -49,7 +51,7 @@ from titan_sdk.errors import TitanError
 from titan_sdk.messages import CHILD_WORKERS, Accepted, JobSpec, Lease, Outcome
 
 WALL_START = 1_800_000_000_000
-RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent)
+RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent, SaveCordon, ForgetCordon)
 _NEXT_STATES = {(origin, state) for (origin, _), state in TRANSITIONS.items()}
 
 
@@ -69,6 +71,7 @@ class Journal:
     jobs: dict[str, JobRow] = field(default_factory=dict)
     executions: dict[tuple[str, int], ExecutionRow] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
+    cordons: dict[str, CordonRow] = field(default_factory=dict)
 
     def apply(self, command: Command) -> None:
         if isinstance(command, InsertRun):
@@ -83,6 +86,10 @@ class Journal:
             self.jobs[command.row.key] = command.row
         elif isinstance(command, SaveExecution):
             self.executions[command.row.key, command.row.attempt] = command.row
+        elif isinstance(command, SaveCordon):
+            self.cordons[command.row.worker_id] = command.row
+        elif isinstance(command, ForgetCordon):
+            del self.cordons[command.worker_id]
         elif isinstance(command, InsertEvent):
             assert command.row.seq == (self.events[-1].seq + 1 if self.events else 1)
             self.events.append(command.row)
@@ -137,6 +144,7 @@ class History:
         self._ready_once: set[str] = set()
         self._restarts_asked: set[str] = set()
         self._stepped_aside: set[str] = set()
+        self._cordoned: set[str] = set()
 
     def event(self, event: Event, answer: Any, now: float) -> None:
         """An event that was not refused, and its answer. The journal is as it was before."""
@@ -147,7 +155,7 @@ class History:
             if before is not None and same_process and event.classic:
                 offer |= before.offer
             draining = before is not None and same_process and before.draining
-            cordoned = before is not None and same_process and before.cordoned
+            cordoned = event.worker_id in self._cordoned
             own = self._journal.jobs.get(event.job)
             if own is not None and own.state is JobState.RUNNING and self._journal.specs[own.key].kind == "worker":
                 draining = draining or bool(own.ending)  # it is a job whose end was asked for before it came
@@ -174,7 +182,9 @@ class History:
         elif isinstance(event, DrainRequested):
             self._workers[answer].draining = True
         elif isinstance(event, CordonRequested):
-            self._workers[answer].cordoned = not event.undo
+            (self._cordoned.discard if event.undo else self._cordoned.add)(answer)
+            if answer in self._workers:
+                self._workers[answer].cordoned = not event.undo
         elif isinstance(event, RestartRequested):
             self._restarts_asked |= set(answer)
         elif isinstance(event, (AttemptEnded, DispatchRefused)):
@@ -393,6 +403,7 @@ class World:
         self.now = Instant(7.0, self.now.wall + wall_jump_ms)
         self.alarm = None
         self.history.restarted()
+        self.core.restore_cordons(self.journal.cordons.values())
         self.core.restore_events(self.journal.events[-self.limits.events :])
         self._take(self.core.restore(self.journal.saved_runs(), self.journal.sequences(), self.now))
 

@@ -10,10 +10,12 @@ from titan_core.scheduling.core.commands import (
     Command,
     Effect,
     EventsChanged,
+    ForgetCordon,
     InsertEvent,
     InsertJob,
     InsertRun,
     RunChanged,
+    SaveCordon,
     SaveExecution,
     UpdateJob,
 )
@@ -30,6 +32,7 @@ class Changes:
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
         self._events: list[EventRow] = []
+        self._cordons: list[SaveCordon | ForgetCordon] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
 
@@ -50,6 +53,9 @@ class Changes:
         """Something happened that people may want to know."""
         self._events.append(row)
 
+    def cordon(self, record: SaveCordon | ForgetCordon) -> None:
+        self._cordons.append(record)
+
     def show(self, job: Job) -> None:
         """Something changed that a watcher may see, but that need not be durable."""
         self._seen[job.run.run_id] = job.run
@@ -68,6 +74,7 @@ class Changes:
                 commands.append(UpdateJob(job.row()))
         commands += [SaveExecution(execution.row()) for execution in self._executions]
         commands += [InsertEvent(row) for row in self._events]
+        commands += self._cordons
         commands += self._effects
         if self._events:
             commands.append(EventsChanged())
@@ -79,6 +86,7 @@ class Changes:
         self._touched.clear()
         self._executions.clear()
         self._events.clear()
+        self._cordons.clear()
         self._effects.clear()
         self._seen.clear()
         return commands

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from titan_core.model.job import Job
 from titan_core.model.run import Run
@@ -24,7 +24,7 @@ CANNOT_BEGIN = 2
 """Exit code of a worker that was started wrongly, and of one that the master refuses."""
 SCALER = "@scaler"
 """Stands as the submitting job of a run with which scaling starts workers; no job has such a key."""
-LOST = "lost"
+LOST: Final = "lost"
 """The outcome of an attempt whose worker died; the others are messages.Outcome."""
 
 
@@ -230,7 +230,7 @@ class JobLifecycle:
         job.losses += 1
         if job.losses < self._limits.losses_to_quarantine:
             return Cause.LOST
-        job.reason = f"{job.losses} workers died while running it; the last: {end.why}"
+        job.reason = f"{job.losses} workers died or lost it while running it; the last: {end.why}"
         return Cause.QUARANTINED
 
     def _ended_by_itself(self, job: Job, end: AttemptEnd) -> Cause:

@@ -228,7 +228,7 @@ class _Look:
         missing = queued - sum(each.slots for each in self._coming if capabilities <= each.capabilities)
         if missing <= 0:
             return []
-        size = max((member.slots for member in members), default=4)
+        size = max((member.slots for member in members if member.slots), default=4)
         wanted = min(-(-missing // size), max(1, len(members)))
         room = self._policy._max_workers - len(self._workers) - len(self._coming)
         what = f"{queued} job{'s wait' if queued > 1 else ' waits'} for {pool_name(capabilities)}"

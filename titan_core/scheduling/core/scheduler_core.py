@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from titan_core.model.rows import EventRow
+from titan_core.model.rows import CordonRow, EventRow
 from titan_core.model.states import JobState
 from titan_core.scheduling.core import invariants
 from titan_core.scheduling.core.acceptance import Acceptance, accepted
@@ -156,6 +156,10 @@ class SchedulerCore:
         for job in book.jobs.values():
             self._lifecycle.resume(job, now)
         return self._finish(now)
+
+    def restore_cordons(self, rows: Iterable[CordonRow]) -> None:
+        """Take up which workers get nothing; once, before ``restore``."""
+        self._registry.cordons = {row.worker_id: row for row in rows}
 
     def restore_events(self, rows: Iterable[EventRow]) -> None:
         """Take up the events that a store holds, in order; once, before the first event."""

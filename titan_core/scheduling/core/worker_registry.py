@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 
 from titan_core.model.requirement import STRUCTURED, Need, describe_need
+from titan_core.model.rows import CordonRow
 from titan_core.model.worker import PastExecution, Worker
 
 
@@ -15,6 +16,8 @@ class WorkerRegistry:
 
     def __init__(self, dead_workers: int, histories: int, history_length: int) -> None:
         self.workers: dict[str, Worker] = {}
+        self.cordons: dict[str, CordonRow] = {}
+        """Of workers that are here, and of those that may come back."""
         self._seq = 0
         self._dead: dict[str, None] = {}
         self._dead_bound = dead_workers
@@ -30,6 +33,7 @@ class WorkerRegistry:
         """A worker that was not known; neither connected nor dead yet."""
         self._seq += 1
         worker = self.workers[worker_id] = Worker(worker_id, self._seq, self.history(worker_id))
+        worker.cordoned = worker_id in self.cordons
         return worker
 
     def place(self, worker: Worker) -> list[Worker]:
@@ -69,7 +73,7 @@ class WorkerRegistry:
         """It stays listed until too many others have died since. It must have no leases by the end of the event."""
         worker.dead = True
         worker.connected = False
-        worker.draining = worker.cordoned = False
+        worker.draining = False
         self.release(worker)
         self._dead[worker.worker_id] = None
         if len(self._dead) > self._dead_bound:

@@ -328,7 +328,7 @@ def test_a_new_version_takes_over_the_only_port_there_is(client: TitanClient, tm
     with pytest.raises(JobFailed, match=rf"rolled back, {new.key} stays: crash loop: exit code 1"):
         client.deploy(TitanJob("api", broken, port=port)).wait(30)
     wait_until(lambda: client.service("api").info().ready)
-    assert client.service("api").key == new.key and get(url).startswith("v2 ")
+    assert client.service("api").info().key == new.key and get(url).startswith("v2 ")
     client.stop("api")
 
 

@@ -526,6 +526,10 @@ class ClusterMachine(RuleBasedStateMachine):
             worker.slots = 4
             worker.cpus, worker.memory, worker.gpus = 0, 0, 2
             self._register(worker)
+            try:
+                self.do(CordonRequested("10.0.0.1", 8000 + int(worker.worker_id[1:]), undo=True))
+            except Conflict:  # it is a job, whose end was asked for
+                pass
         for key in self._services():  # the others end by themselves
             self.world.stop(key)
             self.deliver()

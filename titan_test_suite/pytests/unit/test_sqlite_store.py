@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from titan_core.model.rows import ExecutionRow, JobRow
+from titan_core.model.rows import CordonRow, ExecutionRow, JobRow
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.commands import (
+    ForgetCordon,
     InsertJob,
     InsertRun,
     KvAddMember,
     KvPut,
     Record,
+    SaveCordon,
     SaveExecution,
     UpdateJob,
 )
@@ -424,6 +426,7 @@ def test_a_database_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     for column in ("restarts", "port"):
         db.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
     db.execute("DROP TABLE events")
+    db.execute("DROP TABLE cordons")
     db.execute("PRAGMA user_version = 1")
     db.close()
 
@@ -435,3 +438,15 @@ def test_a_database_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
         assert [stored.jobs for stored in store.load(0)] == [[(FULL_SPEC, FULL_ROW)]]
     finally:
         store.close()
+
+
+def test_cordons(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    store.open()
+    store.apply([SaveCordon(CordonRow("w1", "h", 1)), SaveCordon(CordonRow("w2", "h", 2))])
+    store.apply([ForgetCordon("w1"), SaveCordon(CordonRow("w2", "h", 3))])
+    store.close()
+    store = SqliteStore(tmp_path)
+    store.open()
+    assert store.load_cordons() == [CordonRow("w2", "h", 3)]
+    store.close()
