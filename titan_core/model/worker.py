@@ -179,16 +179,12 @@ class Worker:
     def hold(self, job: Job) -> None:
         """A lease of the job to this worker begins."""
         self.leases[job.key] = job
-        self._count(job.need, 1)
-        if job.need.port:
-            self.ports.setdefault(job.need.port, set()).add(job.key)
+        self._count(job, 1)
 
     def give_up(self, job: Job, at: float) -> None:
         """Its lease ends, at a monotonic second."""
         del self.leases[job.key]
-        self._count(job.need, -1)
-        if job.need.port:
-            self._release_port(job)
+        self._count(job, -1)
         if not self.leases:
             self.idle_since = at
 
@@ -196,18 +192,19 @@ class Worker:
         """It is on the machine whose ports these are."""
         mine = [job for job in self.leases.values() if job.need.port]
         for job in mine:
-            self._release_port(job)
+            self._count_port(job, -1)
         self.ports = ports
         for job in mine:
-            ports.setdefault(job.need.port, set()).add(job.key)
+            self._count_port(job, 1)
 
-    def _release_port(self, job: Job) -> None:
-        holders = self.ports[job.need.port]
-        holders.discard(job.key)
+    def _count_port(self, job: Job, sign: int) -> None:
+        holders = self.ports.setdefault(job.need.port, set())
+        (holders.add if sign > 0 else holders.discard)(job.key)
         if not holders:
             del self.ports[job.need.port]
 
-    def _count(self, need: Need, sign: int) -> None:
+    def _count(self, job: Job, sign: int) -> None:
+        need = job.need
         if need.spawn:
             self.children += sign
         else:
@@ -216,6 +213,8 @@ class Worker:
             self.millicpus_used += sign * need.millicpus
             self.memory_used += sign * need.memory
             self.gpus_used += sign * need.gpus
+            if need.port:
+                self._count_port(job, sign)
 
     def set_offer(self, capabilities: frozenset[str], classic: bool) -> None:
         self.capabilities = capabilities

@@ -6,6 +6,7 @@ from msgspec import field
 
 from titan_sdk.messages.base import Message, Ok, Request
 from titan_sdk.messages.job_spec import DEFAULT_PRIORITY, GENERAL, JobSpec, ServiceSpec
+from titan_sdk.messages.run_options import RunOptions
 from titan_sdk.protocol import Opcode
 
 
@@ -35,6 +36,7 @@ class SubmitRun(Request[Accepted]):
     idempotency_key: str = ""
     parent: str = ""
     replace: bool = False
+    options: RunOptions | None = None
 
 
 class RunFile(Request[Accepted]):

@@ -48,7 +48,7 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import CHILD_WORKERS, Accepted, JobSpec, Lease, Outcome
+from titan_sdk.messages import CHILD_WORKERS, Accepted, JobSpec, Lease, Outcome, RunOptions
 
 WALL_START = 1_800_000_000_000
 RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent, SaveCordon, ForgetCordon)
@@ -242,10 +242,7 @@ class History:
         assert not journal.executions[lease.job, lease.attempt].outcome
         if lease.attempt > 1:
             assert journal.executions[lease.job, lease.attempt - 1].outcome, f"two attempts at once: {lease}"
-        for parent in command.spec.parents:
-            parent_key = f"{row.run_id}/{parent}"
-            completed = journal.jobs[parent_key].state is JobState.COMPLETED
-            assert completed or parent_key in self._ready_once, f"{lease} before its parent {parent}"
+        self._check_parents(command)
         if lease.attempt > 1:
             row_before = journal.executions[lease.job, lease.attempt - 1]
             policy = command.spec.upkeep.restart if command.spec.kind == "service" else "on-failure"
@@ -253,6 +250,26 @@ class History:
             goes_on = policy == "always" or lease.job in self._restarts_asked or lease.job in self._stepped_aside
             assert goes_on or not ended_well, f"{lease} after an end that was to be the last"
         self._check_worker(command)
+
+    def _check_parents(self, command: DispatchJob) -> None:
+        """The rule of the job was met, as far as the ends of its parents show."""
+        run_id = command.lease.job.partition("/")[0]
+        keys = [f"{run_id}/{parent}" for parent in command.spec.parents]
+        states = [self._journal.jobs[key].state for key in keys]
+        good = [state is JobState.COMPLETED or key in self._ready_once for key, state in zip(keys, states, strict=True)]
+        bad = [state in (JobState.DEAD, JobState.CANCELLED) for state in states]
+        ended = [done or state.final for done, state in zip(good, states, strict=True)]
+        fine = [done or state is JobState.SKIPPED for done, state in zip(good, states, strict=True)]
+        rule = command.spec.flow.trigger if command.spec.flow else "all_success"
+        met = {
+            "all_success": all(good),
+            "all_done": all(ended),
+            "always": all(ended),
+            "none_failed": all(fine),
+            "one_success": any(good),
+            "one_failed": any(bad),
+        }[rule]
+        assert met, f"{command.lease} before its parents let it, by {rule}: {states}"
 
     def _check_worker(self, command: DispatchJob) -> None:
         worker = self._workers[command.worker_id]
@@ -409,10 +426,18 @@ class World:
 
     # --- shorthands ---
 
-    def submit(self, *jobs: JobSpec, parent: str = "", key: str = "", run_id: str = "", replace: bool = False) -> str:
+    def submit(
+        self,
+        *jobs: JobSpec,
+        parent: str = "",
+        key: str = "",
+        run_id: str = "",
+        replace: bool = False,
+        options: RunOptions | None = None,
+    ) -> str:
         """The run id of a new run."""
         self._runs += 1
-        event = RunSubmitted(run_id or f"run{self._runs}", "test", jobs, key, parent, replace)
+        event = RunSubmitted(run_id or f"run{self._runs}", "test", jobs, key, parent, replace, options)
         answer = self.do(event)
         assert isinstance(answer, Accepted)
         return answer.run_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -17,7 +17,8 @@ from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import Conflict, Problem, SubmissionRefused, Unavailable
-from titan_sdk.messages import Accepted, JobSpec
+from titan_sdk.messages import DEFAULT_OPTIONS, Accepted, JobSpec, RunOptions
+from titan_sdk.run_rules import parent_run, variables
 
 
 class Acceptance:
@@ -37,7 +38,7 @@ class Acceptance:
         run = self._book.submitted_as(event.idempotency_key)
         if run is None:
             return None
-        if run.row.digest != digest_of(event.jobs):
+        if run.row.digest != digest_of(event.jobs, event.options):
             raise Conflict(f"idempotency key {event.idempotency_key!r} was used for other jobs, in run {run.run_id}")
         return Accepted(run_id=run.run_id, jobs=[job.key for job in run.jobs], repeated=True)
 
@@ -96,19 +97,34 @@ class Acceptance:
     def build(self, event: RunSubmitted, wall: int, *, digest: str = "") -> Run:
         """The run of a submission that was checked, its jobs linked and in their initial states. ``wall``: epoch ms."""
         book = self._book
+        options = inherited(event.options, book.runs.get(parent_run(event.parent)))
+        added = variables(options)
         book.run_seq += 1
-        row = RunRow(event.run_id, book.run_seq, event.name, wall, event.idempotency_key, event.parent, digest)
+        row = RunRow(event.run_id, book.run_seq, event.name, wall, event.idempotency_key, event.parent, digest, options)
         run = Run(row, version=0)
         jobs = []
         for asked in event.jobs:
             book.job_seq += 1
-            spec, active = self._pool.share(asked), book.latest(asked.id)
+            spec, active = self._pool.share(with_variables(asked, added)), book.latest(asked.id)
             if active is not None and not active.state.final:
                 spec = replace(spec, service=replace(spec.upkeep, replaces=active.key))
             jobs.append(Job(spec, run, book.job_seq, _initial_state(spec)))
         run.jobs = tuple(jobs)
         link(jobs)
         return run
+
+
+def inherited(options: RunOptions | None, submitter: Run | None) -> RunOptions | None:
+    """The options with what a run takes over from the one that submits it."""
+    theirs = submitter.row.options if submitter is not None else None
+    if theirs is None or not theirs.agent_run_id or (options is not None and options.agent_run_id):
+        return options
+    return replace(options or DEFAULT_OPTIONS, agent_run_id=theirs.agent_run_id)
+
+
+def with_variables(spec: JobSpec, added: Mapping[str, str]) -> JobSpec:
+    """The spec with what its run adds to its environment; what the job says of its own goes before."""
+    return replace(spec, env={**added, **spec.env}) if added else spec
 
 
 def accepted(run: Run, notes: list[str]) -> Accepted:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
-from titan_sdk.messages import JobSpec, Lease
+from titan_sdk.messages import JobSpec, KvUpdate, Lease
 
 # --- records: for the store ---------------------------------------------------------------------------------------
 
@@ -42,8 +42,11 @@ class SaveExecution:
 
 @dataclass(frozen=True, slots=True)
 class KvPut:
+    """``now``: epoch ms, as in all records of the key-value store: what has expired by then is gone."""
+
     key: str
     value: bytes
+    now: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,26 @@ class KvAddMember:
 
     key: str
     member: str
+    now: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KvApply:
+    """The store's result for it is a KvUpdated, or the RemoteError that it is refused with."""
+
+    update: KvUpdate
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class KvSweep:
+    """Remove what has expired, ``limit`` of each kind at most. The store's result for it is how many it were."""
+
+    now: int
+    limit: int
+
+
+KvRecord = KvPut | KvAddMember | KvApply | KvSweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +92,7 @@ class ForgetCordon:
     worker_id: str
 
 
-Record = (
-    InsertRun | InsertJob | UpdateJob | SaveExecution | InsertEvent | KvPut | KvAddMember | SaveCordon | ForgetCordon
-)
+Record = InsertRun | InsertJob | UpdateJob | SaveExecution | InsertEvent | KvRecord | SaveCordon | ForgetCordon
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 

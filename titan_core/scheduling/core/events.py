@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from titan_sdk.messages import JobSpec, Lease, Outcome
+from titan_sdk.messages import JobSpec, Lease, Outcome, RunOptions
 
 
 class Instant(NamedTuple):
@@ -34,6 +34,7 @@ class RunSubmitted:
     idempotency_key: str = ""
     parent: str = ""
     replace: bool = False
+    options: RunOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,13 +57,11 @@ class Matcher:
         """The job was PENDING and has ended without a dispatch."""
         self._lanes[job.need].ready.withdraw()
 
-    def leases_changed(self, worker: Worker, port: int) -> None:
-        """The worker got or gave up a job with that port, which concerns the others on its machine, or with none."""
-        self.load_changed(worker)
-        if port:
-            for each in self._workers.values():
-                if each.ports is worker.ports and each is not worker:
-                    self.load_changed(each)
+    def ports_changed(self, worker: Worker) -> None:
+        """The worker's leases changed, and with them which ports its machine has left for all workers there."""
+        for each in self._workers.values():
+            if each.ports is worker.ports:
+                self.load_changed(each)
 
     def load_changed(self, worker: Worker) -> None:
         """The worker's leases changed, or whether it may get any."""

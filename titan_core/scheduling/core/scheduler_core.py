@@ -53,6 +53,7 @@ from titan_core.scheduling.core.scaler import Scaler
 from titan_core.scheduling.core.service_control import ServiceControl
 from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_core.scheduling.core.stats import stats_json, stats_text
+from titan_core.scheduling.core.triggers import to_end
 from titan_core.scheduling.core.views import Views
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
@@ -182,11 +183,11 @@ class SchedulerCore:
         if earlier is not None:
             self._changes.effect(Answer(earlier))
             return
-        digest = digest_of(event.jobs) if event.idempotency_key else ""
+        digest = digest_of(event.jobs, event.options) if event.idempotency_key else ""
         event = replace(event, jobs=self._services.with_replicas(event))
         self._acceptance.check(event)
         run = self._acceptance.build(event, now.wall, digest=digest)
-        self._changes.effect(Answer(accepted(run, self._services.notes(run))))
+        self._changes.effect(Answer(accepted(run, self._services.notes(run) if event.replace else [])))
         self._lifecycle.accept(run, now)
 
     def _cancel(self, event: CancelRequested, now: Instant) -> None:
@@ -199,6 +200,8 @@ class SchedulerCore:
         jobs = self._book.find_jobs(name)
         if not jobs:
             raise NotFound(f"no job or run {name}")
+        if name in self._book.runs:
+            jobs = to_end(jobs)
         if name not in self._book.jobs:
             jobs = self._book.with_successors(self._book.with_replicas(name, jobs))
         self._changes.effect(Answer([job.key for job in jobs if not job.state.final]))

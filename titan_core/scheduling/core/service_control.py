@@ -245,5 +245,5 @@ def _anew(spec: JobSpec, job_id: str) -> JobSpec:
         replica_of = ""
     service = replace(spec.upkeep, lifetime="stopped", replaces="", replica_of=replica_of)
     if service == DEFAULT_SERVICE:
-        return replace(spec, id=job_id, parents=(), delay_ms=0, service=None)
-    return replace(spec, id=job_id, parents=(), delay_ms=0, service=service)
+        return replace(spec, id=job_id, parents=(), delay_ms=0, service=None, flow=None)
+    return replace(spec, id=job_id, parents=(), delay_ms=0, service=service, flow=None)
