@@ -20,7 +20,7 @@ A = TypeVar("A", bound=Message)
 
 
 class Gateway:
-    """Requests of all threads on one connection; the hub's long waits on another, so that its loss is seen alone."""
+    """Requests of all threads, pipelined on one connection; uploads and submissions go by a client of their own."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -42,10 +42,10 @@ class Gateway:
     def welcome(self) -> Welcome | None:
         return self._rpc.welcome
 
-    def run(self, run_id: str) -> RunInfo:
-        """A run with all its jobs."""
+    def run(self, run_id: str, limit: int | None = None) -> RunInfo:
+        """A run with all its jobs, or as many as come with ``limit`` of them."""
         info = self.call(WatchRun(id=run_id))
-        while len(info.jobs) < info.total:
+        while len(info.jobs) < (info.total if limit is None else min(limit, info.total)):
             more = self.call(WatchRun(id=info.run_id, first=len(info.jobs)))
             if not more.jobs:
                 break

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from titan_sdk.messages import JobInfo, JobSpec, RunInfo, RunSummary, WorkerInfo
+from titan_sdk.messages import JobInfo, JobSpec, RunInfo, RunSummary, ServiceInfo, ServiceList, WorkerInfo
 
 Json = dict[str, Any]
 
@@ -36,18 +36,27 @@ def spec(each: JobSpec) -> Json:
     return plain(each)
 
 
+def services(active: ServiceList, workers: list[ServiceInfo], ended: list[JobInfo]) -> Json:
+    """What the page of services shows; workers that are jobs are services too."""
+    return {
+        "services": [plain(each) for each in (*active.services, *workers)],
+        "ended": [job(each) for each in ended],
+    }
+
+
 def run(summary: RunSummary) -> Json:
     found = plain(summary)
     found["state"] = state_of(summary.states, summary.finished)
     return found
 
 
-def run_info(info: RunInfo) -> Json:
-    """A run with its jobs, as a summary with ``jobs``."""
+def run_info(info: RunInfo, limit: int | None = None) -> Json:
+    """A run with its jobs, ``limit`` of them, as a summary with ``jobs``."""
     states: dict[str, int] = {}
     for each in info.jobs:
         states[each.state] = states.get(each.state, 0) + 1
     found = plain(info)
+    found["jobs"] = found["jobs"][:limit]
     found["states"] = states
     found["ended_at"] = max((each.ended_at for each in info.jobs), default=0)
     found["state"] = state_of(states, info.finished)

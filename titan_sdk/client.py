@@ -6,15 +6,16 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from titan_sdk.archive import zip_folder
 from titan_sdk.connection import CALL_TIMEOUT_S, ConnectionPool
 from titan_sdk.handles import JobHandle, RunHandle
 from titan_sdk.job import TitanJob
+from titan_sdk.kv import KeyValues, as_bytes
 from titan_sdk.log_reader import LogReader
 from titan_sdk.messages import (
     Accepted,
@@ -27,7 +28,6 @@ from titan_sdk.messages import (
     KvGet,
     KvSadd,
     KvSet,
-    KvSmembers,
     ListEvents,
     ListJobs,
     ListServices,
@@ -46,7 +46,12 @@ from titan_sdk.steady import SteadyCaller
 from titan_sdk.submission import Submission
 from titan_sdk.uploads import Progress, Uploader, content_of_file, content_of_path
 
+if TYPE_CHECKING:
+    from titan_sdk.tasks import Task, TaskHandle
+
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 
 class TitanClient:
@@ -81,6 +86,7 @@ class TitanClient:
         self.timeout = timeout
         self._token = token
         self._caller = SteadyCaller(self.host, self.port, token=token, timeout=timeout)
+        self._kv = KeyValues(self._caller)
         self._lock = threading.Lock()
         self._uploader: Uploader | None = None
         self._uploads_to = ""
@@ -163,6 +169,40 @@ class TitanClient:
         accepted: Accepted = self._caller.call(request)
         log.info("run %s (%s) with %d jobs was accepted", accepted.run_id, name, len(accepted.jobs))
         return RunHandle(self._caller, accepted.run_id, accepted.jobs)
+
+    @overload
+    def map(
+        self, what: str | os.PathLike[str], items: Iterable[Any], *, name: str = "", **options: Any
+    ) -> list[JobHandle]: ...
+
+    @overload
+    def map(
+        self, what: Callable[[Any], R] | Task[R], items: Iterable[Any], *, name: str = "", **options: Any
+    ) -> list[TaskHandle[R]]: ...
+
+    def map(self, what: Any, items: Iterable[Any], *, name: str = "", **options: Any) -> Any:
+        """One job for each item, all of them one run; their handles in the order of the items.
+
+        Args:
+            what: the path of a script, whose argument an item is (or arguments, if it is a list or tuple); or a
+                function or task, which is called with it.
+            name: of the run, and of a script's jobs, which are ``name-0``, ``name-1`` ...
+            options: of each job, as those of TitanJob; for a function those of ``titan_sdk.task``.
+
+        Raises:
+            As ``submit_dag``; for functions as ``titan_sdk.submit``.
+        """
+        if callable(what):
+            from titan_sdk.tasks import Task, task
+
+            function = what if isinstance(what, Task) else task(client=self)(what)
+            return function.options(client=self, **options).map(items, name=name)
+        stem = name or Path(what).stem
+        args = [item if isinstance(item, (list, tuple)) else [item] for item in items]
+        if not args:
+            return []
+        jobs = [TitanJob(f"{stem}-{number}", what, args=each, **options) for number, each in enumerate(args)]
+        return self.submit_dag(stem, jobs).jobs()
 
     # --- looking --------------------------------------------------------------------------------------------------
 
@@ -265,15 +305,18 @@ class TitanClient:
 
     # --- the key-value store --------------------------------------------------------------------------------------
 
+    @property
+    def kv(self) -> KeyValues:
+        """Values, counters, sets and lists by key, for scripts to share."""
+        return self._kv
+
     def kv_set(self, key: str, value: bytes | str) -> None:
         """Keep a value, a text in UTF-8, under a key, durably.
 
         Raises:
             TypeError: it is neither bytes nor a text.
         """
-        if not isinstance(value, (bytes, str)):  # who writes programs without types finds out here
-            raise TypeError(f"a value is bytes or str, not {type(value).__name__}; as text it would be {str(value)!r}")
-        self._caller.call(KvSet(key=key, value=value.encode() if isinstance(value, str) else value))
+        self._caller.call(KvSet(key=key, value=as_bytes(value)))
 
     def kv_get(self, key: str) -> bytes | None:
         return self._caller.call(KvGet(key=key)).value
@@ -284,7 +327,7 @@ class TitanClient:
         return added.added
 
     def kv_members(self, key: str) -> set[str]:
-        return set(self._caller.call(KvSmembers(key=key)).members)
+        return self._kv.members(key)
 
     def _uploads(self) -> Uploader:
         """What remembers the contents that this master has; a master on other data may have none of them."""

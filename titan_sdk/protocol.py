@@ -86,6 +86,13 @@ class Opcode(IntEnum):
     WATCH_LOGS = 0xB4
     STREAM_LOGS = 0xB5
 
+    KV_UPDATE = 0xD0
+    KV_KEYS = 0xD1
+    KV_ITEMS = 0xD2
+    KV_LIST_MEMBERS = 0xD3
+
+    WATCH_SETTLED = 0xE8
+
     PUT_SCHEDULE = 0xE0
     LIST_SCHEDULES = 0xE1
     PAUSE_SCHEDULE = 0xE2

@@ -8,6 +8,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from titan_core.model.states import JobState
+from titan_sdk.messages import RunOptions
+
+
+class RunGrowth(NamedTuple):
+    """What changes of a run that may grow, or whose descendants are counted.
+
+    Attributes:
+        open: jobs may be added. tree_jobs: of a run with a budget, jobs of it and of its descendants accepted so far.
+        deadline_at: epoch ms at which the wall time of its budget is over; 0: never.
+    """
+
+    open: bool = False
+    tree_jobs: int = 0
+    deadline_at: int = 0
 
 
 class RunRow(NamedTuple):
@@ -20,7 +34,10 @@ class RunRow(NamedTuple):
     idempotency_key: str
     parent: str
     digest: str
-    """Of the submitted specs, to tell a repetition from another use of the same idempotency key."""
+    """Of what was submitted, to tell a repetition from another use of the same idempotency key."""
+    options: RunOptions | None = None
+    growth: RunGrowth | None = None
+    """Of most runs nothing changes: they have none."""
 
 
 class JobRow(NamedTuple):
@@ -70,6 +87,14 @@ class EventRow(NamedTuple):
     kind: str
     subject: str
     text: str
+
+
+class CordonRow(NamedTuple):
+    """A worker that gets nothing new until that is taken back; ``host`` and ``port`` are where it was then."""
+
+    worker_id: str
+    host: str
+    port: int
 
 
 class ExecutionRow(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Final
 
 
 class JobState(str, Enum):
-    """Where a job is in its life. The last three are final."""
+    """Where a job is in its life. The last four are final."""
 
     WAITING = "WAITING"
     DELAYED = "DELAYED"
@@ -19,6 +19,7 @@ class JobState(str, Enum):
     COMPLETED = "COMPLETED"
     DEAD = "DEAD"
     CANCELLED = "CANCELLED"
+    SKIPPED = "SKIPPED"
 
     __hash__ = str.__hash__  # Enum's own is written in Python, and these are looked up at every move
 
@@ -38,12 +39,14 @@ class Cause(str, Enum):
     STOPPED = "service stopped on request"
     RESTARTED = "service ended, restart after backoff"
     RESTARTED_AT_ONCE = "restarted on request"
+    STEPPED_ASIDE = "service leaves its port to its new version"
     RETRIED = "attempt failed, retry after backoff"
     EXHAUSTED = "attempt failed, no retry left"
     HANDED_BACK = "worker gave it back unharmed"
     LOST = "worker died"
     QUARANTINED = "too many workers died with it"
     PARENT_ENDED = "a parent ended dead or cancelled"
+    SKIPPED = "its trigger rule or condition leaves it out"
     CANCELLED = "cancelled"
 
     __hash__ = str.__hash__
@@ -56,12 +59,13 @@ class IllegalMove(RuntimeError):
 INITIAL: Final = frozenset({JobState.WAITING, JobState.DELAYED, JobState.PENDING})
 """What a job may be accepted into: with parents, with a delay, with neither."""
 
-FINAL: Final = frozenset({JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED})
+FINAL: Final = frozenset({JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED})
 
 TRANSITIONS: Final[dict[tuple[JobState, Cause], JobState]] = {
     (JobState.WAITING, Cause.UNBLOCKED): JobState.PENDING,
     (JobState.WAITING, Cause.UNBLOCKED_LATER): JobState.DELAYED,
     (JobState.WAITING, Cause.PARENT_ENDED): JobState.DEAD,
+    (JobState.WAITING, Cause.SKIPPED): JobState.SKIPPED,
     (JobState.WAITING, Cause.CANCELLED): JobState.CANCELLED,
     (JobState.DELAYED, Cause.DUE): JobState.PENDING,
     (JobState.DELAYED, Cause.STOPPED): JobState.COMPLETED,
@@ -73,6 +77,7 @@ TRANSITIONS: Final[dict[tuple[JobState, Cause], JobState]] = {
     (JobState.RUNNING, Cause.STOPPED): JobState.COMPLETED,
     (JobState.RUNNING, Cause.RESTARTED): JobState.DELAYED,
     (JobState.RUNNING, Cause.RESTARTED_AT_ONCE): JobState.PENDING,
+    (JobState.RUNNING, Cause.STEPPED_ASIDE): JobState.DELAYED,
     (JobState.RUNNING, Cause.RETRIED): JobState.DELAYED,
     (JobState.RUNNING, Cause.EXHAUSTED): JobState.DEAD,
     (JobState.RUNNING, Cause.HANDED_BACK): JobState.PENDING,

@@ -96,6 +96,65 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
             text TEXT NOT NULL
         )""",
     ),
+    (
+        # What few runs have: options as they were asked for (NULL: none), and what changes of a run.
+        "ALTER TABLE runs ADD COLUMN options BLOB",
+        "ALTER TABLE runs ADD COLUMN open INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN tree_jobs INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN deadline_at INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN agent_run_id TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX runs_open ON runs (seq) WHERE open <> 0",
+        "CREATE INDEX runs_by_parent ON runs (parent) WHERE parent <> ''",
+        "CREATE INDEX runs_by_agent ON runs (agent_run_id) WHERE agent_run_id <> ''",
+        # Jobs that were added to a run: what makes two additions the same one.
+        """CREATE TABLE additions (
+            run_seq INTEGER NOT NULL REFERENCES runs (seq),
+            idempotency_key TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            PRIMARY KEY (run_seq, idempotency_key)
+        ) WITHOUT ROWID""",
+    ),
+    (
+        # Sets and lists by key: how long they are, and where the first item of a list stands.
+        """CREATE TABLE kv_collections (
+            key TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            length INTEGER NOT NULL,
+            low INTEGER NOT NULL,
+            PRIMARY KEY (key, kind)
+        ) WITHOUT ROWID""",
+        "INSERT INTO kv_collections SELECT key, 'set', count(*), 0 FROM kv_members GROUP BY key",
+        # By key and seq, members are listed in the order of their addition without sorting the whole set.
+        "CREATE INDEX kv_members_by_seq ON kv_members (key, seq)",
+        """CREATE TABLE kv_items (
+            key TEXT NOT NULL,
+            place INTEGER NOT NULL,
+            item BLOB NOT NULL,
+            PRIMARY KEY (key, place)
+        )""",
+        "CREATE TABLE kv_expiry (key TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX kv_expiry_by_time ON kv_expiry (at)",
+        # What was answered to requests that may come again.
+        "CREATE TABLE kv_requests (id TEXT PRIMARY KEY, until INTEGER NOT NULL, answer BLOB NOT NULL)",
+        "CREATE INDEX kv_requests_by_time ON kv_requests (until)",
+    ),
+    ("CREATE TABLE cordons (worker_id TEXT PRIMARY KEY, host TEXT NOT NULL, port INTEGER NOT NULL)",),
+    (
+        # The specs of a schedule's jobs may be large and change seldom, its state changes with every firing.
+        # AUTOINCREMENT: the seq of a schedule that was deleted is not used again.
+        """CREATE TABLE schedules (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL UNIQUE,
+            state BLOB NOT NULL
+        )""",
+        "CREATE TABLE schedule_specs (seq INTEGER PRIMARY KEY REFERENCES schedules (seq), body BLOB NOT NULL)",
+        """CREATE TABLE schedule_firings (
+            seq INTEGER NOT NULL REFERENCES schedules (seq),
+            number INTEGER NOT NULL,
+            body BLOB NOT NULL,
+            PRIMARY KEY (seq, number)
+        ) WITHOUT ROWID""",
+    ),
 )
 
 SCHEMA_VERSION: Final = len(VERSIONS)

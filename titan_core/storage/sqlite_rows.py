@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from titan_core.model.rows import ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ExecutionRow, JobRow, RunGrowth, RunRow
 from titan_core.model.states import JobState
-from titan_sdk.messages import JobSpec, decode_message, encode_message
+from titan_sdk.messages import JobSpec, RunOptions, decode_message, encode_message
 
 Parameters = tuple[Any, ...]
 
 INSERT_RUN: Final = """INSERT INTO runs (
-    seq, run_id, name, submitted_at, idempotency_key, parent, digest
-) VALUES (?,?,?,?,?,?,?)"""
+    open, tree_jobs, deadline_at, seq, run_id, name, submitted_at, idempotency_key, parent, digest, options,
+    agent_run_id
+) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"""
+
+UPDATE_RUN: Final = "UPDATE runs SET open = ?, tree_jobs = ?, deadline_at = ? WHERE seq = ?"
 
 INSERT_JOB: Final = """INSERT INTO jobs (
     state, attempt, epoch, failures, losses, worker_id, ready, ending, reason, exit_code, submitted_at, due_at,
@@ -39,14 +42,17 @@ FORGET_EXECUTIONS: Final = "DELETE FROM executions WHERE key = ? AND attempt <= 
 KEPT_EXECUTIONS: Final = 100
 """Of one job; only a service that is started again and again comes to more."""
 
-PUT_KV: Final = "INSERT OR REPLACE INTO kv (key, value) VALUES (?,?)"
-ADD_MEMBER: Final = "INSERT OR IGNORE INTO kv_members (key, member) VALUES (?,?)"
-
 INSERT_EVENT: Final = "INSERT OR REPLACE INTO events (seq, at, kind, subject, text) VALUES (?,?,?,?,?)"
 FORGET_EVENTS: Final = "DELETE FROM events WHERE seq <= ?"
 SELECT_EVENTS: Final = "SELECT seq, at, kind, subject, text FROM events ORDER BY seq DESC LIMIT ?"
 
-SELECT_RUNS: Final = "SELECT run_id, seq, name, submitted_at, idempotency_key, parent, digest FROM runs"
+PUT_CORDON: Final = "INSERT OR REPLACE INTO cordons (worker_id, host, port) VALUES (?,?,?)"
+FORGET_CORDON: Final = "DELETE FROM cordons WHERE worker_id = ?"
+SELECT_CORDONS: Final = "SELECT worker_id, host, port FROM cordons ORDER BY rowid"
+
+SELECT_RUNS: Final = """SELECT
+    run_id, seq, name, submitted_at, idempotency_key, parent, digest, options, open, tree_jobs, deadline_at
+FROM runs"""
 
 SELECT_JOBS: Final = """SELECT
     j.run_seq, r.run_id, j.job_id, j.seq, j.state, j.attempt, j.epoch, j.failures, j.losses, j.worker_id, j.ready,
@@ -59,6 +65,7 @@ SELECT_EXECUTIONS: Final = """SELECT
     e.exit_code, e.reason
 FROM runs r JOIN jobs j ON j.run_seq = r.seq CROSS JOIN executions e ON e.key = r.run_id || '/' || j.job_id"""
 
+_NO_GROWTH: Final = RunGrowth()
 _STATES: Final = {state.value: state for state in JobState}
 
 
@@ -80,7 +87,17 @@ def spec_parameters(spec: JobSpec, row: JobRow) -> Parameters:
 
 
 def run_parameters(run: RunRow) -> Parameters:
-    return run.seq, run.run_id, run.name, run.submitted_at, run.idempotency_key, run.parent, run.digest
+    options = run.options
+    return (
+        *run_update_parameters(run), run.run_id, run.name, run.submitted_at, run.idempotency_key, run.parent,
+        run.digest, None if options is None else encode_message(options),
+        "" if options is None else options.agent_run_id,
+    )  # fmt: skip
+
+
+def run_update_parameters(run: RunRow) -> Parameters:
+    growth = run.growth or _NO_GROWTH
+    return int(growth.open), growth.tree_jobs, growth.deadline_at, run.seq
 
 
 def job_from_row(row: Sequence[Any]) -> tuple[JobSpec, JobRow]:
@@ -98,8 +115,10 @@ def execution_from_row(row: Sequence[Any]) -> ExecutionRow:
 
 
 def run_from_row(row: Sequence[Any]) -> RunRow:
-    """A row of SELECT_RUNS."""
-    return RunRow._make(row)
+    """A row of SELECT_RUNS. Raises BadMessage for a damaged one."""
+    options = None if row[7] is None else decode_message(row[7], RunOptions)
+    growth = RunGrowth(bool(row[8]), *row[9:11])
+    return RunRow._make((*row[:7], options, None if growth == _NO_GROWTH else growth))
 
 
 def storable(rows: Iterable[Parameters]) -> list[Parameters]:

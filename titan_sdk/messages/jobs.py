@@ -8,12 +8,13 @@ from msgspec import field
 
 from titan_sdk.messages.base import Message, Request
 from titan_sdk.messages.job_spec import DEFAULT_PRIORITY, GENERAL, JobKind, JobSpec
+from titan_sdk.messages.run_options import RunOptions
 from titan_sdk.protocol import Opcode
 
 JOBS_IN_ANSWER: Final = 5000
 """Jobs of a run in one answer: with ids of usual length some 2 MB, with the longest it still fits into a frame."""
-StateName = Literal["WAITING", "DELAYED", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED"]
-FINAL_STATES: Final = frozenset({"COMPLETED", "DEAD", "CANCELLED"})
+StateName = Literal["WAITING", "DELAYED", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED", "SKIPPED"]
+FINAL_STATES: Final = frozenset({"COMPLETED", "DEAD", "CANCELLED", "SKIPPED"})
 Outcome = Literal["completed", "failed", "cancelled", "timed_out", "handed_back"]
 """How one attempt ended, as its worker saw it. ``handed_back``: given up unharmed by a draining worker; no charge."""
 
@@ -66,7 +67,7 @@ class JobInfo(Message):
 class RunInfo(Message):
     """A run and its jobs. ``version`` grows with every change; ``finished``: every job is final (services: stopped).
 
-    ``total`` counts the run's jobs, of which ``jobs`` may hold a part.
+    ``total`` counts the run's jobs, of which ``jobs`` may hold a part. ``open``: jobs may still be added.
     """
 
     run_id: str
@@ -77,6 +78,8 @@ class RunInfo(Message):
     parent: str = ""
     jobs: list[JobInfo] = field(default_factory=list)
     total: int = 0
+    open: bool = False
+    options: RunOptions | None = None
 
 
 class GetJob(Request[JobInfo]):
@@ -152,6 +155,8 @@ class RunSummary(Message):
     parent: str = ""
     total: int = 0
     states: dict[str, int] = field(default_factory=dict)
+    open: bool = False
+    agent_run_id: str = ""
 
 
 class RunPage(Message):

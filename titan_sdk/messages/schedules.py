@@ -8,6 +8,7 @@ from msgspec import field
 
 from titan_sdk.messages.base import Message, Ok, Request
 from titan_sdk.messages.job_spec import JobSpec
+from titan_sdk.messages.run_options import RunOptions
 from titan_sdk.protocol import Opcode
 
 MisfirePolicy = Literal["latest", "skip", "all"]
@@ -48,11 +49,12 @@ class Recurrence(Message, frozen=True):
 
 
 class ScheduleSpec(Message, frozen=True):
-    """A schedule as it was asked for: jobs that become a run of its name at every due time."""
+    """A schedule as it was asked for: jobs that become a run of its name at every due time. ``options``: of each run."""
 
     name: str
     jobs: tuple[JobSpec, ...]
     when: Recurrence
+    options: RunOptions | None = None
 
 
 class FiringInfo(Message, frozen=True):

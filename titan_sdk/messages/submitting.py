@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from msgspec import field
+
 from titan_sdk.messages.base import Message, Ok, Request
 from titan_sdk.messages.job_spec import DEFAULT_PRIORITY, GENERAL, JobSpec, ServiceSpec
+from titan_sdk.messages.run_options import RunOptions
 from titan_sdk.protocol import Opcode
 
 
 class Accepted(Message):
-    """A run was accepted, durably. ``repeated``: the idempotency key was known and this is the run made then."""
+    """A run was accepted, durably. ``repeated``: the idempotency key was known and this is the run made then.
+
+    ``notes``: what whoever submits should know, for people.
+    """
 
     run_id: str
     jobs: list[str]
     repeated: bool = False
+    notes: list[str] = field(default_factory=list)
 
 
 class SubmitRun(Request[Accepted]):
@@ -29,6 +36,7 @@ class SubmitRun(Request[Accepted]):
     idempotency_key: str = ""
     parent: str = ""
     replace: bool = False
+    options: RunOptions | None = None
 
 
 class RunFile(Request[Accepted]):

@@ -20,7 +20,8 @@ from titan_core.scheduling.scheduler import Scheduler
 from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import InvalidName, NotFound, Problem, SubmissionRefused
-from titan_sdk.messages import Accepted, Deploy, JobSpec, RunFile, SubmitRun
+from titan_sdk.messages import DEFAULT_OPTIONS, Accepted, Deploy, JobSpec, RunFile, RunOptions, SubmitRun
+from titan_sdk.run_rules import option_problems
 
 _MAX_KEY_BYTES: Final = 256
 _MAX_NAME_BYTES: Final = 256
@@ -43,7 +44,7 @@ class SubmissionService:
         if problems:  # then those that the core would find belong to the answer too
             problems += validate_dag(request.jobs)
             raise SubmissionRefused("refused: " + "; ".join(map(str, problems[:3])), problems)
-        self._post(jobs, request.name, done, request.idempotency_key, request.parent, request.replace)
+        self._post(jobs, request.name, done, request.idempotency_key, request.parent, request.replace, request.options)
 
     def run_file(self, request: RunFile, done: Done[Accepted]) -> None:
         """Run a file of perm_files; the id is made up when none is given."""
@@ -97,8 +98,11 @@ class SubmissionService:
         idempotency_key: str = "",
         parent: str = "",
         replace: bool = False,
+        options: RunOptions | None = None,
     ) -> None:
-        event = RunSubmitted(new_run_id(), name, tuple(jobs), idempotency_key, parent, replace)
+        if options == DEFAULT_OPTIONS:
+            options = None
+        event = RunSubmitted(new_run_id(), name, tuple(jobs), idempotency_key, parent, replace, options)
         self._scheduler.post(event, done)
 
     def _with_contents(self, jobs: Sequence[JobSpec]) -> tuple[list[JobSpec], list[Problem]]:
@@ -140,4 +144,5 @@ def _check_request(request: SubmitRun) -> list[Problem]:
         problems.append(Problem("", f"a run's name has at most {_MAX_NAME_BYTES} bytes, all of them printable"))
     if len(request.idempotency_key.encode("utf-8", "surrogatepass")) > _MAX_KEY_BYTES:
         problems.append(Problem("", f"an idempotency key has at most {_MAX_KEY_BYTES} bytes"))
+    problems += [Problem("", text) for text in option_problems(request.options or DEFAULT_OPTIONS)]
     return problems

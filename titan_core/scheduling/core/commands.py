@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
-from titan_sdk.messages import JobSpec, Lease
+from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.schedule import FiringRow, ScheduleRow
+from titan_sdk.messages import JobSpec, KvUpdate, Lease
 
 # --- records: for the store ---------------------------------------------------------------------------------------
 
@@ -42,8 +43,11 @@ class SaveExecution:
 
 @dataclass(frozen=True, slots=True)
 class KvPut:
+    """``now``: epoch ms, as in all records of the key-value store: what has expired by then is gone."""
+
     key: str
     value: bytes
+    now: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,26 @@ class KvAddMember:
 
     key: str
     member: str
+    now: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KvApply:
+    """The store's result for it is a KvUpdated, or the RemoteError that it is refused with."""
+
+    update: KvUpdate
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class KvSweep:
+    """Remove what has expired, ``limit`` of each kind at most. The store's result for it is how many it were."""
+
+    now: int
+    limit: int
+
+
+KvRecord = KvPut | KvAddMember | KvApply | KvSweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +83,48 @@ class InsertEvent:
     row: EventRow
 
 
-Record = InsertRun | InsertJob | UpdateJob | SaveExecution | InsertEvent | KvPut | KvAddMember
+@dataclass(frozen=True, slots=True)
+class SaveCordon:
+    row: CordonRow
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetCordon:
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSchedule:
+    """A new schedule, or the new state (and, when it is given, the new spec) of one that is stored."""
+
+    row: ScheduleRow
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetSchedule:
+    """The schedule goes, and its firings with it. Its seq is never used again."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFiring:
+    row: FiringRow
+
+
+ScheduleRecord = SaveSchedule | ForgetSchedule | SaveFiring
+
+Record = (
+    InsertRun
+    | InsertJob
+    | UpdateJob
+    | SaveExecution
+    | InsertEvent
+    | KvRecord
+    | SaveCordon
+    | ForgetCordon
+    | ScheduleRecord
+)
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 

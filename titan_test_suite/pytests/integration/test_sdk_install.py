@@ -16,7 +16,7 @@ import titan_core
 import titan_sdk
 
 ROOT = Path(__file__).resolve().parents[3]
-LIBRARIES = ("msgspec", "yaml", "rich", "pygments", "markdown_it", "mdurl")
+LIBRARIES = ("cloudpickle", "msgspec", "yaml", "rich", "pygments", "markdown_it", "mdurl")
 """What the SDK needs, with what that needs."""
 PIP = ("--disable-pip-version-check", "--no-input", "-q")
 OFFLINE = ("--no-deps", "--no-build-isolation", "--no-index")
@@ -92,6 +92,12 @@ def test_one_version() -> None:
     assert titan_sdk.__version__ == titan_core.__version__
 
 
+def shipped_files(folder: Path) -> set[str]:
+    """What belongs into the package, by its path inside of the folder."""
+    found = {path.relative_to(folder) for path in folder.rglob("*") if path.suffix in (".py", ".typed", ".json")}
+    return {str(path) for path in found if path.parts[0] not in ("titan", "build")}
+
+
 def test_the_wheel_works_where_nothing_else_of_ours_is(source: Path, tmp_path: Path) -> None:
     run([sys.executable, "-m", "pip", *PIP, "wheel", *OFFLINE, "-w", str(tmp_path / "dist"), "."], source)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
@@ -104,9 +110,8 @@ def test_the_wheel_works_where_nothing_else_of_ours_is(source: Path, tmp_path: P
     }  # fmt: skip
     assert (there.scripts / "titan-cli").exists()
 
-    shipped = {path.name for path in (ROOT / "titan_sdk").iterdir() if path.suffix in (".py", ".typed", ".json")}
     installed = there.packages / "titan_sdk"
-    assert {path.name for path in installed.iterdir()} - {"__pycache__"} == shipped, "all of it, and nothing else"
+    assert shipped_files(installed) == shipped_files(ROOT / "titan_sdk"), "all of it, and nothing else"
     assert (there.packages / "titan" / "py.typed").exists()
     about = there.distribution("titan_sdk")
     assert about.metadata["License"] == "Apache-2.0" or about.metadata["License-Expression"] == "Apache-2.0"

@@ -9,6 +9,7 @@ healed, and every job that was accepted must come to its end.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import get_args
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -34,13 +35,23 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits
 from titan_sdk.errors import Conflict, NotFound
-from titan_sdk.messages import Accepted, JobKind, JobSpec, Lease, Outcome, ServiceSpec
+from titan_sdk.messages import (
+    Accepted,
+    FlowSpec,
+    JobKind,
+    JobSpec,
+    Lease,
+    Outcome,
+    ServiceSpec,
+    TriggerRule,
+)
 from titan_test_suite.pytests.core_world import World
 
 CAPABILITIES = ("GENERAL", "GPU", "HIGH_MEM")
 OUTCOMES: tuple[Outcome, ...] = ("completed", "completed", "failed", "cancelled", "timed_out", "handed_back")
 MAX_WORKERS = 4
-FINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
+FINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED)
+RULES = get_args(TriggerRule)
 
 
 @dataclass
@@ -80,6 +91,9 @@ UPKEEPS = st.none() | st.builds(
 )
 
 
+FLOWS = st.none() | st.builds(FlowSpec, trigger=st.sampled_from(RULES))
+
+
 @st.composite
 def job_specs(draw: st.DrawFn) -> list[JobSpec]:
     """A DAG of one to six jobs under ids from a small set, so that they clash now and then."""
@@ -88,14 +102,17 @@ def job_specs(draw: st.DrawFn) -> list[JobSpec]:
     for index, job_id in enumerate(ids):
         parents = draw(st.lists(st.sampled_from(ids[:index]), unique=True, max_size=3)) if index else []
         kind: JobKind = draw(st.sampled_from(("run", "run", "service", "service", "worker")))
+        upkeep = draw(UPKEEPS) if kind == "service" else None
+        fixed = draw(st.sampled_from((0, 0, 8000))) if upkeep is None or not upkeep.auto_port else 0
         specs.append(
             JobSpec(
                 id=job_id,
                 file="script.py",
                 kind=kind,
-                port=8085 if kind == "worker" else 0,
-                service=draw(UPKEEPS) if kind == "service" else None,
+                port={"run": 0, "service": fixed, "worker": 8085}[kind],
+                service=upkeep,
                 parents=tuple(parents),
+                flow=draw(FLOWS) if parents else None,
                 priority=draw(st.sampled_from((-1, 1, 1, 5))),
                 delay_ms=draw(st.sampled_from((0, 0, 0, 500, 3000))),
                 requirement=tuple(draw(st.sets(st.sampled_from(CAPABILITIES), max_size=2))),
@@ -197,7 +214,7 @@ class ClusterMachine(RuleBasedStateMachine):
     @rule(upkeep=UPKEEPS, data=st.data())
     def replace_a_service(self, upkeep: ServiceSpec | None, data) -> None:
         key = self.pick(data, self._services(), "service")
-        spec = _not_tied(replace(self.world.journal.specs[key], parents=(), service=upkeep))
+        spec = _not_tied(replace(self.world.journal.specs[key], parents=(), flow=None, service=upkeep))
         if spec.upkeep.auto_port:
             spec = replace(spec, port=0)
         event = RunSubmitted(f"run{len(self.accepted)}", "test", (spec,), replace=True)
@@ -524,6 +541,10 @@ class ClusterMachine(RuleBasedStateMachine):
             worker.slots = 4
             worker.cpus, worker.memory, worker.gpus = 0, 0, 2
             self._register(worker)
+            try:
+                self.do(CordonRequested("10.0.0.1", 8000 + int(worker.worker_id[1:]), undo=True))
+            except Conflict:  # it is a job, whose end was asked for
+                pass
         for key in self._services():  # the others end by themselves
             self.world.stop(key)
             self.deliver()

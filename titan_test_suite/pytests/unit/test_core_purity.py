@@ -53,6 +53,7 @@ def test_imports(path: Path):
         "titan_sdk.dag",
         "titan_sdk.errors",
         "titan_sdk.messages",
+        "titan_sdk.run_rules",
         "titan_sdk.sizes",
     }
 
