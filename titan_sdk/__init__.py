@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     )
     from titan_sdk.handles import JobHandle, RunHandle
     from titan_sdk.job import TitanJob
-    from titan_sdk.messages import JobInfo, RunInfo, ServiceInfo, WorkerInfo
+    from titan_sdk.messages import JobInfo, RunInfo, ScheduleInfo, ServiceInfo, WorkerInfo
+    from titan_sdk.schedules import ScheduleHandle
     from titan_sdk.services import ServiceHandle
     from titan_sdk.tasks import RemoteTraceback, Task, TaskCall, TaskHandle, submit, task
     from titan_sdk.waiting import (
@@ -78,6 +79,8 @@ __all__ = [
     "RunHandle",
     "RunInfo",
     "Saturated",
+    "ScheduleHandle",
+    "ScheduleInfo",
     "ServiceHandle",
     "ServiceInfo",
     "SubmissionRefused",
@@ -107,6 +110,8 @@ _HOMES = {
     "RunHandle": "handles",
     "JobInfo": "messages",
     "RunInfo": "messages",
+    "ScheduleHandle": "schedules",
+    "ScheduleInfo": "messages",
     "ServiceHandle": "services",
     "ServiceInfo": "messages",
     "WorkerInfo": "messages",

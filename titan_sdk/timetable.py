@@ -89,7 +89,7 @@ class Cron:
             near = takewhile(lambda wall: wall <= begin + twice, walls)
             seconds = (_instant(wall, self._zone, 1) for wall in near if _set_back(wall, self._zone))
             again = next((due for due in seconds if due > now), None)
-            found = again if found is None else min(found, again or found)
+            found = min((due for due in (found, again) if due is not None), default=None)
         return None if found is None else (found - _EPOCH) // _MS
 
     def _walls(self, begin: datetime) -> Iterator[datetime]:
@@ -246,18 +246,23 @@ def parse_duration(value: str | float | timedelta, what: str = "duration") -> in
     Raises:
         InvalidName: it is no duration, or out of range.
     """
+    wrong = f"{what} {str(value)[:60]!r} is no duration; 90s, 15m, 1h30m or 2d is how one is written"
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, str):
         parts = re.findall(_PART, value.lower(), re.ASCII) if _DURATION.fullmatch(value.lower()) else []
         if not parts:
-            raise InvalidName(f"{what} {value[:60]!r} is no duration; 90s, 15m, 1h30m or 2d is how one is written")
+            raise InvalidName(wrong)
         ms = sum(float(number) * _UNITS_MS[unit] for number, unit in parts)
-    elif isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InvalidName(f"{what} {value!r} is no duration; 90s, 15m, 1h30m or 2d is how one is written")
+    elif not _is_number(value):
+        raise InvalidName(wrong)
     else:
         ms = value * 1000
     return _between(what, round(min(ms, MAX_DURATION_MS + 1)), 0, MAX_DURATION_MS)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def format_duration(ms: int) -> str:
@@ -292,8 +297,3 @@ def iso_time(moment: int, zone: str = "") -> str:
     instant = _EPOCH + moment * _MS
     local = instant.astimezone(_zone(zone) if zone else None)
     return local.isoformat(timespec="milliseconds" if moment % 1000 else "seconds")
-
-
-def describe(when: Recurrence) -> str:
-    """In a few words: ``0 6 * * 1-5 Europe/Berlin`` or ``every 15m``."""
-    return f"{when.cron} {when.timezone}" if when.cron else f"every {format_duration(when.every_ms)}"

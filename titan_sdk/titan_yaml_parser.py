@@ -14,7 +14,7 @@ from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import InvalidName, PipelineError, Problem
 from titan_sdk.job import TitanJob
-from titan_sdk.messages import JobSpec
+from titan_sdk.messages import JobSpec, Recurrence
 from titan_sdk.pipeline_keys import JOB_KEYS, PIPELINE_KEYS, Bad, Key, in_words, misspelt
 from titan_sdk.sources import explain, suggestion
 from titan_sdk.yaml_lines import List, Map, Node, Text, printable, read_yaml
@@ -39,6 +39,7 @@ class Pipeline:
         jobs: in the order of the file, each with its ``line``.
         path: the file. folder: what the files of its jobs are relative to.
         project: the whole folder travels as one zip, and the files are entries in it.
+        schedule: when it is run, again and again; None: once, when it is deployed.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Pipeline:
     path: Path
     folder: Path
     project: bool = False
+    schedule: Recurrence | None = None
 
 
 def find_pipeline(path: str | os.PathLike[str]) -> Path:
@@ -110,7 +112,9 @@ class TitanYamlParser:
             raise self._refusal(Problem("", "the file is empty; a pipeline has a name and jobs", 1))
         if not isinstance(root, Map):
             raise self._refusal(Problem("", f"a pipeline is a map with name and jobs, not {in_words(root)}", root.line))
-        values, _ = self._read(root, PIPELINE_KEYS, "")
+        values, lines = self._read(root, PIPELINE_KEYS, "")
+        if "schedule" in values and "every" in values:
+            self._problem("", "every: an interval and schedule cannot both be there", lines["every"])
         project = bool(values.get("project", False))
         if project:
             self._files.pack(self._problems, next(key.line for key, _ in root.pairs if key.text == "project"))
@@ -120,7 +124,8 @@ class TitanYamlParser:
         if self._problems:
             raise self._refusal(*sorted(self._problems, key=lambda problem: problem.line))
         name = values.get("name") or _printable(self._folder.resolve().name) or "pipeline"
-        return Pipeline(name, tuple(jobs), self._path, self._folder, project)
+        schedule = values.get("schedule") or values.get("every")
+        return Pipeline(name, tuple(jobs), self._path, self._folder, project, schedule)
 
     def _jobs(self, listed: Node, project: bool) -> list[TitanJob]:
         if not isinstance(listed, List) or not listed.items:

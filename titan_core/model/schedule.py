@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from titan_sdk.messages import FiringInfo, Message, ScheduleSpec
+from msgspec import Struct
+
+from titan_sdk.messages import FiringInfo, ScheduleSpec
 
 
-class Waiting(Message, frozen=True):
+class Waiting(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A due time (epoch ms) whose run waits for the former one to end."""
 
     due_at: int
     manual: bool = False
 
 
-class ScheduleState(Message, frozen=True):
+class ScheduleState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything of a schedule that changes; frozen, so that the journal can write it while the core goes on.
 
     Attributes:

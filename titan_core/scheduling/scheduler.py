@@ -22,6 +22,8 @@ from titan_core.scheduling.core.events import (
     Event,
     LinkBroken,
     RunSubmitted,
+    SchedulePut,
+    ScheduleTriggered,
     TimePassed,
     WorkerLeft,
     WorkerRegistered,
@@ -54,6 +56,9 @@ LONGEST_WATCH_S: Final = 600.0
 
 T = TypeVar("T")
 _RECORDS: Final = frozenset(get_args(Record))
+
+_NEW_WORK: Final = frozenset({RunSubmitted, SchedulePut, ScheduleTriggered})
+"""Events that are refused while there is no room for more."""
 
 
 class EngineSettings(Protocol):
@@ -125,6 +130,7 @@ class Scheduler:
         try:
             runs = self._store.load(self._settings.finished_jobs_in_memory)
             self._core.restore_cordons(self._store.load_cordons())
+            self._core.restore_schedules(*self._store.load_schedules())
             commands = self._core.restore(runs, self._store.last_sequence(), self._clock.now())
             self._core.restore_events(self._store.load_events(self._core.events_kept))
         except KeyError as error:
@@ -187,9 +193,10 @@ class Scheduler:
                 if accepted is not None:
                     _tell(on_done, accepted)
                     return
+            if type(event) in _NEW_WORK:
                 self._reserve.check()
             with self._mutex:
-                if type(event) is RunSubmitted:
+                if type(event) in _NEW_WORK:
                     self._wait_for_room()
                 self._handle(event, on_done)
         except TitanError as error:
@@ -312,7 +319,12 @@ class Scheduler:
         self.settled.note(entry)
 
     def _time_passed(self) -> None:
-        self.post(TimePassed())
+        refusal = ""
+        try:
+            self._reserve.check()
+        except Unavailable as error:
+            refusal = str(error)
+        self.post(TimePassed(refusal))
 
     # --- reading --------------------------------------------------------------------------------------------------
 

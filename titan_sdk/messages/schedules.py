@@ -49,7 +49,7 @@ class Recurrence(Message, frozen=True):
 
 
 class ScheduleSpec(Message, frozen=True):
-    """A schedule as it was asked for: jobs that become a run of its name at every due time. ``options``: of each run."""
+    """A schedule as it was asked for: jobs that become a run of its name, with ``options``, at every due time."""
 
     name: str
     jobs: tuple[JobSpec, ...]

@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from titan_core.model.rows import CordonRow, EventRow
+from titan_core.model.run import Run
+from titan_core.model.schedule import ScheduleRow
 from titan_core.model.states import JobState
 from titan_core.scheduling.core import invariants
 from titan_core.scheduling.core.acceptance import Acceptance, accepted
@@ -34,6 +36,10 @@ from titan_core.scheduling.core.events import (
     RestartRequested,
     RunSubmitted,
     ScaleRequested,
+    ScheduleDeleted,
+    SchedulePaused,
+    SchedulePut,
+    ScheduleTriggered,
     StopRequested,
     TimePassed,
     WorkerLeft,
@@ -50,6 +56,7 @@ from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.restoration import SavedRun, rebuild, restore_workers
 from titan_core.scheduling.core.routing import Routing
 from titan_core.scheduling.core.scaler import Scaler
+from titan_core.scheduling.core.schedules import Schedules
 from titan_core.scheduling.core.service_control import ServiceControl
 from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_core.scheduling.core.stats import stats_json, stats_text
@@ -67,10 +74,12 @@ from titan_sdk.messages import (
     RunInfo,
     RunPage,
     RunSummary,
+    ScheduleInfo,
     ServiceInfo,
     SpecList,
     WorkerInfo,
 )
+from titan_sdk.timetable import Timetable
 
 __all__ = ["CoreLimits", "SchedulerCore"]
 
@@ -109,6 +118,9 @@ class SchedulerCore:
             self._events,
             limits,
         )
+        self._schedules = Schedules(
+            self._book, self._lifecycle, self._changes, self._events, self._pool, limits, self._start_run
+        )
         self._views = Views(self._book, self._registry, limits)
         self._explanations = Explanations(self._book, self._registry, self._matcher)
         self._alarm: float | None = None
@@ -119,6 +131,10 @@ class SchedulerCore:
             RestartRequested: self._services.restart,
             ScaleRequested: self._services.scale,
             TimePassed: self._pass_time,
+            SchedulePut: self._schedules.put,
+            SchedulePaused: self._schedules.pause,
+            ScheduleTriggered: self._schedules.trigger,
+            ScheduleDeleted: self._schedules.delete,
             WorkerRegistered: self._fleet.registered,
             LinkBroken: self._fleet.link_broken,
             WorkerSilent: self._fleet.silent,
@@ -156,11 +172,16 @@ class SchedulerCore:
         restore_workers(book.jobs.values(), self._registry)
         for job in book.jobs.values():
             self._lifecycle.resume(job, now)
+        self._schedules.resume(now)
         return self._finish(now)
 
     def restore_cordons(self, rows: Iterable[CordonRow]) -> None:
         """Take up which workers get nothing; once, before ``restore``."""
         self._registry.cordons = {row.worker_id: row for row in rows}
+
+    def restore_schedules(self, rows: Iterable[ScheduleRow], seq: int) -> None:
+        """Take up the schedules; once, before ``restore``. ``seq``: the highest ever used."""
+        self._schedules.restore(rows, seq)
 
     def restore_events(self, rows: Iterable[EventRow]) -> None:
         """Take up the events that a store holds, in order; once, before the first event."""
@@ -169,9 +190,16 @@ class SchedulerCore:
     def _finish(self, now: Instant) -> list[Command]:
         """Dispatch what the event made possible, see to the alarm, and collect the commands."""
         self._services.settle(now)
+        if self._book.over:
+            self._schedules.settle(now)
         self._book.expire(now.wall - self._limits.finished_ms_in_memory)
         self._matcher.match(self._routing.preferred, lambda job, worker: self._lifecycle.lease(job, worker, now))
-        next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline())
+        next_ones = (
+            self._delays.next_due(),
+            self._registry.next_release(),
+            self._services.next_deadline(),
+            self._schedules.next_alarm(now),
+        )
         moments = [moment for moment in next_ones if moment is not None]
         if moments and (self._alarm is None or min(moments) < self._alarm):
             self._alarm = min(moments)
@@ -183,12 +211,17 @@ class SchedulerCore:
         if earlier is not None:
             self._changes.effect(Answer(earlier))
             return
+        run = self._start_run(event, now)
+        self._changes.effect(Answer(accepted(run, self._services.notes(run) if event.replace else [])))
+
+    def _start_run(self, event: RunSubmitted, now: Instant) -> Run:
+        """Raises what it is refused with, and then nothing has changed."""
         digest = digest_of(event.jobs, event.options) if event.idempotency_key else ""
         event = replace(event, jobs=self._services.with_replicas(event))
         self._acceptance.check(event)
         run = self._acceptance.build(event, now.wall, digest=digest)
-        self._changes.effect(Answer(accepted(run, self._services.notes(run) if event.replace else [])))
         self._lifecycle.accept(run, now)
+        return run
 
     def _cancel(self, event: CancelRequested, now: Instant) -> None:
         self._end_jobs(event.id, event.reason, now, stop=False)
@@ -212,6 +245,7 @@ class SchedulerCore:
             self._alarm = None
         self._lifecycle.delays_over(now)
         self._fleet.holds_over(now)
+        self._schedules.time_passed(now, event.refusal)
 
     # --- the read side ---
 
@@ -295,6 +329,16 @@ class SchedulerCore:
         """The services that are not final, or those of that id with its replicas. ``now_ms``: epoch ms."""
         return self._views.services(name, now_ms)
 
+    def schedules(
+        self, name: str, first: int, limit: int
+    ) -> tuple[list[tuple[ScheduleInfo, Timetable | None, int]], int]:
+        """Schedules by name, each with its timetable and cursor, and how many there are. Raises NotFound."""
+        return self._schedules.infos(name, first, limit)
+
+    def schedule_seq(self, name: str) -> int:
+        """By which the store knows the firings of a schedule. Raises NotFound."""
+        return self._schedules.seq_of(name)
+
     def stats_json(self) -> dict[str, Any]:
         return stats_json(self._book, self._registry)
 
@@ -319,3 +363,4 @@ class SchedulerCore:
     def check_invariants(self) -> None:
         """For tests: raise AssertionError unless everything that must hold between events does."""
         invariants.check(self._book, self._registry, self._matcher, self._delays)
+        invariants.check_schedules(self._schedules.book, self._book)
