@@ -95,9 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     deploy.add_argument("--wait", action="store_true", help="show the progress, until all jobs ended (services: ready)")
     deploy.add_argument("--replace", action="store_true", help="replace active services of these ids when ready")
     deploy.add_argument("--name", help="call the run so, instead of what the file says")
-    deploy.add_argument(
-        "--now", action="store_true", help="of a pipeline with a schedule: run it at once, too"
-    )
+    deploy.add_argument("--now", action="store_true", help="of a pipeline with a schedule: run it at once, too")
     validate = command("validate", "Name everything that is wrong with a pipeline; no master is asked.")
     validate.add_argument("path", help=where)
     cancel = command("cancel", "Cancel a run, or one job.")

@@ -106,7 +106,9 @@ class Schedules:
             if len(self.book.by_name) >= self._limits.schedules:
                 raise Unavailable(f"there are {self._limits.schedules} schedules already; delete some")
             self.book.seq += 1
-            state = ScheduleState(created_at=now.wall, updated_at=now.wall, anchor=now.wall, cursor=now.wall)
+            state = ScheduleState(
+                created_at=now.wall, updated_at=now.wall, anchor=_whole_second(now.wall), cursor=now.wall
+            )
             schedule = Schedule(self.book.seq, spec, state)
             self.book.by_name[spec.name] = schedule
         else:
@@ -121,7 +123,7 @@ class Schedules:
             if not same:
                 state = replace(state, cursor=max(state.cursor, now.wall))
             if times.every_ms != spec.when.every_ms:
-                state = replace(state, anchor=now.wall)
+                state = replace(state, anchor=_whole_second(now.wall))
             schedule.state = state
             schedule.describe(spec)
         self.book.arm(schedule)
@@ -226,7 +228,7 @@ class Schedules:
         def ripe(due: int) -> bool:
             return due + schedule.jitter(due) <= now.wall
 
-        wanted = MAX_WAITING if when.misfire == "all" else 1
+        wanted = MAX_WAITING + 1 if when.misfire == "all" else 2
         passed = _passed(schedule.timetable, ripe, schedule.due, now.wall, wanted)
         self._set(schedule, replace(schedule.state, cursor=passed.newest))
         keep: tuple[int, ...] = (passed.newest,)
@@ -234,7 +236,7 @@ class Schedules:
             keep = ()
         elif when.misfire == "all":
             oldest = now.wall - when.misfire_window_ms
-            keep = tuple(due for due in (*passed.before, passed.newest) if due >= oldest)
+            keep = tuple(due for due in (*passed.before, passed.newest) if due >= oldest)[-MAX_WAITING:]
         missed = passed.total - len(keep)
         if missed:
             self._note_missed(schedule, passed, keep, missed, now)
@@ -444,6 +446,10 @@ def _firing(
         manual=manual,
         count=count,
     )
+
+
+def _whole_second(moment: int) -> int:
+    return moment // 1000 * 1000
 
 
 def _iso(schedule: Schedule, due: int) -> str:
