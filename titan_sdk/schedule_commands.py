@@ -42,8 +42,8 @@ def schedules(client: TitanClient, given: argparse.Namespace) -> int:
     found = [client.schedule(given.name).info()] if given.name else client.schedules()
     history = client.schedule(given.name).history(given.n) if given.name else []
     if given.json:
-        value: Any = [_builtins(each) for each in found]
-        print(_json({**value[0], "history": [_builtins(each) for each in history]} if given.name else value))
+        value: Any = [whole(each) for each in found]
+        print(_json({**value[0], "history": [whole(each) for each in history]} if given.name else value))
         return 0
     if not found:
         print("No schedule yet; a pipeline with the key schedule makes one.")
@@ -103,7 +103,7 @@ COMMANDS: Final[dict[str, Callable[[TitanClient, argparse.Namespace], int]]] = {
 
 
 def _show(given: argparse.Namespace, info: ScheduleInfo, text: str) -> int:
-    _print_lines(given, [f"{printable(info.name)} {text}"], _builtins(info))
+    _print_lines(given, [f"{printable(info.name)} {text}"], whole(info))
     return 0
 
 
@@ -111,8 +111,13 @@ def _print_lines(given: argparse.Namespace, lines: Sequence[str], value: Any) ->
     print(_json(value) if given.json else "\n".join(lines))
 
 
-def _builtins(message: msgspec.Struct) -> Any:
-    return msgspec.to_builtins(message)
+def whole(value: object) -> Any:
+    """A message as JSON can say it, with every field, the ones that have their default too."""
+    if isinstance(value, msgspec.Struct):
+        return {name: whole(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, (list, tuple)):
+        return [whole(each) for each in value]
+    return value
 
 
 def _json(value: object) -> str:

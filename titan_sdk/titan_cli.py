@@ -23,8 +23,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NoReturn
 
-import msgspec
-
 from titan_sdk import __version__, schedule_commands
 from titan_sdk.client import TitanClient
 from titan_sdk.errors import (
@@ -144,7 +142,7 @@ def _deploy(given: argparse.Namespace) -> int:
             triggered = client.schedule(name).trigger() if given.now else None
             if triggered is None:
                 if given.json:
-                    print(_json({"schedule": msgspec.to_builtins(saved.schedule), "run_id": None}))
+                    print(_json({"schedule": schedule_commands.whole(saved.schedule), "run_id": None}))
                 elif given.now:
                     print("It runs when the former run has ended.")
                 return 0
