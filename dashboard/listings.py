@@ -7,7 +7,11 @@ from typing import Any, Final, NamedTuple
 
 from dashboard import wire
 from dashboard.cluster_state import ClusterState
-from titan_sdk.messages import ListServices, Request, ServiceList
+from titan_sdk.messages import ListApprovals, ListServices, Request, ServiceList
+
+
+DECIDED_SHOWN: Final = 100
+"""Questions that have been answered."""
 
 
 class Listing(NamedTuple):
@@ -22,4 +26,13 @@ def _services(answer: ServiceList, state: ClusterState) -> wire.Json:
     return wire.services(answer, state.worker_services(), state.ended_services())
 
 
-LISTINGS: Final = {each.topic: each for each in (Listing("services", ListServices(), _services),)}
+def _plain(answer: Any, state: ClusterState) -> wire.Json:
+    return wire.plain(answer)
+
+
+_ALL: Final = (
+    Listing("services", ListServices(), _services),
+    Listing("approvals", ListApprovals(), _plain),
+    Listing("decisions", ListApprovals(decided=True, limit=DECIDED_SHOWN), _plain),
+)
+LISTINGS: Final = {each.topic: each for each in _ALL}

@@ -18,6 +18,7 @@ NAVIGATION = (
     ("pages.runs", "Runs", "list"),
     ("pages.timeline", "Timeline", "bars"),
     ("pages.dead_letters", "Failures", "alert"),
+    ("pages.approvals", "Approvals", "check"),
     ("pages.services", "Services", "pulse"),
     ("pages.cluster_events", "Events", "clock"),
     ("pages.files", "Files", "file"),
@@ -70,6 +71,11 @@ def dead_letters() -> str:
 @blueprint.get("/services")
 def services() -> str:
     return render_template("services.html")
+
+
+@blueprint.get("/approvals")
+def approvals() -> str:
+    return render_template("approvals.html")
 
 
 @blueprint.get("/cluster-events")
