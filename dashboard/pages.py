@@ -16,6 +16,7 @@ blueprint = Blueprint("pages", __name__)
 NAVIGATION = (
     ("pages.overview", "Overview", "grid"),
     ("pages.runs", "Runs", "list"),
+    ("pages.agents", "Agent runs", "tree"),
     ("pages.timeline", "Timeline", "bars"),
     ("pages.dead_letters", "Failures", "alert"),
     ("pages.approvals", "Approvals", "check"),
@@ -56,6 +57,11 @@ def run(run_id: str) -> str:
 @blueprint.get("/runs/<run_id>/<job_id>")
 def job(run_id: str, job_id: str) -> str:
     return render_template("job.html", run_id=run_id, job_id=job_id)
+
+
+@blueprint.get("/agents")
+def agents() -> str:
+    return render_template("agents.html")
 
 
 @blueprint.get("/timeline")

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from titan_sdk.messages import ApproveSpec, CancelJob, FlowSpec, JobSpec, ListRuns
+from titan_sdk.messages import ApproveSpec, CancelJob, FlowSpec, JobSpec, ListRuns, RunOptions
 from titan_test_suite.pytests.browser.conftest import Visit
 from titan_test_suite.pytests.cluster import wait_until
 from titan_test_suite.pytests.dashboard import CODE, Dashboard, LossyRelay
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("/", "/runs", "/timeline", "/failures", "/approvals", "/services", "/cluster-events", "/files", "/new")
+PAGES = ("/", "/runs", "/agents", "/timeline", "/failures", "/approvals", "/services", "/cluster-events", "/files", "/new")
 SLEEP = "import time; print('begun', flush=True); time.sleep(600)"
 
 
@@ -458,6 +458,7 @@ def test_an_empty_cluster_says_what_to_do(browser, cluster):
     expected = {
         "/": "No workers yet",
         "/runs": "No runs yet",
+        "/agents": "No agent runs yet",
         "/timeline": "Nothing has run yet",
         "/failures": "Nothing has failed",
         "/approvals": "Nothing waits for a person",
@@ -514,3 +515,21 @@ def test_a_person_approves_and_rejects(visit):
     expect(page.locator("#state")).to_contain_text("Failed")
     expect(page.locator("#reason")).to_contain_text("not on a Friday")
     expect(page.locator("#steps")).to_contain_text("by Ada")
+
+
+def test_what_an_agent_submits_is_a_tree_that_grows(visit):
+    cluster = visit.dashboard.cluster
+    options = RunOptions(agent_run_id="research-7")
+    root = cluster.submit(cluster.job("print(1)", id="plan"), name="question", options=options)
+    page = visit.go("/agents")
+    group = page.locator(".agent").filter(has_text="research-7")
+    expect(group).to_contain_text("1 run, 1 job")
+    child = cluster.submit(cluster.job("print(2)", id="look"), name="search", parent=root.jobs[0], options=options)
+    cluster.submit(cluster.job("raise SystemExit(3)", id="read", retries=0), name="digest", parent=child.jobs[0])
+    expect(group).to_contain_text("3 runs, 3 jobs")
+    expect(group.locator("li li li")).to_contain_text("by look")  # below the run whose job has submitted it
+    expect(group.locator("li li li")).to_contain_text("Failed")
+    group.locator("summary").nth(1).click(position={"x": 4, "y": 10})
+    expect(group.get_by_role("link", name="search", exact=True)).to_be_hidden()
+    page.get_by_label("Search agent runs").fill("no such thing")
+    expect(page.locator("#agents")).to_contain_text("No agent run is like that")
