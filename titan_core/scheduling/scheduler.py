@@ -24,6 +24,7 @@ from titan_core.scheduling.core.commands import (
     KvSweep,
     Record,
     RequestMachines,
+    SaveApproval,
     SaveExecution,
     UpdateJob,
 )
@@ -62,7 +63,7 @@ LONGEST_WATCH_S: Final = 600.0
 
 T = TypeVar("T")
 _RECORDS: Final = frozenset(
-    {InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent, KvPut, KvAddMember, KvApply, KvSweep}
+    {InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent, SaveApproval, KvPut, KvAddMember, KvApply, KvSweep}
 )
 
 

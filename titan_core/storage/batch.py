@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import (
     InsertEvent,
     InsertJob,
@@ -15,6 +15,7 @@ from titan_core.scheduling.core.commands import (
     KvRecord,
     KvSweep,
     Record,
+    SaveApproval,
     SaveExecution,
     UpdateJob,
 )
@@ -34,6 +35,7 @@ class Batch:
         self.inserts: dict[int, tuple[JobSpec, JobRow]] = {}
         self.updates: dict[int, JobRow] = {}
         self.executions: dict[tuple[str, int], ExecutionRow] = {}
+        self.approvals: dict[tuple[str, int], ApprovalRow] = {}
         self.events: list[EventRow] = []
         self.kv: list[tuple[int, KvRecord]] = []
         """In order, as each sees what those before it did; with the index of the record, for its result."""
@@ -55,6 +57,8 @@ class Batch:
         elif type(record) is InsertRun:
             self.runs.append(record.run)
             self.run_seq = max(self.run_seq, record.run.seq)
+        elif type(record) is SaveApproval:
+            self.approvals[record.row.key, record.row.number] = record.row
         elif type(record) is InsertEvent:
             self.events.append(record.row)
         elif isinstance(record, (KvPut, KvAddMember, KvApply, KvSweep)):

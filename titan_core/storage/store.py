@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import Record
 from titan_sdk.errors import TitanError
 from titan_sdk.messages import JobSpec, KvEntry, KvMemberPage, KvPart
@@ -34,6 +34,7 @@ class StoredRun:
     run: RunRow
     jobs: list[tuple[JobSpec, JobRow]]
     executions: list[ExecutionRow]
+    approvals: list[ApprovalRow] = field(default_factory=list)
 
 
 class Store(Protocol):
@@ -103,6 +104,10 @@ class Store(Protocol):
 
     def load_events(self, newest: int) -> list[EventRow]:
         """The newest events, in order. Raises StoreError."""
+        ...
+
+    def decided_approvals(self, prefix: str, limit: int) -> list[ApprovalRow]:
+        """The latest that are decided, of the jobs whose key begins so. Raises StoreError."""
         ...
 
     # The key-value store as it is at ``now``, epoch ms: what has expired by then is not shown. All raise StoreError.

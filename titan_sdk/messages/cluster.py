@@ -58,6 +58,8 @@ EventKind = Literal[
     "worker-uncordoned", "scale-up", "scale-up-failed", "scale-down", "scale-limit", "machines-wanted",
     "machines-asked", "machines-not-asked",
     "job-quarantined", "service-restarting", "service-crash-loop",
+    "approval-asked", "approval-given", "approval-refused", "approval-expired",
+    "approval-withdrawn",
 ]  # fmt: skip
 """What can happen to a cluster."""
 

@@ -103,9 +103,27 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         "delay-from-submission",
         "a delay counts from when the job is unblocked",
         "titan_core/scheduling/core/lifecycle.py",
-        "self._delay(child, child.spec.delay_ms / 1000, now)",
-        "self._delay(child, max(0, child.run.row.submitted_at + child.spec.delay_ms - now.wall) / 1000, now)",
+        "            self._move(job, Cause.UNBLOCKED_LATER)\n"
+        "            self._delay(job, job.spec.delay_ms / 1000, now)",
+        "            self._move(job, Cause.UNBLOCKED_LATER)\n"
+        "            self._delay(job, max(0, job.run.row.submitted_at + job.spec.delay_ms - now.wall) / 1000, now)",
         (f"{UNIT}test_core_jobs.py::test_a_delay_counts_from_when_the_parents_are_done",),
+    ),
+    Mutation(
+        "a-rejection-lets-it-run",
+        "a rejected job never runs",
+        "titan_core/scheduling/core/lifecycle.py",
+        'if row.decision != "approved":',
+        'if row.decision == "":',
+        (f"{UNIT}test_core_gates.py::test_a_rejection_is_the_end_and_says_why",),
+    ),
+    Mutation(
+        "a-key-outlives-its-time",
+        "what has expired is gone before it is removed",
+        "titan_core/storage/kv_tables.py",
+        "e.key = t.key AND e.at <= ?)",
+        "e.key = t.key AND e.at < ? - 1000)",
+        (f"{UNIT}test_kv_tables.py::test_what_has_expired_is_gone_before_it_is_removed",),
     ),
     Mutation(
         "retry-without-backoff",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from titan_core.model.requirement import Need, need_of, offer_of
-from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.model.states import INITIAL, TRANSITIONS, JobState
 from titan_core.scheduling.core.commands import (
     Answer,
@@ -21,6 +21,7 @@ from titan_core.scheduling.core.commands import (
     InsertJob,
     InsertRun,
     RunChanged,
+    SaveApproval,
     SaveExecution,
     SetAlarm,
     UpdateJob,
@@ -30,6 +31,7 @@ from titan_core.scheduling.core.events import (
     AttemptStarted,
     CancelRequested,
     CordonRequested,
+    DecisionMade,
     DispatchRefused,
     DrainRequested,
     Event,
@@ -49,7 +51,7 @@ from titan_sdk.errors import TitanError
 from titan_sdk.messages import CHILD_WORKERS, Accepted, JobSpec, Lease, Outcome, RunOptions
 
 WALL_START = 1_800_000_000_000
-RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent)
+RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution, SaveApproval, InsertEvent)
 _NEXT_STATES = {(origin, state) for (origin, _), state in TRANSITIONS.items()}
 
 
@@ -58,6 +60,7 @@ class SavedRun:
     run: RunRow
     jobs: list[tuple[JobSpec, JobRow]]
     executions: list[ExecutionRow]
+    approvals: list[ApprovalRow]
 
 
 @dataclass
@@ -68,6 +71,7 @@ class Journal:
     specs: dict[str, JobSpec] = field(default_factory=dict)
     jobs: dict[str, JobRow] = field(default_factory=dict)
     executions: dict[tuple[str, int], ExecutionRow] = field(default_factory=dict)
+    approvals: dict[tuple[str, int], ApprovalRow] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
 
     def apply(self, command: Command) -> None:
@@ -83,6 +87,10 @@ class Journal:
             self.jobs[command.row.key] = command.row
         elif isinstance(command, SaveExecution):
             self.executions[command.row.key, command.row.attempt] = command.row
+        elif isinstance(command, SaveApproval):
+            before = self.approvals.get((command.row.key, command.row.number))
+            assert before is None or not before.decision, f"decided twice: {before}, {command.row}"
+            self.approvals[command.row.key, command.row.number] = command.row
         elif isinstance(command, InsertEvent):
             assert command.row.seq == (self.events[-1].seq + 1 if self.events else 1)
             self.events.append(command.row)
@@ -93,6 +101,7 @@ class Journal:
                 run,
                 [(self.specs[key], row) for key, row in self.jobs.items() if row.run_id == run_id],
                 [row for row in self.executions.values() if self.jobs[row.key].run_id == run_id],
+                [row for row in self.approvals.values() if self.jobs[row.key].run_id == run_id],
             )
             for run_id, run in self.runs.items()
         ]
@@ -228,6 +237,9 @@ class History:
         if lease.attempt > 1:
             assert journal.executions[lease.job, lease.attempt - 1].outcome, f"two attempts at once: {lease}"
         self._check_parents(command)
+        if command.spec.flow is not None and command.spec.flow.approve is not None:
+            decisions = [row.decision for row in journal.approvals.values() if row.key == lease.job]
+            assert decisions == ["approved"], f"{lease} was not approved: {decisions}"
         if lease.attempt > 1:
             row_before = journal.executions[lease.job, lease.attempt - 1]
             policy = command.spec.upkeep.restart if command.spec.kind == "service" else "on-failure"
@@ -370,6 +382,9 @@ class World:
     def _check_alarm(self) -> None:
         for row in self.journal.in_state(JobState.DELAYED):
             assert self.alarm is not None, f"nobody will wake {row.key}"
+        for asked in self.journal.approvals.values():
+            if asked.expires_at and not asked.decision:
+                assert self.alarm is not None, f"nobody will answer for {asked.key}"
 
     def pass_time(self, seconds: float) -> None:
         """Let time go by, with TimePassed at the moments the core asked for, as the ClockWatcher posts it."""
@@ -494,6 +509,12 @@ class World:
     def stop(self, name: str) -> list[str]:
         answer = self.do(StopRequested(name))
         assert isinstance(answer, list)
+        return answer
+
+    def decide(self, name: str, approve: bool, comment: str = "", **fields: Any) -> ApprovalRow:
+        """Somebody answers what is asked about a job."""
+        answer = self.do(DecisionMade(name, approve, fields.pop("by", "me"), comment, **fields))
+        assert isinstance(answer, ApprovalRow)
         return answer
 
     def not_ready(self, name: str, why: str) -> None:

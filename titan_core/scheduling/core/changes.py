@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from titan_core.model.job import Job
-from titan_core.model.rows import EventRow
+from titan_core.model.rows import ApprovalRow, EventRow
 from titan_core.model.run import Run
 from titan_core.model.task_execution import TaskExecution
 from titan_core.scheduling.core.commands import (
@@ -14,6 +14,7 @@ from titan_core.scheduling.core.commands import (
     InsertJob,
     InsertRun,
     RunChanged,
+    SaveApproval,
     SaveExecution,
     UpdateJob,
 )
@@ -29,6 +30,7 @@ class Changes:
         self._new: dict[str, Run] = {}
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
+        self._approvals: list[ApprovalRow] = []
         self._events: list[EventRow] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
@@ -45,6 +47,10 @@ class Changes:
 
     def touch_execution(self, execution: TaskExecution) -> None:
         self._executions[execution] = None
+
+    def approval(self, row: ApprovalRow) -> None:
+        """A question about a job, or the answer to it; the job is touched too."""
+        self._approvals.append(row)
 
     def event(self, row: EventRow) -> None:
         """Something happened that people may want to know."""
@@ -67,10 +73,14 @@ class Changes:
             if job.run.run_id not in self._new:
                 commands.append(UpdateJob(job.row()))
         commands += [SaveExecution(execution.row()) for execution in self._executions]
-        commands += [InsertEvent(row) for row in self._events]
+        if self._events:  # what is asked, and answered, is an event too
+            commands += [SaveApproval(row) for row in self._approvals]
+            commands += [InsertEvent(row) for row in self._events]
         commands += self._effects
         if self._events:
             commands.append(EventsChanged())
+            self._approvals.clear()
+            self._events.clear()
         for run in self._seen.values():
             # Following the wall clock, versions keep growing when the next master starts them anew.
             run.version = max(run.version + 1, wall)
@@ -78,7 +88,6 @@ class Changes:
         self._new.clear()
         self._touched.clear()
         self._executions.clear()
-        self._events.clear()
         self._effects.clear()
         self._seen.clear()
         return commands

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_sdk.messages import JobSpec, KvUpdate, Lease
 
 # --- records: for the store ---------------------------------------------------------------------------------------
@@ -38,6 +38,13 @@ class SaveExecution:
     """Insert or replace the execution (row.key, row.attempt)."""
 
     row: ExecutionRow
+
+
+@dataclass(frozen=True, slots=True)
+class SaveApproval:
+    """Insert or replace the approval (row.key, row.number)."""
+
+    row: ApprovalRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ class InsertEvent:
     row: EventRow
 
 
-Record = InsertRun | InsertJob | UpdateJob | SaveExecution | InsertEvent | KvRecord
+Record = InsertRun | InsertJob | UpdateJob | SaveExecution | SaveApproval | InsertEvent | KvRecord
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from titan_core.model.job import Job
+from titan_core.model.rows import ApprovalRow
 from titan_core.model.run import Run
 from titan_core.model.states import JobState
 
@@ -32,6 +33,8 @@ class JobBook:
         """Services that are to replace the one of that key, and are not ready yet."""
         self.unneeded: list[Job] = []
         """Services whose run no longer needs them; whoever ends them empties the list."""
+        self.approvals: dict[str, list[ApprovalRow]] = {}
+        """What people were asked about jobs, by their keys; see core.approvals."""
         self._latest: dict[str, Job] = {}
         self._by_idempotency_key: dict[str, Run] = {}
         self._finished: deque[Run] = deque()
@@ -170,6 +173,7 @@ class JobBook:
             del self._by_idempotency_key[key]
         for job in run.jobs:
             del self.jobs[job.key]
+            self.approvals.pop(job.key, None)
             self.counts[job.state] -= 1
             if self._latest.get(job.spec.id) is job:
                 del self._latest[job.spec.id]

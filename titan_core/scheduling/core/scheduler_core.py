@@ -14,6 +14,7 @@ from titan_core.model.rows import EventRow
 from titan_core.model.states import JobState
 from titan_core.scheduling.core import invariants
 from titan_core.scheduling.core.acceptance import Acceptance, accepted
+from titan_core.scheduling.core.approvals import Approvals
 from titan_core.scheduling.core.attempt_reports import AttemptReports
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import Answer, Command, SetAlarm
@@ -24,6 +25,7 @@ from titan_core.scheduling.core.events import (
     AttemptStarted,
     CancelRequested,
     CordonRequested,
+    DecisionMade,
     DispatchRefused,
     DrainRequested,
     Event,
@@ -42,6 +44,7 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.explanation import Explanations
 from titan_core.scheduling.core.fleet import Fleet
+from titan_core.scheduling.core.gates import Gates
 from titan_core.scheduling.core.idempotency import digest_of
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.lifecycle import JobLifecycle
@@ -54,10 +57,11 @@ from titan_core.scheduling.core.service_control import ServiceControl
 from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_core.scheduling.core.stats import stats_json, stats_text
 from titan_core.scheduling.core.triggers import to_end
-from titan_core.scheduling.core.views import Views
+from titan_core.scheduling.core.views import Views, approval_info
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
 from titan_sdk.messages import (
+    ApprovalList,
     EventInfo,
     EventList,
     Explanation,
@@ -87,7 +91,11 @@ class SchedulerCore:
         self._delays = DelayHeap()
         self._changes = Changes()
         self._events = EventLog(self._changes, limits.events)
-        self._lifecycle = JobLifecycle(self._book, self._matcher, self._delays, self._changes, self._events, limits)
+        self._approvals = Approvals(self._book, self._changes, self._events)
+        self._lifecycle = JobLifecycle(
+            self._book, self._matcher, self._delays, self._changes, self._events, self._approvals, limits
+        )
+        self._gates = Gates(self._book, self._approvals, self._lifecycle, self._changes)
         self._acceptance = Acceptance(self._book, self._registry, self._pool, limits)
         self._routing = Routing(self._book, self._registry.workers, limits)
         self._services = ServiceControl(self._book, self._acceptance, self._lifecycle, self._changes, limits)
@@ -116,6 +124,7 @@ class SchedulerCore:
             StopRequested: self._stop,
             RestartRequested: self._services.restart,
             ScaleRequested: self._services.scale,
+            DecisionMade: self._gates.decided,
             TimePassed: self._pass_time,
             WorkerRegistered: self._fleet.registered,
             LinkBroken: self._fleet.link_broken,
@@ -151,6 +160,8 @@ class SchedulerCore:
         book.run_seq, book.job_seq, self._lifecycle.epoch = sequences
         for saved in sorted(runs, key=lambda saved: saved.run.seq):
             book.add(rebuild(saved, self._pool, now.wall, self._limits.executions_per_job))
+            for row in saved.approvals:
+                book.approvals.setdefault(row.key, []).append(row)
         restore_workers(book.jobs.values(), self._registry)
         for job in book.jobs.values():
             self._lifecycle.resume(job, now)
@@ -167,6 +178,8 @@ class SchedulerCore:
         self._matcher.match(self._routing.preferred, lambda job, worker: self._lifecycle.lease(job, worker, now))
         next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline())
         moments = [moment for moment in next_ones if moment is not None]
+        if self._approvals.has_deadlines and (deadline := self._approvals.next_deadline()) is not None:
+            moments.append(deadline)
         if moments and (self._alarm is None or min(moments) < self._alarm):
             self._alarm = min(moments)
             self._changes.effect(SetAlarm(self._alarm))
@@ -205,6 +218,7 @@ class SchedulerCore:
         if self._alarm is not None and self._alarm <= now.monotonic:
             self._alarm = None
         self._lifecycle.delays_over(now)
+        self._gates.time_passed(now)
         self._fleet.holds_over(now)
 
     # --- the read side ---
@@ -288,6 +302,17 @@ class SchedulerCore:
     def services(self, name: str, now_ms: int) -> list[ServiceInfo]:
         """The services that are not final, or those of that id with its replicas. ``now_ms``: epoch ms."""
         return self._views.services(name, now_ms)
+
+    def approvals(self, name: str, limit: int) -> ApprovalList:
+        """What waits for a person: of that job or run, or all of it. Raises NotFound."""
+        rows = list(self._approvals.open_rows())
+        if name:
+            found = self._book.find_jobs(name)
+            if not found:
+                raise NotFound(f"no job or run {name}")
+            keys = {job.key for job in found}
+            rows = [row for row in rows if row.key in keys]
+        return ApprovalList(approvals=[approval_info(row) for row in rows[:limit]], total=len(rows))
 
     def stats_json(self) -> dict[str, Any]:
         return stats_json(self._book, self._registry)
