@@ -93,6 +93,8 @@ class Opcode(IntEnum):
     LIST_APPROVALS = 0xD4
     DECIDE = 0xD5
 
+    WATCH_SETTLED = 0xE8
+
 
 REPLIES: Final = frozenset({Opcode.ACK, Opcode.ERROR, Opcode.DATA})
 """Opcodes that answer a request; every other one is a request."""

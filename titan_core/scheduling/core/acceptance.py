@@ -116,7 +116,9 @@ class Acceptance:
         options = inherited(event.options, book.runs.get(parent_run(event.parent)))
         added = variables(options)
         book.run_seq += 1
-        row = RunRow(event.run_id, book.run_seq, event.name, wall, event.idempotency_key, event.parent, digest, options)
+        # A job that is submitted alone mostly gives its run the name: one text for both.
+        name = event.jobs[0].id if event.jobs[0].id == event.name else event.name
+        row = RunRow(event.run_id, book.run_seq, name, wall, event.idempotency_key, event.parent, digest, options)
         run = Run(row, version=0)
         jobs = []
         for asked in event.jobs:

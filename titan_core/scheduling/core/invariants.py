@@ -49,6 +49,9 @@ def _check_book(book: JobBook) -> None:
     assert sum(len(run.jobs) for run in book.runs.values()) == len(book.jobs)
     for run in book.runs.values():
         assert run.unfinished == sum(not job.state.final for job in run.jobs), run.run_id
+        if run.kept is not None and run.kept.size == len(run.jobs):
+            assert run.kept.states == Counter(job.state for job in run.jobs), run.run_id
+            assert run.kept.ended_at == max(job.ended_at for job in run.jobs), run.run_id
         for job in run.jobs:
             assert book.jobs[job.key] is job and job.run is run, job.story()
     active: dict[str, list[Job]] = {}

@@ -64,6 +64,8 @@ class JobBook:
         """The job has left ``origin``."""
         self.counts[origin] -= 1
         self.counts[job.state] += 1
+        if job.run.kept is not None:
+            job.run.kept.moved(job, origin)
         if job.state.final:
             run = job.run
             run.unfinished -= 1
@@ -160,8 +162,9 @@ class JobBook:
         """
         while len(self._finished) > 1:
             run = self._finished[0]
-            ended_at = max(run.row.submitted_at, *(job.ended_at for job in run.jobs))
-            if self._finished_jobs <= self._finished_jobs_bound and ended_at >= before:
+            if self._finished_jobs <= self._finished_jobs_bound and (
+                run.row.submitted_at >= before or run.ended_at() >= before
+            ):
                 return
             self._evict(self._finished.popleft())
 
