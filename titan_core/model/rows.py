@@ -112,6 +112,14 @@ class ApprovalRow(NamedTuple):
     request_id: str = ""
 
 
+class CordonRow(NamedTuple):
+    """A worker that gets nothing new until that is taken back; ``host`` and ``port`` are where it was then."""
+
+    worker_id: str
+    host: str
+    port: int
+
+
 class ExecutionRow(NamedTuple):
     """One attempt. ``outcome`` is a messages.Outcome, ``lost`` when its worker died, or empty while it runs."""
 

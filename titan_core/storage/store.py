@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from titan_core.model.rows import ApprovalRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import Record
 from titan_sdk.errors import TitanError
 from titan_sdk.messages import JobSpec, KvEntry, KvMemberPage, KvPart
@@ -108,6 +108,10 @@ class Store(Protocol):
 
     def decided_approvals(self, prefix: str, limit: int) -> list[ApprovalRow]:
         """The latest that are decided, of the jobs whose key begins so. Raises StoreError."""
+        ...
+
+    def load_cordons(self) -> list[CordonRow]:
+        """The workers that get nothing, in order. Raises StoreError."""
         ...
 
     # The key-value store as it is at ``now``, epoch ms: what has expired by then is not shown. All raise StoreError.

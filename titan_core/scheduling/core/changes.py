@@ -10,11 +10,13 @@ from titan_core.scheduling.core.commands import (
     Command,
     Effect,
     EventsChanged,
+    ForgetCordon,
     InsertEvent,
     InsertJob,
     InsertRun,
     RunChanged,
     SaveApproval,
+    SaveCordon,
     SaveExecution,
     UpdateJob,
 )
@@ -30,8 +32,7 @@ class Changes:
         self._new: dict[str, Run] = {}
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
-        self._approvals: list[ApprovalRow] = []
-        self._events: list[EventRow] = []
+        self._events: list[InsertEvent | SaveApproval | SaveCordon | ForgetCordon] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
 
@@ -49,12 +50,16 @@ class Changes:
         self._executions[execution] = None
 
     def approval(self, row: ApprovalRow) -> None:
-        """A question about a job, or the answer to it; the job is touched too."""
-        self._approvals.append(row)
+        """A question about a job, or the answer to it; there is an event about it."""
+        self._events.append(SaveApproval(row))
 
     def event(self, row: EventRow) -> None:
         """Something happened that people may want to know."""
-        self._events.append(row)
+        self._events.append(InsertEvent(row))
+
+    def cordon(self, record: SaveCordon | ForgetCordon) -> None:
+        """A worker is kept from jobs, or no more; there is an event about it."""
+        self._events.append(record)
 
     def show(self, job: Job) -> None:
         """Something changed that a watcher may see, but that need not be durable."""
@@ -73,13 +78,10 @@ class Changes:
             if job.run.run_id not in self._new:
                 commands.append(UpdateJob(job.row()))
         commands += [SaveExecution(execution.row()) for execution in self._executions]
-        if self._events:  # what is asked, and answered, is an event too
-            commands += [SaveApproval(row) for row in self._approvals]
-            commands += [InsertEvent(row) for row in self._events]
+        commands += self._events
         commands += self._effects
         if self._events:
             commands.append(EventsChanged())
-            self._approvals.clear()
             self._events.clear()
         for run in self._seen.values():
             # Following the wall clock, versions keep growing when the next master starts them anew.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from titan_core.model.rows import ApprovalRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_sdk.messages import JobSpec, KvUpdate, Lease
 
 # --- records: for the store ---------------------------------------------------------------------------------------
@@ -89,7 +89,27 @@ class InsertEvent:
     row: EventRow
 
 
-Record = InsertRun | InsertJob | UpdateJob | SaveExecution | SaveApproval | InsertEvent | KvRecord
+@dataclass(frozen=True, slots=True)
+class SaveCordon:
+    row: CordonRow
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetCordon:
+    worker_id: str
+
+
+Record = (
+    InsertRun
+    | InsertJob
+    | UpdateJob
+    | SaveExecution
+    | SaveApproval
+    | InsertEvent
+    | KvRecord
+    | SaveCordon
+    | ForgetCordon
+)
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 

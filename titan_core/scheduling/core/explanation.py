@@ -32,6 +32,8 @@ class Explanations:
         if job.state is JobState.HELD:
             return f"It waits for somebody to approve it: {self._book.approvals[job.key][-1].message}"
         if job.state is JobState.DELAYED:
+            if job.is_service and job.attempt:
+                return f"It is between two attempts: {job.reason}."
             if job.failures:
                 return f"It failed {counted(job.failures, 'time')} ({job.reason}) and is tried again after a pause."
             return "It was asked to wait, and its time has not come."
@@ -69,6 +71,9 @@ class Explanations:
             if ahead
             else "it is the next of those with its needs"
         )
+        held = self._registry.port_holders(job.need)
+        if held:
+            return f"It waits for port {job.need.port}, which {held}; {place}."
         back = f" It was given back before: {job.reason}." if job.reason else ""
         return f"Every worker with {need} is full or away; {place}.{back}"
 
@@ -120,4 +125,6 @@ def _why_full(worker: Worker, need: Need) -> str:
         return f"{left} of {format_size(worker.memory)} of memory are left"
     if need.gpus and worker.gpus_used + need.gpus > worker.gpus:
         return f"{worker.gpus - worker.gpus_used} of {worker.gpus} gpus are left"
+    if need.port in worker.ports:
+        return f"port {need.port} of its machine is held by {' and '.join(sorted(worker.ports[need.port]))}"
     return ""

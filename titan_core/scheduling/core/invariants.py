@@ -94,7 +94,9 @@ def _check_links(book: JobBook, job: Job) -> None:
     if job.state.final:
         assert not job.children and job.ended_at and not job.due_at and not job.ready, story
     assert job.state is JobState.RUNNING or not job.ready, story
-    assert job.state is JobState.RUNNING or job.state.final or not job.ending, story
+    aside = job.state is JobState.DELAYED and job.ending == "aside"
+    assert job.state is JobState.RUNNING or job.state.final or not job.ending or aside, story
+    assert job.ending != "aside" or job.key in book.successors, story
     assert (job.state is JobState.DELAYED) == bool(job.due_at), story
 
 
@@ -111,6 +113,7 @@ def _check_leases(book: JobBook, registry: WorkerRegistry) -> None:
     for worker in registry.workers.values():
         assert not (worker.dead and worker.connected), worker.name
         _check_counts(worker)
+    _check_ports(registry)
 
 
 def _check_counts(worker: Worker) -> None:
@@ -130,6 +133,18 @@ def _check_approvals(book: JobBook) -> None:
         assert [row.number for row in rows] == list(range(1, len(rows) + 1)), key
         assert all(row.decision and row.decided_at for row in rows[:-1]), key
         assert bool(rows[-1].decision) == (book.jobs[key].state is not JobState.HELD), book.jobs[key].story()
+
+
+def _check_ports(registry: WorkerRegistry) -> None:
+    workers = list(registry.workers.values())
+    for worker in workers:
+        held: dict[int, set[str]] = {}
+        for each in workers:
+            if each.ports is worker.ports:
+                for job in each.leases.values():
+                    if job.need.port:
+                        held.setdefault(job.need.port, set()).add(job.key)
+        assert worker.ports == held, worker.name
 
 
 def _check_queues(book: JobBook, matcher: Matcher) -> None:
