@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Final
 
@@ -30,13 +30,13 @@ class Approvals:
     ``JobBook.approvals`` holds them by the key of the job, oldest first; the last one of a HELD job is open.
     """
 
-    def __init__(self, book: JobBook, changes: Changes, events: EventLog) -> None:
+    def __init__(self, book: JobBook, changes: Changes, events: EventLog, wake_at: Callable[[float], None]) -> None:
+        """``wake_at`` has ``pop_expired`` asked by that monotonic second."""
         self._book = book
         self._changes = changes
         self._events = events
+        self._wake_at = wake_at
         self._open: dict[str, Job] = {}
-        self.has_deadlines = False
-        """Whether anything was ever to be answered by the clock: for whoever asks after every event."""
         self._deadlines: list[tuple[float, str, int]] = []
         """A heap of monotonic due time, key and number; what was decided meanwhile stays behind until it is met."""
 
@@ -63,7 +63,7 @@ class Approvals:
             self._set_deadline(row, now.monotonic + rest_s)
 
     def _set_deadline(self, row: ApprovalRow, at: float) -> None:
-        self.has_deadlines = True
+        self._wake_at(at)
         heappush(self._deadlines, (at, row.key, row.number))
 
     def earlier(self, job: Job, event: DecisionMade) -> ApprovalRow | None:

@@ -91,7 +91,7 @@ class SchedulerCore:
         self._delays = DelayHeap()
         self._changes = Changes()
         self._events = EventLog(self._changes, limits.events)
-        self._approvals = Approvals(self._book, self._changes, self._events)
+        self._approvals = Approvals(self._book, self._changes, self._events, self._wake_at)
         self._lifecycle = JobLifecycle(
             self._book, self._matcher, self._delays, self._changes, self._events, self._approvals, limits
         )
@@ -184,12 +184,15 @@ class SchedulerCore:
         self._matcher.match(self._routing.preferred, lambda job, worker: self._lifecycle.lease(job, worker, now))
         next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline())
         moments = [moment for moment in next_ones if moment is not None]
-        if self._approvals.has_deadlines and (deadline := self._approvals.next_deadline()) is not None:
-            moments.append(deadline)
         if moments and (self._alarm is None or min(moments) < self._alarm):
-            self._alarm = min(moments)
-            self._changes.effect(SetAlarm(self._alarm))
+            self._wake_at(min(moments))
         return self._changes.take(now.wall)
+
+    def _wake_at(self, moment: float) -> None:
+        """Have TimePassed come by that moment, in monotonic seconds."""
+        if self._alarm is None or moment < self._alarm:
+            self._alarm = moment
+            self._changes.effect(SetAlarm(moment))
 
     def _submit(self, event: RunSubmitted, now: Instant) -> None:
         earlier = self._acceptance.earlier(event)
@@ -225,6 +228,9 @@ class SchedulerCore:
             self._alarm = None
         self._lifecycle.delays_over(now)
         self._gates.time_passed(now)
+        deadline = self._approvals.next_deadline()
+        if deadline is not None:
+            self._wake_at(deadline)
         self._fleet.holds_over(now)
 
     # --- the read side ---
