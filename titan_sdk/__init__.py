@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from titan_sdk.client import TitanClient
     from titan_sdk.errors import (
         BadRequest,
+        BudgetExceeded,
         ConfigError,
         Conflict,
         ConnectFailed,
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BadRequest",
+    "BudgetExceeded",
     "ConfigError",
     "Conflict",
     "ConnectFailed",

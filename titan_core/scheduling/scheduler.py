@@ -15,6 +15,7 @@ from titan_core.scheduling.clock_watcher import ClockWatcher
 from titan_core.scheduling.core.commands import (
     Command,
     Effect,
+    InsertAddition,
     InsertEvent,
     InsertJob,
     InsertRun,
@@ -24,8 +25,10 @@ from titan_core.scheduling.core.commands import (
     RequestMachines,
     SaveExecution,
     UpdateJob,
+    UpdateRun,
 )
 from titan_core.scheduling.core.events import (
+    AddRequested,
     Event,
     LinkBroken,
     RunSubmitted,
@@ -59,7 +62,11 @@ LONGEST_WATCH_S: Final = 600.0
 """A watch is answered after this time at the latest, so that it does not outlive an asker that went away by much."""
 
 T = TypeVar("T")
-_RECORDS: Final = frozenset({InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent, KvPut, KvAddMember})
+_RECORDS: Final = frozenset(
+    {InsertRun, UpdateRun, InsertAddition, InsertJob, UpdateJob, SaveExecution, InsertEvent, KvPut, KvAddMember}
+)
+_SUBMISSIONS: Final = frozenset({RunSubmitted, AddRequested})
+"""What makes new jobs, and may be told to wait or to come again."""
 
 
 class EngineSettings(Protocol):
@@ -190,9 +197,10 @@ class Scheduler:
                 if accepted is not None:
                     _tell(on_done, accepted)
                     return
+            if type(event) in _SUBMISSIONS:
                 self._reserve.check()
             with self._mutex:
-                if type(event) is RunSubmitted:
+                if type(event) in _SUBMISSIONS:
                     self._wait_for_room()
                 self._handle(event, on_done)
         except TitanError as error:

@@ -21,6 +21,22 @@ class InsertRun:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateRun:
+    """What changes of a run: its ``growth``."""
+
+    run: RunRow
+
+
+@dataclass(frozen=True, slots=True)
+class InsertAddition:
+    """Jobs were added to a run under an idempotency key."""
+
+    run_seq: int
+    idempotency_key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class InsertJob:
     """A new job: its spec, which never changes, and the first state of the rest."""
 
@@ -59,7 +75,9 @@ class InsertEvent:
     row: EventRow
 
 
-Record = InsertRun | InsertJob | UpdateJob | SaveExecution | InsertEvent | KvPut | KvAddMember
+Record = (
+    InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | InsertEvent | KvPut | KvAddMember
+)
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 

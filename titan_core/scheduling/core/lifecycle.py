@@ -74,11 +74,29 @@ class JobLifecycle:
         """A new run; its jobs are in their initial states."""
         self._book.add(run)
         self._changes.accepted(run)
-        for job in run.jobs:
+        self._begin(run.jobs, now)
+
+    def accept_more(self, jobs: Sequence[Job], now: Instant) -> None:
+        """Jobs added to a run; they are in their initial states, and their parents may have ended long ago."""
+        self._begin(jobs, now)
+
+    def _begin(self, jobs: Sequence[Job], now: Instant) -> None:
+        for job in jobs:
             if job.state is JobState.PENDING:
                 self._matcher.enqueue(job)
             elif job.state is JobState.DELAYED:
                 self._delay(job, job.spec.delay_ms / 1000, now)
+            elif not job.blockers:
+                self._place(job, now)
+
+    def _place(self, job: Job, now: Instant) -> None:
+        """A job was accepted as WAITING although there is nothing to wait for: its parents say what becomes of it."""
+        failed = [parent for parent in self._book.parents(job) if not parent.satisfies_dependents]
+        if not failed:
+            self._unblock(job, now)
+        elif job.state is JobState.WAITING:
+            self._drop(job, Cause.PARENT_ENDED, f"not started: {_how_it_ended(failed[0])}", now)
+            self._doom_children(job, now)
 
     def resume(self, job: Job, now: Instant) -> None:
         """A restored job takes its place. A wall clock that was moved meanwhile makes no delay longer than it was."""
@@ -335,12 +353,16 @@ class JobLifecycle:
             child.blockers -= 1
             if child.blockers:
                 continue
-            if child.spec.delay_ms:
-                self._move(child, Cause.UNBLOCKED_LATER)
-                self._delay(child, child.spec.delay_ms / 1000, now)
-            else:
-                self._move(child, Cause.UNBLOCKED)
-                self._matcher.enqueue(child)
+            self._unblock(child, now)
+
+    def _unblock(self, job: Job, now: Instant) -> None:
+        """Its parents let a WAITING job run."""
+        if job.spec.delay_ms:
+            self._move(job, Cause.UNBLOCKED_LATER)
+            self._delay(job, job.spec.delay_ms / 1000, now)
+        else:
+            self._move(job, Cause.UNBLOCKED)
+            self._matcher.enqueue(job)
 
     def _block_children(self, job: Job) -> None:
         """A service that was ready no longer is: what still waits for others waits for it again."""
@@ -350,7 +372,7 @@ class JobLifecycle:
 
     def _doom_children(self, job: Job, now: Instant) -> None:
         """The job ended dead or cancelled: nothing that waits for it, however far down, will ever start."""
-        reason = f"not started: {job.spec.id} ended {job.state.value}" + (f" ({job.reason})" if job.reason else "")
+        reason = f"not started: {_how_it_ended(job)}"
         ended = [job]
         while ended:
             parent = ended.pop()
@@ -371,3 +393,7 @@ class JobLifecycle:
     def _delay(self, job: Job, delay_s: float, now: Instant) -> None:
         job.due_at = now.wall + round(delay_s * 1000)
         self._delays.put(job, now.monotonic + delay_s)
+
+
+def _how_it_ended(job: Job) -> str:
+    return f"{job.spec.id} ended {job.state.value}" + (f" ({job.reason})" if job.reason else "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from titan_core.model.job import Job
@@ -93,9 +95,9 @@ class ServiceControl:
                 specs.append(replace(spec, id=job.spec.id, parents=(specs[-1].id,)))
         return tuple(specs)
 
-    def _start(self, specs: list[JobSpec], run_id: str, name: str, now: Instant) -> tuple[Job, ...]:
+    def _start(self, specs: list[JobSpec], run_id: str, name: str, now: Instant) -> Sequence[Job]:
         event = RunSubmitted(run_id, name, tuple(specs))
-        self._acceptance.check(event)
+        self._acceptance.check(event, now)
         run = self._acceptance.build(event, now.wall)
         self._lifecycle.accept(run, now)
         return run.jobs
