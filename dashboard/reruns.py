@@ -59,11 +59,13 @@ def _spread(wanted: set[str], edges: dict[str, list[str]] | dict[str, tuple[str,
 
 def _cut(specs: Sequence[JobSpec], wanted: Collection[str]) -> list[JobSpec]:
     """Those jobs, with the parents that are among them."""
-    return [
-        replace(spec, parents=tuple(parent for parent in spec.parents if parent in wanted))
-        for spec in specs
-        if spec.id in wanted
-    ]
+    return [_with_parents(spec, wanted) for spec in specs if spec.id in wanted]
+
+
+def _with_parents(spec: JobSpec, wanted: Collection[str]) -> JobSpec:
+    """The job with those of its parents; a trigger rule goes when none of them is left to be judged."""
+    parents = tuple(parent for parent in spec.parents if parent in wanted)
+    return replace(spec, parents=parents, flow=spec.flow if parents else None)
 
 
 def _find(specs: Iterable[JobSpec], job_id: str) -> JobSpec:

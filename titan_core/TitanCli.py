@@ -23,6 +23,7 @@ from typing import NoReturn
 # Importing them registers their commands, in this order.
 import titan_core.cli.cluster_commands
 import titan_core.cli.job_commands
+import titan_core.cli.kv_commands
 import titan_core.cli.perm_files_commands
 import titan_core.cli.service_commands
 import titan_core.cli.shell_commands

@@ -14,7 +14,7 @@ TAKES_MORE = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "titan-dev bench [arguments of titan_test_suite/benchmarks/bench.py]"
-    parser.epilog = "Try `titan-dev bench -- --help`."
+    parser.epilog = "Its arguments: `titan-dev bench -- --help`."
 
 
 def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:

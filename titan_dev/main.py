@@ -54,6 +54,8 @@ def main(argv: Sequence[str]) -> int:
     arguments, rest = command.parse_known_args(argv[1:])
     if rest and not getattr(module, "TAKES_MORE", False):
         command.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest[:1] == ["--"]:  # it has done its part: what follows is for the program behind the command
+        del rest[0]
 
     folder = Path(os.environ.get("TITAN_VENV") or ROOT / ".venv").absolute()
     environment = Environment(ROOT, folder, say)

@@ -42,10 +42,22 @@ if TYPE_CHECKING:
     from titan_sdk.job import TitanJob
     from titan_sdk.messages import JobInfo, RunInfo, ServiceInfo, WorkerInfo
     from titan_sdk.services import ServiceHandle
+    from titan_sdk.waiting import (
+        ALL_COMPLETED,
+        FIRST_COMPLETED,
+        FIRST_EXCEPTION,
+        DoneAndNotDone,
+        as_completed,
+        wait,
+        wait_async,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
     "BadRequest",
     "BudgetExceeded",
     "ConfigError",
@@ -53,6 +65,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionLost",
     "DeadlineExceeded",
+    "DoneAndNotDone",
     "InvalidName",
     "JobFailed",
     "JobHandle",
@@ -75,6 +88,9 @@ __all__ = [
     "Unavailable",
     "WaitTimeout",
     "WorkerInfo",
+    "as_completed",
+    "wait",
+    "wait_async",
 ]
 
 _HOMES = {
@@ -87,6 +103,13 @@ _HOMES = {
     "ServiceHandle": "services",
     "ServiceInfo": "messages",
     "WorkerInfo": "messages",
+    "ALL_COMPLETED": "waiting",
+    "FIRST_COMPLETED": "waiting",
+    "FIRST_EXCEPTION": "waiting",
+    "DoneAndNotDone": "waiting",
+    "as_completed": "waiting",
+    "wait": "waiting",
+    "wait_async": "waiting",
 }
 """Where a name of ``__all__`` stands, unless it is in ``errors``."""
 

@@ -88,7 +88,12 @@ def reply_text(request: int, reply: Frame) -> str:
 
 
 def classic_state(state: StateName) -> str:
-    """A job's state as GET_JOB_STATUS says it: PENDING is also what waits for its parents or its time."""
+    """A job's state as GET_JOB_STATUS says it, in the original's words.
+
+    PENDING is also what waits for its parents or its time, CANCELLED what was skipped: it is over without having run.
+    """
+    if state == "SKIPPED":
+        return "CANCELLED"
     return "PENDING" if state in ("WAITING", "DELAYED") else state
 
 

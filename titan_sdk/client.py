@@ -15,6 +15,7 @@ from titan_sdk.archive import zip_folder
 from titan_sdk.connection import CALL_TIMEOUT_S, ConnectionPool
 from titan_sdk.handles import JobHandle, RunHandle
 from titan_sdk.job import TitanJob
+from titan_sdk.kv import KeyValues, as_bytes
 from titan_sdk.log_reader import LogReader
 from titan_sdk.messages import (
     Accepted,
@@ -27,7 +28,6 @@ from titan_sdk.messages import (
     KvGet,
     KvSadd,
     KvSet,
-    KvSmembers,
     ListEvents,
     ListJobs,
     ListServices,
@@ -81,6 +81,7 @@ class TitanClient:
         self.timeout = timeout
         self._token = token
         self._caller = SteadyCaller(self.host, self.port, token=token, timeout=timeout)
+        self._kv = KeyValues(self._caller)
         self._lock = threading.Lock()
         self._uploader: Uploader | None = None
         self._uploads_to = ""
@@ -265,15 +266,18 @@ class TitanClient:
 
     # --- the key-value store --------------------------------------------------------------------------------------
 
+    @property
+    def kv(self) -> KeyValues:
+        """Values, counters, sets and lists by key, for scripts to share."""
+        return self._kv
+
     def kv_set(self, key: str, value: bytes | str) -> None:
         """Keep a value, a text in UTF-8, under a key, durably.
 
         Raises:
             TypeError: it is neither bytes nor a text.
         """
-        if not isinstance(value, (bytes, str)):  # who writes programs without types finds out here
-            raise TypeError(f"a value is bytes or str, not {type(value).__name__}; as text it would be {str(value)!r}")
-        self._caller.call(KvSet(key=key, value=value.encode() if isinstance(value, str) else value))
+        self._caller.call(KvSet(key=key, value=as_bytes(value)))
 
     def kv_get(self, key: str) -> bytes | None:
         return self._caller.call(KvGet(key=key)).value
@@ -284,7 +288,7 @@ class TitanClient:
         return added.added
 
     def kv_members(self, key: str) -> set[str]:
-        return set(self._caller.call(KvSmembers(key=key)).members)
+        return self._kv.members(key)
 
     def _uploads(self) -> Uploader:
         """What remembers the contents that this master has; a master on other data may have none of them."""

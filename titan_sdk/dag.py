@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 from titan_sdk.errors import InvalidName, Problem
-from titan_sdk.messages import JobSpec, ServiceSpec
+from titan_sdk.messages import DEFAULT_FLOW, JobSpec, ServiceSpec
 from titan_sdk.names import (
     check_capability,
     check_file_name,
@@ -94,6 +94,7 @@ def job_problems(job: JobSpec) -> Iterator[str]:
         (_check_numbers, job),
         (_check_strings, job),
         (_check_service, job),
+        (_check_flow, job),
     ]
     for check, value in checks:
         try:
@@ -137,6 +138,12 @@ def _check_service(job: JobSpec) -> None:
             raise InvalidName(f"a {name} of {value:g} s is out of range; above 0 to {MAX_HEALTH_S:g} is wanted")
     if not 1 <= asked.failures <= MAX_HEALTH_FAILURES:
         raise InvalidName(f"{asked.failures} failures are out of range; 1 to {MAX_HEALTH_FAILURES} is wanted")
+
+
+def _check_flow(job: JobSpec) -> None:
+    flow = job.flow
+    if flow is not None and flow.trigger != DEFAULT_FLOW.trigger and not job.parents:
+        raise InvalidName(f"trigger {flow.trigger} is about the parents of a job, and this has none")
 
 
 def _check_numbers(job: JobSpec) -> None:

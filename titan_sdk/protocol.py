@@ -86,6 +86,13 @@ class Opcode(IntEnum):
     WATCH_LOGS = 0xB4
     STREAM_LOGS = 0xB5
 
+    KV_UPDATE = 0xD0
+    KV_KEYS = 0xD1
+    KV_ITEMS = 0xD2
+    KV_LIST_MEMBERS = 0xD3
+
+    WATCH_SETTLED = 0xE8
+
 
 REPLIES: Final = frozenset({Opcode.ACK, Opcode.ERROR, Opcode.DATA})
 """Opcodes that answer a request; every other one is a request."""

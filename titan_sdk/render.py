@@ -15,6 +15,7 @@ STATE_STYLES = {
     "COMPLETED": "green",
     "DEAD": "red",
     "CANCELLED": "yellow",
+    "SKIPPED": "dim",
     "alive": "green",
     "away": "yellow",
     "draining": "yellow",

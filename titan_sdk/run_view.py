@@ -24,7 +24,7 @@ MAX_ROWS: Final = 200
 _REDRAWS_PER_S: Final = 4
 _ROWS_AROUND: Final = 4
 """Rows of a terminal that the live table leaves to its heading and the prompt."""
-_STATES: Final = ("RUNNING", "PENDING", "DELAYED", "WAITING", "COMPLETED", "DEAD", "CANCELLED")
+_STATES: Final = ("RUNNING", "PENDING", "DELAYED", "WAITING", "COMPLETED", "SKIPPED", "DEAD", "CANCELLED")
 
 
 class View(Protocol):
@@ -161,7 +161,7 @@ def print_result(console: Console, run: RunInfo) -> None:
 
 def failed(job: JobInfo) -> bool:
     """Whether there is no success to hope for any more."""
-    return job.state in FINAL_STATES and job.state != "COMPLETED"
+    return job.state in ("DEAD", "CANCELLED")
 
 
 def causes(jobs: Iterable[JobInfo]) -> list[JobInfo]:

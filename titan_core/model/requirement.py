@@ -95,7 +95,15 @@ def _resources(need: Need) -> list[str]:
 
 
 def _beyond_classic(spec: JobSpec) -> bool:
-    if spec.env or spec.python or spec.timeout_s is not None or spec.cpus or spec.memory or spec.gpus:
+    if (
+        spec.env
+        or spec.python
+        or spec.flow is not None
+        or spec.timeout_s is not None
+        or spec.cpus
+        or spec.memory
+        or spec.gpus
+    ):
         return True
     if spec.size > _CLASSIC_CONTENT_BYTES or (spec.args and (spec.archive or spec.kind == "service")):
         return True

@@ -10,7 +10,7 @@ from typing import Final
 
 
 class JobState(str, Enum):
-    """Where a job is in its life. The last three are final."""
+    """Where a job is in its life. The last four are final."""
 
     WAITING = "WAITING"
     DELAYED = "DELAYED"
@@ -19,6 +19,7 @@ class JobState(str, Enum):
     COMPLETED = "COMPLETED"
     DEAD = "DEAD"
     CANCELLED = "CANCELLED"
+    SKIPPED = "SKIPPED"
 
     __hash__ = str.__hash__  # Enum's own is written in Python, and these are looked up at every move
 
@@ -44,6 +45,7 @@ class Cause(str, Enum):
     LOST = "worker died"
     QUARANTINED = "too many workers died with it"
     PARENT_ENDED = "a parent ended dead or cancelled"
+    SKIPPED = "its trigger rule or condition leaves it out"
     CANCELLED = "cancelled"
 
     __hash__ = str.__hash__
@@ -56,12 +58,13 @@ class IllegalMove(RuntimeError):
 INITIAL: Final = frozenset({JobState.WAITING, JobState.DELAYED, JobState.PENDING})
 """What a job may be accepted into: with parents, with a delay, with neither."""
 
-FINAL: Final = frozenset({JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED})
+FINAL: Final = frozenset({JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED})
 
 TRANSITIONS: Final[dict[tuple[JobState, Cause], JobState]] = {
     (JobState.WAITING, Cause.UNBLOCKED): JobState.PENDING,
     (JobState.WAITING, Cause.UNBLOCKED_LATER): JobState.DELAYED,
     (JobState.WAITING, Cause.PARENT_ENDED): JobState.DEAD,
+    (JobState.WAITING, Cause.SKIPPED): JobState.SKIPPED,
     (JobState.WAITING, Cause.CANCELLED): JobState.CANCELLED,
     (JobState.DELAYED, Cause.DUE): JobState.PENDING,
     (JobState.DELAYED, Cause.STOPPED): JobState.COMPLETED,

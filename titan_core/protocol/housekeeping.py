@@ -46,4 +46,4 @@ def outcome_of_run(store: Store, run_id: str) -> RunOutcome:
     states = {JobState(row.state) for _, row in stored.jobs}
     if not all(state.final for state in states):
         return "open"
-    return "completed" if states <= {JobState.COMPLETED} else "failed"
+    return "completed" if states <= {JobState.COMPLETED, JobState.SKIPPED} else "failed"

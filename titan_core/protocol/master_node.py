@@ -37,6 +37,7 @@ from titan_core.protocol.services.kv import KvService
 from titan_core.protocol.services.log_watches import LogWatches
 from titan_core.protocol.services.logs import LogService
 from titan_core.protocol.services.services import ServiceService
+from titan_core.protocol.services.settled_jobs import SettledJobsService
 from titan_core.protocol.services.submissions import SubmissionService, new_run_id
 from titan_core.protocol.services.watching import WatchService
 from titan_core.protocol.token_file import obtain_token
@@ -45,6 +46,7 @@ from titan_core.protocol.worker_session import WorkerSession
 from titan_core.scheduling.clock import SystemClock
 from titan_core.scheduling.core.commands import RequestMachines
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
+from titan_core.scheduling.kv_expiry import KvExpiry
 from titan_core.scheduling.provisioner import Provisioner
 from titan_core.scheduling.scaler_executor import ScalerExecutor
 from titan_core.scheduling.scheduler import Scheduler
@@ -111,10 +113,12 @@ class MasterNode:
             busy_percent=settings.scale_busy_percent,
         )
         core = SchedulerCore(limits_of_core)
+        clock = SystemClock()
         self._provisioner: Provisioner | None = None
         self._scheduler = Scheduler(
-            core, self._store, SystemClock(), settings=settings, request_machines=self._request_machines
+            core, self._store, clock, settings=settings, request_machines=self._request_machines
         )
+        self._kv_expiry = KvExpiry(self._scheduler, self._store, clock)
         if settings.provisioner_url:
             secret = settings.provisioner_secret or ""
             self._provisioner = Provisioner(settings.provisioner_url, secret, self._scheduler.post)
@@ -142,13 +146,13 @@ class MasterNode:
         self._classic_workers = ClassicWorkers(self._scheduler, contents, self._logs, settings.heartbeat_seconds)
 
         table = HandlerTable()
-        JobHandlers(jobs).install(table)
+        JobHandlers(jobs, SettledJobsService(self._scheduler, jobs)).install(table)
         SubmissionHandlers(submissions, files).install(table)
         FileHandlers(files).install(table)
         LogHandlers(self._logs).install(table)
         ClusterHandlers(self._cluster, EventService(self._scheduler)).install(table)
         ServiceHandlers(ServiceService(self._scheduler, self._cluster)).install(table)
-        KvHandlers(KvService(self._scheduler, self._store)).install(table)
+        KvHandlers(KvService(self._scheduler, self._store, clock, self._kv_expiry)).install(table)
         self._log_watches = LogWatches()
         WatchHandlers(WatchService(self._scheduler, self._cluster, self._store), self._log_watches).install(table)
         self._classic_workers.install(table)
@@ -182,6 +186,7 @@ class MasterNode:
             self._provisioner.start()
         self._scaler.start()
         self._housekeeping.start()
+        self._kv_expiry.start()
 
     def stop(self) -> bool:
         """End in order; False when something did not end in time (the journal is whole all the same)."""
@@ -189,11 +194,13 @@ class MasterNode:
         # Nobody new first; then the engine, whose last answers still have their connections; then those.
         self._server.stop_accepting(JOIN_S)
         self._housekeeping.stop()
+        self._kv_expiry.stop()
         self._scaler.stop()
         if self._provisioner is not None:
             self._provisioner.stop()
         self._classic_workers.stop()
         in_time = self._scheduler.stop(max(JOIN_S, end - time.monotonic()))
+        self._kv_expiry.join(time.monotonic() + JOIN_S)
         self._classic_workers.join(JOIN_S)
         self._scaler.join(time.monotonic() + JOIN_S)
         if self._provisioner is not None:

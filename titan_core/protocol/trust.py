@@ -1,20 +1,23 @@
 """Who may speak classic here: the kernel knows whose socket is at the other end of a loopback connection.
 
 Classic has no place for a token. On loopback a classic peer is served when its socket belongs to this user or to root;
-the uid column of ``/proc/net/tcp`` and ``tcp6`` says so. Where there is no ``/proc`` (macOS) loopback is trusted
-as a whole.
+the kernel says so over netlink, or in the uid column of ``/proc/net/tcp`` and ``tcp6`` where it does not. Where there
+is no ``/proc`` (macOS) loopback is trusted as a whole.
 """
 
 from __future__ import annotations
 
 import enum
+import functools
 import ipaddress
 import logging
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from titan_core.protocol.sock_diag import SocketFacts, find_socket
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +34,24 @@ class Endpoint(NamedTuple):
     @classmethod
     def of(cls, name: tuple[object, ...]) -> Endpoint:
         """From what ``getsockname`` and ``getpeername`` return."""
-        address = ipaddress.ip_address(str(name[0]).partition("%")[0])
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        return cls(str(mapped or address), int(str(name[1])))
+        return cls(_written(str(name[0])), int(str(name[1])))
 
     @property
     def loopback(self) -> bool:
-        return ipaddress.ip_address(self.address).is_loopback
+        return _is_loopback(self.address)
+
+
+@functools.lru_cache(256)
+def _written(address: str) -> str:
+    """An address the one way we write it."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(mapped or parsed)
+
+
+@functools.lru_cache(256)
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
 
 
 class Owner(enum.Enum):
@@ -53,12 +67,21 @@ class PeerTrust:
 
     Args:
         insecure: serve every peer.
+        find: a socket by its own end and the other; None when it is not known, and the tables are to be read.
         proc_net: the folder with the kernel's socket tables.
         uid: the user whose peers are served, besides root.
     """
 
-    def __init__(self, *, insecure: bool, proc_net: Path = _PROC_NET, uid: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        insecure: bool,
+        find: Callable[[Endpoint, Endpoint], SocketFacts | None] = find_socket,
+        proc_net: Path = _PROC_NET,
+        uid: int | None = None,
+    ) -> None:
         self._insecure = insecure
+        self._find = find
         self._proc_net = proc_net
         self._uid = os.getuid() if uid is None else uid
 
@@ -78,18 +101,20 @@ class PeerTrust:
             return Owner.TRUSTED
         if not peer.loopback:
             return Owner.STRANGER
+        # The peer's own end of the connection: local is its address, remote is ours.
+        found = self._find(peer, here)
         try:
-            rows = self._rows(here, peer)
+            rows = self._rows(here, peer) if found is None else [found]
         except FileNotFoundError:
             return Owner.TRUSTED
         # A socket that its process has closed shows inode 0, and uid 0 on most kernels: that is nobody, not root.
-        owners = {uid for uid, inode in rows if inode}
+        owners = {row.uid for row in rows if row.inode}
         if not owners:
             return Owner.GONE
         return Owner.TRUSTED if owners <= {self._uid, _ROOT} else Owner.STRANGER
 
-    def _rows(self, here: Endpoint, peer: Endpoint) -> list[tuple[int, int]]:
-        """(uid, inode) of each row for the peer's own end of the connection: local is its address, remote is ours."""
+    def _rows(self, here: Endpoint, peer: Endpoint) -> list[SocketFacts]:
+        """What the tables say of it."""
         found = _matching(self._proc_net / "tcp", peer, here)
         try:
             found += _matching(self._proc_net / "tcp6", peer, here)
@@ -98,7 +123,7 @@ class PeerTrust:
         return found
 
 
-def _matching(table: Path, local: Endpoint, remote: Endpoint) -> list[tuple[int, int]]:
+def _matching(table: Path, local: Endpoint, remote: Endpoint) -> list[SocketFacts]:
     ports = (f":{local.port:04X}".encode(), f":{remote.port:04X}".encode())
     rows = []
     with table.open("rb") as file:
@@ -107,7 +132,7 @@ def _matching(table: Path, local: Endpoint, remote: Endpoint) -> list[tuple[int,
             if len(fields) < 10 or not (fields[1].endswith(ports[0]) and fields[2].endswith(ports[1])):
                 continue
             if _address(fields[1]) == local.address and _address(fields[2]) == remote.address:
-                rows.append((int(fields[7]), int(fields[9])))
+                rows.append(SocketFacts(int(fields[7]), int(fields[9])))
     return rows
 
 

@@ -20,7 +20,9 @@ from titan_core.scheduling.core.commands import (
     InsertJob,
     InsertRun,
     KvAddMember,
+    KvApply,
     KvPut,
+    KvSweep,
     Record,
     RequestMachines,
     SaveExecution,
@@ -45,6 +47,7 @@ from titan_core.scheduling.engine_thread import EngineThread, Fail, end_process
 from titan_core.scheduling.heart_beat_executor import HeartBeatExecutor
 from titan_core.scheduling.outbox import Outbox
 from titan_core.scheduling.run_watchers import EVENTS, RunWatchers, Watch
+from titan_core.scheduling.settled_feed import SettledFeed
 from titan_core.scheduling.worker_link import WorkerLink, WorkerLinks
 from titan_core.storage.store import WAY_OUT, Store, StoreDamaged, StoreError
 from titan_sdk.errors import Conflict, DeadlineExceeded, NotFound, TitanError, Unavailable
@@ -63,7 +66,19 @@ LONGEST_WATCH_S: Final = 600.0
 
 T = TypeVar("T")
 _RECORDS: Final = frozenset(
-    {InsertRun, UpdateRun, InsertAddition, InsertJob, UpdateJob, SaveExecution, InsertEvent, KvPut, KvAddMember}
+    {
+        InsertRun,
+        UpdateRun,
+        InsertAddition,
+        InsertJob,
+        UpdateJob,
+        SaveExecution,
+        InsertEvent,
+        KvPut,
+        KvAddMember,
+        KvApply,
+        KvSweep,
+    }
 )
 _SUBMISSIONS: Final = frozenset({RunSubmitted, AddRequested})
 """What makes new jobs, and may be told to wait or to come again."""
@@ -120,6 +135,7 @@ class Scheduler:
         self._clock_watcher = ClockWatcher(fail)
         self._heart_beat = HeartBeatExecutor(settings.lease_seconds, settings.grace_seconds, self._worker_silent, fail)
         self.feed = ChangeFeed(self._clock_watcher)
+        self.settled = SettledFeed(self._clock_watcher)
         self._outbox = Outbox(self._links, self._watchers, self._clock_watcher, self._time_passed, request_machines)
         self._dispatcher = Dispatcher(store, self._deliver, fail)
 
@@ -172,6 +188,7 @@ class Scheduler:
         # Who waits for a change is told that there is none while the connections can still carry it.
         self._watchers.fire_all()
         self.feed.fire_all()
+        self.settled.end()
         # Last the Dispatcher, which writes and delivers everything that was accepted.
         self._dispatcher.stop()
         late = [thread.name for thread in self._threads() if not thread.join(deadline)]
@@ -320,6 +337,7 @@ class Scheduler:
                 self._room.notify_all()
         self._outbox.deliver(entry)
         self.feed.note(entry)
+        self.settled.note(entry)
 
     def _time_passed(self) -> None:
         self.post(TimePassed())

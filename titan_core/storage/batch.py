@@ -11,7 +11,10 @@ from titan_core.scheduling.core.commands import (
     InsertJob,
     InsertRun,
     KvAddMember,
+    KvApply,
     KvPut,
+    KvRecord,
+    KvSweep,
     Record,
     SaveExecution,
     UpdateJob,
@@ -36,9 +39,8 @@ class Batch:
         self.updates: dict[int, JobRow] = {}
         self.executions: dict[tuple[str, int], ExecutionRow] = {}
         self.events: list[EventRow] = []
-        self.values: dict[str, bytes] = {}
-        self.members: list[tuple[int, str, str]] = []
-        """With the index of their record: each has a result of its own."""
+        self.kv: list[tuple[int, KvRecord]] = []
+        """In order, as each sees what those before it did; with the index of the record, for its result."""
         self.run_seq = self.job_seq = self.epoch = 0
         """The highest in this batch."""
         for index, record in enumerate(records):
@@ -63,10 +65,8 @@ class Batch:
             self.additions.append((record.run_seq, record.idempotency_key, record.digest))
         elif type(record) is InsertEvent:
             self.events.append(record.row)
-        elif type(record) is KvPut:
-            self.values[record.key] = record.value
-        elif type(record) is KvAddMember:
-            self.members.append((index, record.key, record.member))
+        elif isinstance(record, (KvPut, KvAddMember, KvApply, KvSweep)):
+            self.kv.append((index, record))
         else:
             raise TypeError(f"{record!r} is not a record")
 

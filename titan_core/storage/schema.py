@@ -114,6 +114,30 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
             PRIMARY KEY (run_seq, idempotency_key)
         ) WITHOUT ROWID""",
     ),
+    (
+        # Sets and lists by key: how long they are, and where the first item of a list stands.
+        """CREATE TABLE kv_collections (
+            key TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            length INTEGER NOT NULL,
+            low INTEGER NOT NULL,
+            PRIMARY KEY (key, kind)
+        ) WITHOUT ROWID""",
+        "INSERT INTO kv_collections SELECT key, 'set', count(*), 0 FROM kv_members GROUP BY key",
+        # By key and seq, members are listed in the order of their addition without sorting the whole set.
+        "CREATE INDEX kv_members_by_seq ON kv_members (key, seq)",
+        """CREATE TABLE kv_items (
+            key TEXT NOT NULL,
+            place INTEGER NOT NULL,
+            item BLOB NOT NULL,
+            PRIMARY KEY (key, place)
+        )""",
+        "CREATE TABLE kv_expiry (key TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX kv_expiry_by_time ON kv_expiry (at)",
+        # What was answered to requests that may come again.
+        "CREATE TABLE kv_requests (id TEXT PRIMARY KEY, until INTEGER NOT NULL, answer BLOB NOT NULL)",
+        "CREATE INDEX kv_requests_by_time ON kv_requests (until)",
+    ),
 )
 
 SCHEMA_VERSION: Final = len(VERSIONS)

@@ -47,9 +47,6 @@ FORGET_EXECUTIONS: Final = "DELETE FROM executions WHERE key = ? AND attempt <= 
 KEPT_EXECUTIONS: Final = 100
 """Of one job; only a service that is started again and again comes to more."""
 
-PUT_KV: Final = "INSERT OR REPLACE INTO kv (key, value) VALUES (?,?)"
-ADD_MEMBER: Final = "INSERT OR IGNORE INTO kv_members (key, member) VALUES (?,?)"
-
 INSERT_EVENT: Final = "INSERT OR REPLACE INTO events (seq, at, kind, subject, text) VALUES (?,?,?,?,?)"
 FORGET_EVENTS: Final = "DELETE FROM events WHERE seq <= ?"
 SELECT_EVENTS: Final = "SELECT seq, at, kind, subject, text FROM events ORDER BY seq DESC LIMIT ?"

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from titan_core.model.rows import EventRow, RunRow
-from titan_core.scheduling.core.commands import Record
+from titan_core.scheduling.core.commands import KvAddMember, KvApply, KvPut, KvRecord, KvSweep, Record
 from titan_core.storage import sqlite_rows as sql
 from titan_core.storage.batch import Batch
 from titan_core.storage.data_dir_lock import DataDirLock
 from titan_core.storage.integrity import examine
+from titan_core.storage.kv_tables import KvTables
 from titan_core.storage.read_connections import ReadConnections
 from titan_core.storage.schema import OPEN_STATES, SCHEMA_VERSION, migrate
 from titan_core.storage.store import WAY_OUT, StoreDamaged, StoredRun, StoreError, StoreFull
 from titan_sdk.errors import BadMessage
+from titan_sdk.messages import KvEntry, KvMemberPage, KvPart
 
 logger = logging.getLogger(__name__)
 
@@ -234,10 +236,10 @@ class SqliteStore:
             last = batch.events[-1].seq
             if batch.events[0].seq // EVENTS_SWEEP != (last + 1) // EVENTS_SWEEP:
                 execute(sql.FORGET_EVENTS, [(last - EVENTS_KEPT,)])
-        if batch.values:
-            execute(sql.PUT_KV, batch.values.items())
-        for index, key, member in batch.members:
-            results[index] = execute(sql.ADD_MEMBER, [(key, member)]) == 1
+        if batch.kv:
+            tables = KvTables(db)
+            for index, record in batch.kv:
+                results[index] = _apply_kv(tables, record)
         sequences = self._newer_sequences(batch)
         if sequences != self._sequences:
             execute("UPDATE titan SET run_seq = ?, job_seq = ?, epoch = ?", [sequences])
@@ -373,14 +375,25 @@ class SqliteStore:
         with self._reading() as db:
             return [EventRow._make(row) for row in reversed(db.execute(sql.SELECT_EVENTS, (newest,)).fetchall())]
 
-    def kv_get(self, key: str) -> bytes | None:
+    def kv_get(self, key: str, now: int = 0) -> bytes | None:
         with self._reading() as db:
-            row = db.execute("SELECT value FROM kv WHERE key = ?", (key,)).fetchone()
-            return None if row is None else bytes(row[0])
+            return KvTables(db).get(key, now)
 
-    def kv_members(self, key: str) -> list[str]:
+    def kv_members(self, key: str, now: int = 0, after: int = 0, limit: int = -1) -> KvMemberPage:
         with self._reading() as db:
-            return [row[0] for row in db.execute("SELECT member FROM kv_members WHERE key = ? ORDER BY seq", (key,))]
+            return KvTables(db).members(key, now, after, limit)
+
+    def kv_items(self, key: str, now: int, start: int, count: int) -> KvPart:
+        with self._reading() as db:
+            return KvTables(db).items(key, now, start, count)
+
+    def kv_keys(self, prefix: str, after: str, limit: int, now: int) -> list[KvEntry]:
+        with self._reading() as db:
+            return KvTables(db).keys(prefix, after, limit, now)
+
+    def kv_next_end(self) -> int | None:
+        with self._reading() as db:
+            return KvTables(db).next_end()
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -392,6 +405,18 @@ class SqliteStore:
             raise StoreError(f"cannot read {self.path}: {error}. {WAY_OUT}") from error
         except (sqlite3.DatabaseError, BadMessage, KeyError, TypeError, ValueError) as error:
             raise StoreDamaged(f"{self.path} is damaged: {error!r}. {WAY_OUT}") from error
+
+
+def _apply_kv(tables: KvTables, record: KvRecord) -> Any:
+    """The result of a record of the key-value store."""
+    if type(record) is KvApply:
+        return tables.apply(record.update, record.now)
+    if type(record) is KvPut:
+        return tables.put(record.key, record.value, record.now)
+    if type(record) is KvAddMember:
+        return tables.add(record.key, record.member, record.now)
+    assert type(record) is KvSweep
+    return tables.sweep(record.now, record.limit)
 
 
 def _is_full(error: BaseException) -> bool:

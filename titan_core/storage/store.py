@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import Record
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import JobSpec
+from titan_sdk.messages import JobSpec, KvEntry, KvMemberPage, KvPart
 
 WAY_OUT: Final = "What to do is in docs/operations.md."
 """At the end of what people are told of a database that cannot be used."""
@@ -112,8 +112,20 @@ class Store(Protocol):
         """The newest events, in order. Raises StoreError."""
         ...
 
-    def kv_get(self, key: str) -> bytes | None: ...
+    # The key-value store as it is at ``now``, epoch ms: what has expired by then is not shown. All raise StoreError.
 
-    def kv_members(self, key: str) -> list[str]:
-        """Members of a set in order of addition; empty when there is none."""
+    def kv_get(self, key: str, now: int = 0) -> bytes | None: ...
+
+    def kv_members(self, key: str, now: int = 0, after: int = 0, limit: int = -1) -> KvMemberPage:
+        """Members of a set in order of addition, from where an earlier page said; ``limit`` -1: all of them."""
+        ...
+
+    def kv_items(self, key: str, now: int, start: int, count: int) -> KvPart: ...
+
+    def kv_keys(self, prefix: str, after: str, limit: int, now: int) -> list[KvEntry]:
+        """What the keys with the prefix beyond ``after`` hold, in order, ``limit`` entries at most."""
+        ...
+
+    def kv_next_end(self) -> int | None:
+        """When (epoch ms) a KvSweep will have something to do; None: never, as it is now."""
         ...

@@ -14,6 +14,8 @@ DEFAULT_RETRIES: Final = 3
 JobKind = Literal["run", "service", "worker"]
 RestartPolicy = Literal["always", "on-failure", "never"]
 Lifetime = Literal["stopped", "run"]
+TriggerRule = Literal["all_success", "all_done", "one_success", "one_failed", "none_failed", "always"]
+"""What has to become of a job's parents for it to start, as Airflow names it."""
 
 
 class ServiceSpec(Message, frozen=True):
@@ -45,6 +47,24 @@ class ServiceSpec(Message, frozen=True):
 DEFAULT_SERVICE: Final = ServiceSpec()
 
 
+class FlowSpec(Message, frozen=True):
+    """Under which circumstances a job runs; the defaults are those of a job that says nothing of it.
+
+    Attributes:
+        trigger: ``all_success``: every parent completed; a failed one makes it DEAD, a skipped one SKIPPED.
+            ``none_failed``: as that, but skipped parents are as good as completed ones.
+            ``all_done``: all parents have ended, however.
+            ``one_success``, ``one_failed``: as soon as one parent has; SKIPPED when none did (of ``one_success``: DEAD,
+            unless all were skipped).
+            ``always``: as ``all_done``, and neither a cancelled run nor fail_fast keeps it from running.
+    """
+
+    trigger: TriggerRule = "all_success"
+
+
+DEFAULT_FLOW: Final = FlowSpec()
+
+
 class JobSpec(Message, frozen=True):
     """A job as it was asked for; never changed after acceptance.
 
@@ -59,7 +79,7 @@ class JobSpec(Message, frozen=True):
         env: added to the job's environment.
         requirement: capabilities that must all be on one worker.
         priority: higher first. delay_ms: counted from when the job is unblocked.
-        parents: ids of jobs of the same run that must complete first.
+        parents: ids of jobs of the same run that must complete first, unless ``flow`` says otherwise.
         affinity: prefer the worker that ran the (last finished) parent.
         retries: further attempts after a failed one.
         timeout_s: an attempt running longer is ended and has failed; None: no limit.
@@ -68,6 +88,7 @@ class JobSpec(Message, frozen=True):
         fresh: exec a new interpreter instead of forking the warm one.
         cpus, memory, gpus: set apart on its worker while it runs: cores, bytes, devices; 0: nothing but a slot.
         service: how a service is kept alive; None: as DEFAULT_SERVICE says.
+        flow: under which circumstances it runs; None: as DEFAULT_FLOW says.
     """
 
     id: str
@@ -92,6 +113,7 @@ class JobSpec(Message, frozen=True):
     memory: int = 0
     gpus: int = 0
     service: ServiceSpec | None = None
+    flow: FlowSpec | None = None
 
     @property
     def upkeep(self) -> ServiceSpec:

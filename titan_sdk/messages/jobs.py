@@ -13,8 +13,8 @@ from titan_sdk.protocol import Opcode
 
 JOBS_IN_ANSWER: Final = 5000
 """Jobs of a run in one answer: with ids of usual length some 2 MB, with the longest it still fits into a frame."""
-StateName = Literal["WAITING", "DELAYED", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED"]
-FINAL_STATES: Final = frozenset({"COMPLETED", "DEAD", "CANCELLED"})
+StateName = Literal["WAITING", "DELAYED", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED", "SKIPPED"]
+FINAL_STATES: Final = frozenset({"COMPLETED", "DEAD", "CANCELLED", "SKIPPED"})
 Outcome = Literal["completed", "failed", "cancelled", "timed_out", "handed_back"]
 """How one attempt ended, as its worker saw it. ``handed_back``: given up unharmed by a draining worker; no charge."""
 

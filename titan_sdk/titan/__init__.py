@@ -1,12 +1,16 @@
 """``titan_sdk`` under its short name: ``from titan import TitanClient, TitanJob``."""
 
 from titan_sdk import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
     BadRequest,
     ConfigError,
     Conflict,
     ConnectFailed,
     ConnectionLost,
     DeadlineExceeded,
+    DoneAndNotDone,
     InvalidName,
     JobFailed,
     JobHandle,
@@ -30,15 +34,22 @@ from titan_sdk import (
     WaitTimeout,
     WorkerInfo,
     __version__,
+    as_completed,
+    wait,
+    wait_async,
 )
 
 __all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
     "BadRequest",
     "ConfigError",
     "Conflict",
     "ConnectFailed",
     "ConnectionLost",
     "DeadlineExceeded",
+    "DoneAndNotDone",
     "InvalidName",
     "JobFailed",
     "JobHandle",
@@ -62,4 +73,7 @@ __all__ = [
     "WaitTimeout",
     "WorkerInfo",
     "__version__",
+    "as_completed",
+    "wait",
+    "wait_async",
 ]

@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 from rich.console import Console
 
-from titan_test_suite.benchmarks import jobs, latency, logs, scale, simulation
+from titan_test_suite.benchmarks import classic, jobs, latency, logs, scale, simulation
 from titan_test_suite.benchmarks.cluster import ROOT
 from titan_test_suite.benchmarks.measuring import Result, Setting
 from titan_test_suite.benchmarks.report import as_json, show
@@ -25,6 +25,7 @@ BENCHES: dict[str, Callable[[Setting], list[Result]]] = {
     "workers": jobs.workers,
     "fan-out": jobs.fan_out,
     "chain": jobs.chain,
+    "classic": classic.classic,
     "start": latency.start,
     "status": latency.status,
     "submit": latency.submit,

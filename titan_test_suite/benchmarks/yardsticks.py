@@ -62,6 +62,31 @@ def echo_round_trips(count: int, size: int = 128) -> list[float]:
     return trips
 
 
+def echo_connections(count: int, size: int = 64) -> list[float]:
+    """Seconds that each of ``count`` round trips takes with a connection of its own, all served by one thread."""
+    echo = (
+        "import socket\n"
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "print(server.getsockname()[1], flush=True)\n"
+        "while True:\n"
+        "    peer = server.accept()[0]\n"
+        "    peer.sendall(peer.recv(65536))\n"
+        "    peer.close()\n"
+    )
+    trips = []
+    with subprocess.Popen([sys.executable, "-c", echo], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        for _ in range(count):
+            begin = time.perf_counter()
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                sock.sendall(b"x" * size)
+                sock.recv(65536)
+            trips.append(time.perf_counter() - begin)
+        process.kill()
+    return trips
+
+
 def sqlite_commits(folder: Path, count: int, threads: int) -> float:
     """Rows a second that threads insert into SQLite (WAL, synchronous=FULL), each row a commit, one lock for all."""
     path = folder / f"yardstick-{time.monotonic_ns()}.db"

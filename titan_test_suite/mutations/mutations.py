@@ -103,9 +103,18 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         "delay-from-submission",
         "a delay counts from when the job is unblocked",
         "titan_core/scheduling/core/lifecycle.py",
-        "self._delay(child, child.spec.delay_ms / 1000, now)",
-        "self._delay(child, max(0, child.run.row.submitted_at + child.spec.delay_ms - now.wall) / 1000, now)",
+        "UNBLOCKED_LATER)\n            self._delay(job, job.spec.delay_ms / 1000, now)",
+        "UNBLOCKED_LATER)\n"
+        "            self._delay(job, max(0, job.run.row.submitted_at + job.spec.delay_ms - now.wall) / 1000, now)",
         (f"{UNIT}test_core_jobs.py::test_a_delay_counts_from_when_the_parents_are_done",),
+    ),
+    Mutation(
+        "skipped-is-success",
+        "what waits for a skipped job is skipped too",
+        "titan_core/scheduling/core/triggers.py",
+        "return Verdict.SKIP if parent.state is JobState.SKIPPED else Verdict.DOOM",
+        "return Verdict.WAIT if job.blockers else Verdict.START",
+        (f"{UNIT}test_core_triggers.py::test_what_the_ends_of_two_parents_make_of_a_job",),
     ),
     Mutation(
         "retry-without-backoff",

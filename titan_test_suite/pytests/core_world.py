@@ -235,10 +235,10 @@ class History:
             self._ready_once.add(row.key)
 
     def _ended_parent(self, row: JobRow, parents: tuple[str, ...]) -> bool:
-        """Whether a job that was added ends at once, as a parent in its run has not completed."""
+        """Whether a job that was added ends at once, as parents in its run have."""
         keys = (f"{row.run_id}/{each}" for each in parents)
         known = [self._journal.jobs[key] for key in keys if key in self._journal.jobs]
-        return any(each.state.final and each.state is not JobState.COMPLETED for each in known)
+        return any(each.state.final for each in known)
 
     def dispatch(self, command: DispatchJob) -> None:
         """A dispatch; the records of its event are in the journal already."""
@@ -252,13 +252,7 @@ class History:
         assert not journal.executions[lease.job, lease.attempt].outcome
         if lease.attempt > 1:
             assert journal.executions[lease.job, lease.attempt - 1].outcome, f"two attempts at once: {lease}"
-        for parent in command.spec.parents:
-            options = journal.runs[row.run_id].options
-            if options is not None and parent in options.kept:
-                continue
-            parent_key = f"{row.run_id}/{parent}"
-            completed = journal.jobs[parent_key].state is JobState.COMPLETED
-            assert completed or parent_key in self._ready_once, f"{lease} before its parent {parent}"
+        self._check_parents(command)
         if lease.attempt > 1:
             row_before = journal.executions[lease.job, lease.attempt - 1]
             policy = command.spec.upkeep.restart if command.spec.kind == "service" else "on-failure"
@@ -266,6 +260,28 @@ class History:
             goes_on = policy == "always" or lease.job in self._restarts_asked
             assert goes_on or not ended_well, f"{lease} after an end that was to be the last"
         self._check_worker(command)
+
+    def _check_parents(self, command: DispatchJob) -> None:
+        """The rule of the job was met, as far as the ends of its parents show."""
+        run_id = command.lease.job.partition("/")[0]
+        options = self._journal.runs[run_id].options
+        kept = options.kept if options is not None else {}
+        keys = [f"{run_id}/{parent}" for parent in command.spec.parents if parent not in kept]
+        states = [self._journal.jobs[key].state for key in keys]
+        good = [state is JobState.COMPLETED or key in self._ready_once for key, state in zip(keys, states, strict=True)]
+        bad = [state in (JobState.DEAD, JobState.CANCELLED) for state in states]
+        ended = [done or state.final for done, state in zip(good, states, strict=True)]
+        fine = [done or state is JobState.SKIPPED for done, state in zip(good, states, strict=True)]
+        rule = command.spec.flow.trigger if command.spec.flow else "all_success"
+        met = {
+            "all_success": all(good),
+            "all_done": all(ended),
+            "always": all(ended),
+            "none_failed": all(fine),
+            "one_success": any(good) or any(parent in kept for parent in command.spec.parents),
+            "one_failed": any(bad),
+        }[rule]
+        assert met, f"{command.lease} before its parents let it, by {rule}: {states}"
 
     def _check_worker(self, command: DispatchJob) -> None:
         worker = self._workers[command.worker_id]

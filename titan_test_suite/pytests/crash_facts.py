@@ -70,7 +70,7 @@ def _check(store: SqliteStore, facts: Facts) -> None:
             assert int(store.kv_get(fact["kv"]) or b"-1") >= fact["value"]
         elif key := fact.get("dispatched", fact.get("ended")):
             _check_attempt(runs, key, fact)
-    assert {fact["member"] for fact in facts if "kv" in fact} <= set(store.kv_members("runs"))
+    assert {fact["member"] for fact in facts if "kv" in fact} <= set(store.kv_members("runs").members)
     epochs = [fact["epoch"] for fact in facts if "dispatched" in fact]
     assert len(set(epochs)) == len(epochs), "a lease epoch was used twice"
     assert store.last_sequence()[2] >= max(epochs, default=0)

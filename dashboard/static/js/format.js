@@ -67,11 +67,19 @@ setInterval(() => {
   for (const node of document.querySelectorAll("[data-since]")) node.textContent = duration(Date.now() - Number(node.dataset.since));
 }, 1000);
 
-export const STATES = ["RUNNING", "PENDING", "DELAYED", "WAITING", "COMPLETED", "DEAD", "CANCELLED"];
+export const STATES = ["RUNNING", "PENDING", "DELAYED", "WAITING", "COMPLETED", "DEAD", "CANCELLED", "SKIPPED"];
 export const WORDS = {
   RUNNING: "Running", PENDING: "Queued", DELAYED: "Delayed", WAITING: "Waiting", COMPLETED: "Completed",
-  DEAD: "Failed", CANCELLED: "Cancelled",
+  DEAD: "Failed", CANCELLED: "Cancelled", SKIPPED: "Skipped",
 };
+
+const OUTCOMES = { completed: "completed", failed: "failed", cancelled: "cancelled", timed_out: "timed out", handed_back: "handed back by its worker", lost: "lost with its worker" };
+/** How an attempt ended. */
+export function outcome(each) {
+  if (!each.outcome && !each.ended_at) return "running";
+  const words = OUTCOMES[each.outcome] || each.outcome || "ended";
+  return each.exit_code ? `${words}, exit code ${each.exit_code}` : words;
+}
 
 export const badge = (state, words) => h("span", { class: `badge ${state}` }, words || WORDS[state] || state);
 

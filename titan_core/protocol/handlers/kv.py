@@ -1,4 +1,4 @@
-"""KV_SET, KV_GET, KV_SADD, KV_SMEMBERS."""
+"""KV_SET, KV_GET, KV_SADD, KV_SMEMBERS; KV_UPDATE, KV_KEYS, KV_ITEMS, KV_LIST_MEMBERS."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ class KvHandlers:
         table.answer(messages.KvGet, self._service.get)
         table.answer_later(messages.KvSadd, self._service.add_member)
         table.answer(messages.KvSmembers, self._service.members)
+        table.answer_later(messages.KvUpdate, self._service.update)
+        table.answer(messages.KvKeys, self._service.keys)
+        table.answer(messages.KvItems, self._service.items)
+        table.answer(messages.KvListMembers, self._service.list_members)
         table.classic(classic.KvSet, self._set)
         table.classic(classic.KvGet, self._get)
         table.classic(classic.KvAdd, self._add)

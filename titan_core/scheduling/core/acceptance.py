@@ -81,9 +81,9 @@ class Acceptance:
         if not run.open and (adder is None or adder.run is not run or adder.state.final):
             was = "is closed" if run.row.growth is not None else "was not submitted open"
             raise Conflict(f"run {run.run_id} {was}: only its own jobs may add to it, while they run")
-        there = [spec.id for spec in event.jobs if f"{run.run_id}/{spec.id}" in self._book.jobs or spec.id in run.kept]
-        parents = {parent for spec in event.jobs for parent in spec.parents}
-        known = {each for each in parents if f"{run.run_id}/{each}" in self._book.jobs or each in run.kept}
+        named = {each for spec in event.jobs for each in (spec.id, *spec.parents)}
+        known = {each for each in named if f"{run.run_id}/{each}" in self._book.jobs or each in run.kept_jobs}
+        there = [spec.id for spec in event.jobs if spec.id in known]
         problems = [Problem(each, "the run has a job of this id already") for each in there]
         problems += validate_dag(event.jobs, known=known)
         if problems:
@@ -210,7 +210,7 @@ def link(jobs: Iterable[Job]) -> None:
     for job in by_id.values():
         if job.state is not JobState.WAITING:
             continue
-        kept = job.run.kept
+        kept = job.run.kept_jobs
         _link_to(job, [by_id[each] for each in dict.fromkeys(job.spec.parents) if each not in kept])
 
 

@@ -101,17 +101,17 @@ class Budgets:
         heappush(self._deadlines, (deadline, kin.run.row.seq, kin))
 
     def follow_clock(self, now: Instant) -> None:
-        """Before each event: when the wall clock was set, deadlines are recorded anew."""
+        """When the wall clock was set since the last time, record anew when deadlines are."""
         if self._offset is None:
             return
         jump = _offset(now) - self._offset
         if abs(jump) < _JUMP_MS:
             return
         self._offset += jump
-        for _, _, kin in self._deadlines:
+        for deadline, _, kin in self._deadlines:
             if self._lineage.find(kin.run.run_id) is kin:
-                growth = _growth(kin.run)
-                self._record(kin.run, growth._replace(deadline_at=growth.deadline_at + jump))
+                left_ms = round((deadline - now.monotonic) * 1000)
+                self._record(kin.run, _growth(kin.run)._replace(deadline_at=now.wall + left_ms))
 
     def overdue(self, now: Instant) -> list[tuple[Kin, str]]:
         """The runs whose wall time is over since the last time, and what to say of it."""

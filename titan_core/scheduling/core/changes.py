@@ -86,35 +86,34 @@ class Changes:
         for run in self._new.values():
             commands.append(InsertRun(run.row))
             commands += [InsertJob(job.spec, job.row()) for job in run.jobs]
-        if self._grown:
-            commands += self._growth()
         for job in self._touched.values():
             if job.run.run_id not in self._new and job.key not in self._added:
                 commands.append(UpdateJob(job.row()))
+        if self._grown:
+            commands += self._take_growth()
         commands += [SaveExecution(execution.row()) for execution in self._executions]
         commands += [InsertEvent(row) for row in self._events]
         commands += self._effects
         if self._events:
             commands.append(EventsChanged())
+            self._events.clear()
         for run in self._seen.values():
             # Following the wall clock, versions keep growing when the next master starts them anew.
             run.version = max(run.version + 1, wall)
             commands.append(RunChanged(run.run_id))
         self._new.clear()
-        if self._grown:
-            self._grown = False
-            self._runs.clear()
-            self._added.clear()
-            self._additions.clear()
         self._touched.clear()
         self._executions.clear()
-        self._events.clear()
         self._effects.clear()
         self._seen.clear()
         return commands
 
-    def _growth(self) -> list[Command]:
+    def _take_growth(self) -> list[Command]:
         commands: list[Command] = [UpdateRun(run.row) for run in self._runs.values() if run.run_id not in self._new]
         commands += [InsertJob(job.spec, job.row()) for job in self._added.values()]
         commands += self._additions
+        self._grown = False
+        self._runs.clear()
+        self._added.clear()
+        self._additions.clear()
         return commands

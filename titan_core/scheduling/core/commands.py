@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
-from titan_sdk.messages import JobSpec, Lease
+from titan_sdk.messages import JobSpec, KvUpdate, Lease
 
 # --- records: for the store ---------------------------------------------------------------------------------------
 
@@ -58,8 +58,11 @@ class SaveExecution:
 
 @dataclass(frozen=True, slots=True)
 class KvPut:
+    """``now``: epoch ms, as in all records of the key-value store: what has expired by then is gone."""
+
     key: str
     value: bytes
+    now: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,26 @@ class KvAddMember:
 
     key: str
     member: str
+    now: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KvApply:
+    """The store's result for it is a KvUpdated, or the RemoteError that it is refused with."""
+
+    update: KvUpdate
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class KvSweep:
+    """Remove what has expired, ``limit`` of each kind at most. The store's result for it is how many it were."""
+
+    now: int
+    limit: int
+
+
+KvRecord = KvPut | KvAddMember | KvApply | KvSweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +98,7 @@ class InsertEvent:
     row: EventRow
 
 
-Record = (
-    InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | InsertEvent | KvPut | KvAddMember
-)
+Record = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | InsertEvent | KvRecord
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 

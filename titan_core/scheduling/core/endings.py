@@ -12,6 +12,7 @@ from titan_core.scheduling.core.growth import Growth
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.lifecycle import JobLifecycle
 from titan_core.scheduling.core.lineage import Kin
+from titan_core.scheduling.core.triggers import to_end
 from titan_sdk.errors import NotFound
 
 
@@ -44,13 +45,14 @@ class Endings:
             raise NotFound(f"no job or run {name}")
         if name not in self._book.jobs:
             jobs = self._book.with_successors(jobs)
+        jobs = list(to_end(jobs)) if run is not None else jobs
         self._end_all(jobs, [run] if run is not None else [], below, reason, now, stop=stop)
 
     def _end_all(
         self, jobs: list[Job], runs: list[Run], below: list[Kin], reason: str, now: Instant, *, stop: bool = False
     ) -> None:
         runs = runs + [kin.run for kin in below]
-        jobs = jobs + [job for kin in below for job in kin.run.jobs]
+        jobs = jobs + [job for kin in below for job in to_end(kin.run.jobs)]
         self._changes.effect(Answer([job.key for job in jobs if not job.state.final]))
         for run in runs:
             self._growth.close(run)

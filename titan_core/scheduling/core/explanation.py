@@ -25,9 +25,10 @@ class Explanations:
     def summary(self, job: Job) -> str:
         """In a sentence or two."""
         if job.state is JobState.WAITING:
-            parents = [parent for parent in self._book.parents(job) if not parent.satisfies_dependents]
+            parents = [parent for parent in self._book.parents(job) if not parent.settled]
             shown = ", ".join(f"{parent.spec.id} ({parent.state.value})" for parent in parents[:5])
-            return f"It waits for {shown}{' and others' if len(parents) > 5 else ''}."
+            rule = f" Its trigger rule is {job.spec.flow.trigger}." if job.spec.flow is not None else ""
+            return f"It waits for {shown}{' and others' if len(parents) > 5 else ''}.{rule}"
         if job.state is JobState.DELAYED:
             if job.failures:
                 return f"It failed {counted(job.failures, 'time')} ({job.reason}) and is tried again after a pause."

@@ -13,6 +13,16 @@ from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.ready_queue import rank
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 
+_UNSATISFIED = (JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED)
+_DECIDE: dict[str, tuple[JobState, ...]] = {
+    "all_done": (),
+    "always": (),
+    "one_success": (JobState.COMPLETED,),
+    "one_failed": (JobState.DEAD, JobState.CANCELLED),
+    "none_failed": (JobState.DEAD, JobState.CANCELLED),
+}
+"""The ends of a single parent that decide what becomes of a job with that rule: it does not wait after them."""
+
 
 def check(book: JobBook, registry: WorkerRegistry, matcher: Matcher, delays: DelayHeap) -> None:
     """Raise AssertionError, with the story of a job concerned, unless all invariants hold."""
@@ -40,6 +50,9 @@ def _check_book(book: JobBook) -> None:
     for run in book.runs.values():
         assert run.unfinished == sum(not job.state.final for job in run.jobs), run.run_id
         assert run.services == sum(job.is_service for job in run.jobs), run.run_id
+        if run.kept is not None and run.kept.size == len(run.jobs):
+            assert run.kept.states == Counter(job.state for job in run.jobs), run.run_id
+            assert run.kept.ended_at == max(job.ended_at for job in run.jobs), run.run_id
         for job in run.jobs:
             assert book.jobs[job.key] is job and job.run is run, job.story()
     active: dict[str, list[Job]] = {}
@@ -93,9 +106,10 @@ def _check_links(book: JobBook, job: Job) -> None:
     story = job.story()
     if job.state is JobState.WAITING:
         parents = book.parents(job)
-        assert job.blockers == sum(not parent.satisfies_dependents for parent in parents) > 0, story
+        assert job.blockers == sum(not parent.settled for parent in parents) > 0, story
         for parent in parents:
-            assert parent.state not in (JobState.DEAD, JobState.CANCELLED), f"{story}; its parent: {parent.story()}"
+            ended = f"{story}; its parent: {parent.story()}"
+            assert parent.state not in _DECIDE.get(job.spec.flow.trigger if job.spec.flow else "", _UNSATISFIED), ended
             if not parent.state.final:
                 assert job in parent.children, story
     if job.state.final:

@@ -55,7 +55,7 @@ class JobBook:
         run.tied = _tied_services(run)
         if run.row.parent or run.row.options is not None:
             self.lineage.add(run, self.runs.get(parent_run(run.row.parent)))
-        if run.open and run.row.parent:
+        if run.row.growth is not None and run.open and run.row.parent:
             owner = self.jobs.get(run.row.parent)
             if owner is not None and owner.state.final:
                 self._orphans.append(run)
@@ -103,6 +103,8 @@ class JobBook:
         """The job has left ``origin``."""
         self.counts[origin] -= 1
         self.counts[job.state] += 1
+        if job.run.kept is not None:
+            job.run.kept.moved(job, origin)
         if job.state.final:
             run = job.run
             run.unfinished -= 1
@@ -181,7 +183,7 @@ class JobBook:
 
     def parents(self, job: Job) -> list[Job]:
         """The job's parents, each once; without those that an earlier run has completed."""
-        run_id, kept = job.run.run_id, job.run.kept
+        run_id, kept = job.run.run_id, job.run.kept_jobs
         return [self.jobs[f"{run_id}/{parent}"] for parent in dict.fromkeys(job.spec.parents) if parent not in kept]
 
     def with_successors(self, jobs: Sequence[Job]) -> list[Job]:
@@ -189,7 +191,7 @@ class JobBook:
         return [*jobs, *(self.successors[job.key] for job in jobs if job.key in self.successors)]
 
     def _all_ended(self, run: Run) -> None:
-        if run.open:
+        if run.row.growth is not None and run.open:
             self.idle.append(run)
         else:
             self._retire(run)
@@ -207,8 +209,9 @@ class JobBook:
         """
         while len(self._finished) > 1:
             run = self._finished[0]
-            ended_at = max((run.row.submitted_at, *(job.ended_at for job in run.jobs)))
-            if self._finished_jobs <= self._finished_jobs_bound and ended_at >= before:
+            if self._finished_jobs <= self._finished_jobs_bound and (
+                run.row.submitted_at >= before or run.ended_at() >= before
+            ):
                 return
             self._evict(self._finished.popleft())
 

@@ -19,11 +19,14 @@ from titan_core.scheduling.core.events import Instant
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.matcher import Matcher
+from titan_core.scheduling.core.triggers import Verdict, judge, why_not
 
 CANNOT_BEGIN = 2
 """Exit code of a worker that was started wrongly, and of one that the master refuses."""
 SCALER = "@scaler"
 """Stands as the submitting job of a run with which scaling starts workers; no job has such a key."""
+_FOLLOWS = {JobState.SKIPPED: Verdict.SKIP, JobState.DEAD: Verdict.DOOM, JobState.CANCELLED: Verdict.DOOM}
+"""What the end of a parent passes on to its children, unless their rule says otherwise."""
 LOST = "lost"
 """The outcome of an attempt whose worker died; the others are messages.Outcome."""
 
@@ -75,10 +78,15 @@ class JobLifecycle:
         self._book.add(run)
         self._changes.accepted(run)
         self._begin(run.jobs, now)
+        if run.row.options is not None and run.kept_jobs:
+            for job in run.jobs:
+                self._place(job, now)
 
     def accept_more(self, jobs: Sequence[Job], now: Instant) -> None:
         """Jobs added to a run; they are in their initial states, and their parents may have ended long ago."""
         self._begin(jobs, now)
+        for job in jobs:
+            self._place(job, now)
 
     def _begin(self, jobs: Sequence[Job], now: Instant) -> None:
         for job in jobs:
@@ -86,17 +94,26 @@ class JobLifecycle:
                 self._matcher.enqueue(job)
             elif job.state is JobState.DELAYED:
                 self._delay(job, job.spec.delay_ms / 1000, now)
-            elif not job.blockers:
-                self._place(job, now)
 
     def _place(self, job: Job, now: Instant) -> None:
-        """A job was accepted as WAITING although there is nothing to wait for: its parents say what becomes of it."""
-        failed = [parent for parent in self._book.parents(job) if not parent.satisfies_dependents]
-        if not failed:
+        """When a new job waits, those of its parents that were settled before may say at once what becomes of it."""
+        if job.state is not JobState.WAITING:
+            return
+        kept, flow = job.run.kept_jobs, job.spec.flow
+        one_is_enough = bool(kept) and flow is not None and flow.trigger == "one_success"
+        enough = not job.blockers or (one_is_enough and any(parent in kept for parent in job.spec.parents))
+        verdict, how = (Verdict.START if enough else Verdict.WAIT), ""
+        for parent in self._book.parents(job):
+            if parent.settled:
+                verdict = judge(job, parent, self._book.parents)
+                how = _how_it_ended(parent) if verdict is _FOLLOWS.get(parent.state) else why_not(job)
+                if verdict is not Verdict.WAIT:
+                    break
+        if verdict is Verdict.START:
             self._unblock(job, now)
-        elif job.state is JobState.WAITING:
-            self._drop(job, Cause.PARENT_ENDED, f"not started: {_how_it_ended(failed[0])}", now)
-            self._doom_children(job, now)
+        elif verdict is not Verdict.WAIT:
+            self._leave_out(job, verdict, how, now)
+            self._settle_children(job, now)
 
     def resume(self, job: Job, now: Instant) -> None:
         """A restored job takes its place. A wall clock that was moved meanwhile makes no delay longer than it was."""
@@ -168,7 +185,7 @@ class JobLifecycle:
         if not job.ending:
             job.reason = ""
         self._changes.touch(job)
-        self._release_children(job, now)
+        self._settle_children(job, now)
 
     def attempt_over(self, job: Job, worker: Worker, end: AttemptEnd, now: Instant) -> None:
         """The current attempt has ended and its slot is free; decide what becomes of the job.
@@ -196,10 +213,10 @@ class JobLifecycle:
                 self._events.note("job-quarantined", job.key, job.reason, now)
         if job.state is JobState.COMPLETED:
             if not was_ready:
-                self._release_children(job, now)
+                self._settle_children(job, now)
             job.children = ()
         elif job.state.final:
-            self._doom_children(job, now)
+            self._settle_children(job, now, news=not was_ready)
         elif was_ready:
             self._block_children(job)
 
@@ -298,13 +315,12 @@ class JobLifecycle:
                 self._ask_for_end(job, "stop" if stop and job.is_service else "cancel", reason)
             elif stop and job.is_service and job.attempt and job.state in (JobState.DELAYED, JobState.PENDING):
                 self._drop(job, Cause.STOPPED, reason, now)  # between two attempts it is as good as running
-                self._release_children(job, now)
-                job.children = ()
+                self._settle_children(job, now)
             elif not job.state.final:
                 self._drop(job, Cause.CANCELLED, reason, now)
                 dropped.append(job)
         for job in dropped:
-            self._doom_children(job, now)
+            self._settle_children(job, now)
 
     def restart(self, job: Job, reason: str, now: Instant) -> bool:
         """Have a new attempt of a service follow the current one at once; False when it is about to end or to begin."""
@@ -345,18 +361,32 @@ class JobLifecycle:
 
     # --- children ---
 
-    def _release_children(self, job: Job, now: Instant) -> None:
-        """The job satisfies its dependents from now on."""
-        for child in job.children:
-            if child.state is not JobState.WAITING:
-                continue  # it was released when this service was ready for the first time
-            child.blockers -= 1
-            if child.blockers:
-                continue
-            self._unblock(child, now)
+    def _settle_children(self, job: Job, now: Instant, *, news: bool = True) -> None:
+        """The job is settled: it satisfies its dependents from now on, or ended otherwise, and so do others with it.
+
+        ``news`` is False for a service that had been ready: those that wait have counted it as settled then.
+        """
+        settled = [(job, news, _how_it_ended(job))]
+        while settled:
+            parent, news, how = settled.pop()
+            for child in parent.children:
+                if child.state is not JobState.WAITING:
+                    continue  # it was released when this service was ready for the first time, or by another parent
+                child.blockers -= news
+                verdict = judge(child, parent, self._book.parents)
+                if verdict is Verdict.START:
+                    self._unblock(child, now)
+                elif verdict is not Verdict.WAIT:
+                    follows = verdict is _FOLLOWS.get(parent.state)
+                    self._leave_out(child, verdict, how if follows else why_not(child), now)
+                    # Whatever only follows from one end is told of that end, however far up it was.
+                    settled.append((child, True, how if follows else _how_it_ended(child)))
+            if parent.state.final:
+                parent.children = ()
 
     def _unblock(self, job: Job, now: Instant) -> None:
         """Its parents let a WAITING job run."""
+        job.blockers = 0
         if job.spec.delay_ms:
             self._move(job, Cause.UNBLOCKED_LATER)
             self._delay(job, job.spec.delay_ms / 1000, now)
@@ -364,23 +394,18 @@ class JobLifecycle:
             self._move(job, Cause.UNBLOCKED)
             self._matcher.enqueue(job)
 
+    def _leave_out(self, job: Job, verdict: Verdict, reason: str, now: Instant) -> None:
+        """Its parents do not let a WAITING job run, because of ``reason``."""
+        if verdict is Verdict.SKIP:
+            self._drop(job, Cause.SKIPPED, f"skipped: {reason}", now)
+        else:
+            self._drop(job, Cause.PARENT_ENDED, f"not started: {reason}", now)
+
     def _block_children(self, job: Job) -> None:
         """A service that was ready no longer is: what still waits for others waits for it again."""
         for child in job.children:
             if child.state is JobState.WAITING:
                 child.blockers += 1
-
-    def _doom_children(self, job: Job, now: Instant) -> None:
-        """The job ended dead or cancelled: nothing that waits for it, however far down, will ever start."""
-        reason = f"not started: {_how_it_ended(job)}"
-        ended = [job]
-        while ended:
-            parent = ended.pop()
-            for child in parent.children:
-                if child.state is JobState.WAITING:
-                    self._drop(child, Cause.PARENT_ENDED, reason, now)
-                    ended.append(child)
-            parent.children = ()
 
     # --- moves ---
 

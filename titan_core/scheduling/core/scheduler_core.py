@@ -148,8 +148,6 @@ class SchedulerCore:
         Raises:
             RemoteError: the event is refused (each event says how); nothing has changed.
         """
-        if self._kin:
-            self._budgets.follow_clock(now)
         self._handlers[type(event)](event, now)
         return self._finish(now)
 
@@ -177,19 +175,25 @@ class SchedulerCore:
 
     def _finish(self, now: Instant) -> list[Command]:
         """Dispatch what the event made possible, see to the alarm, and collect the commands."""
-        if self._kin:
-            self._growth.settle(now)
         self._services.settle(now)
+        later = self._settle_runs(now) if self._kin else ()
         self._book.expire(now.wall - self._limits.finished_ms_in_memory)
         self._matcher.match(self._routing.preferred, lambda job, worker: self._lifecycle.lease(job, worker, now))
-        next_ones = [self._delays.next_due(), self._registry.next_release(), self._services.next_deadline()]
-        if self._kin:
-            next_ones += [self._budgets.next_deadline(), self._growth.next_deadline()]
+        next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline(), *later)
         moments = [moment for moment in next_ones if moment is not None]
         if moments and (self._alarm is None or min(moments) < self._alarm):
             self._alarm = min(moments)
             self._changes.effect(SetAlarm(self._alarm))
         return self._changes.take(now.wall)
+
+    def _settle_runs(self, now: Instant) -> tuple[float | None, ...]:
+        """See to budgets and open runs; when to do so again (monotonic seconds)."""
+        self._budgets.follow_clock(now)
+        self._growth.settle(now)
+        while self._book.unneeded:  # by a run that was closed just now
+            self._services.settle(now)
+            self._growth.settle(now)
+        return self._budgets.next_deadline(), self._growth.next_deadline()
 
     def _submit(self, event: RunSubmitted, now: Instant) -> None:
         earlier = self._acceptance.earlier(event)
@@ -197,15 +201,15 @@ class SchedulerCore:
             self._changes.effect(Answer(earlier))
             return
         digest = digest_of(event.jobs, event.options) if event.idempotency_key else ""
-        event = replace(event, jobs=self._services.with_replicas(event))
+        if event.replace:
+            event = replace(event, jobs=self._services.with_replicas(event))
         self._acceptance.check(event, now)
         run = self._acceptance.build(event, now.wall, digest=digest)
         self._changes.effect(Answer(accepted(run)))
         self._lifecycle.accept(run, now)
-        kin = self._kin.get(run.run_id)
-        if kin is not None:
-            self._budgets.charge(kin, len(run.jobs))
-            self._budgets.begin(kin, now)
+        if run.run_id in self._kin:
+            self._budgets.charge(self._kin[run.run_id], len(run.jobs))
+            self._budgets.begin(self._kin[run.run_id], now)
 
     def _pass_time(self, event: TimePassed, now: Instant) -> None:
         if self._alarm is not None and self._alarm <= now.monotonic:

@@ -151,4 +151,4 @@ def replica_id(name: str, number: int) -> str:
 def _anew(spec: JobSpec, job_id: str) -> JobSpec:
     """A spec for starting a service again outside of the run it came with."""
     service = None if spec.service is None else replace(spec.service, lifetime="stopped", replaces="")
-    return replace(spec, id=job_id, parents=(), delay_ms=0, service=service)
+    return replace(spec, id=job_id, parents=(), delay_ms=0, service=service, flow=None)

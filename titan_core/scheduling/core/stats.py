@@ -25,6 +25,7 @@ def stats_json(book: JobBook, registry: WorkerRegistry) -> dict[str, Any]:
         "completed": counts[JobState.COMPLETED],
         "dead": counts[JobState.DEAD],
         "cancelled": counts[JobState.CANCELLED],
+        "skipped": counts[JobState.SKIPPED],
     }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import re
+import socket
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -53,6 +55,16 @@ def test_what_follows_the_first_frame_is_not_looked_at(master: Address) -> None:
     first = wire.frame(wire.KV_GET, "nobody set this")
     assert wire.call_until_closed(master, first + setting * 100_000) == ack("NULL")
     assert wire.call(master, wire.KV_GET, "classic:second").text == "NULL"
+
+
+def test_five_hundred_connections_at_once_are_all_answered(master: Address) -> None:
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(socket.create_connection(master, timeout=60.0)) for _ in range(500)]
+        for number, sock in enumerate(crowd):
+            sock.sendall(wire.frame(wire.KV_SET, f"crowd:{number}|{number}"))
+        replies = [wire.read_frame(sock) for sock in crowd]
+    assert {reply.text if reply else None for reply in replies} == {"OK"}
+    assert wire.call(master, wire.KV_GET, "crowd:499").text == "499"
 
 
 def test_a_spare_byte_changes_nothing(master: Address) -> None:

@@ -298,3 +298,10 @@ def test_logs_without_a_cluster_ever(tmp_path, monkeypatch):
         [sys.executable, "-c", COMMAND, "titan_dev.logs"], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout) == (0, "master | hello\n")
+
+
+def test_arguments_of_the_program_behind_a_command_may_follow_two_dashes():
+    for dashes in ([], ["--"]):
+        argv = [sys.executable, str(ROOT / "titan-dev"), "bench", *dashes, "--only", "nothing"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2 and "invalid choice: 'nothing'" in done.stderr

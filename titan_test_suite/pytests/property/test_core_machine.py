@@ -9,6 +9,7 @@ healed, and every job that was accepted must come to its end.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import get_args
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -36,14 +37,26 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits
 from titan_sdk.errors import BudgetExceeded, Conflict, NotFound, SubmissionRefused
-from titan_sdk.messages import Accepted, Budget, JobKind, JobSpec, Lease, Outcome, RunOptions, ServiceSpec
+from titan_sdk.messages import (
+    Accepted,
+    Budget,
+    FlowSpec,
+    JobKind,
+    JobSpec,
+    Lease,
+    Outcome,
+    RunOptions,
+    ServiceSpec,
+    TriggerRule,
+)
 from titan_sdk.run_rules import parent_run
 from titan_test_suite.pytests.core_world import World
 
 CAPABILITIES = ("GENERAL", "GPU", "HIGH_MEM")
 OUTCOMES: tuple[Outcome, ...] = ("completed", "completed", "failed", "cancelled", "timed_out", "handed_back")
 MAX_WORKERS = 4
-FINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
+FINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED)
+RULES = get_args(TriggerRule)
 
 
 @dataclass
@@ -95,6 +108,7 @@ OPTIONS = st.none() | st.builds(
         wall_s=st.sampled_from((0.0, 0.0, 4.0)),
     ),
 )
+FLOWS = st.none() | st.builds(FlowSpec, trigger=st.sampled_from(RULES))
 
 
 @st.composite
@@ -113,6 +127,7 @@ def job_specs(draw: st.DrawFn) -> list[JobSpec]:
                 port=8085 if kind == "worker" else 0,
                 service=draw(UPKEEPS) if kind == "service" else None,
                 parents=tuple(parents),
+                flow=draw(FLOWS) if parents else None,
                 priority=draw(st.sampled_from((-1, 1, 1, 5))),
                 delay_ms=draw(st.sampled_from((0, 0, 0, 500, 3000))),
                 requirement=tuple(draw(st.sets(st.sampled_from(CAPABILITIES), max_size=2))),
@@ -281,7 +296,11 @@ class ClusterMachine(RuleBasedStateMachine):
         tops = {run_id} if whole_run else {each for each in runs if runs[each].parent == name}
         for row in rows:
             if row.key == name or any(self._is_below(row.run_id, top) for top in tops):
-                assert row.state in FINAL or row.ending == "cancel", f"it was to be cancelled with {name}: {row}"
+                flow = self.world.journal.specs[row.key].flow
+                cleanup = flow is not None and flow.trigger == "always"
+                assert row.state in FINAL or row.ending == "cancel" or cleanup, (
+                    f"it was to be cancelled with {name}: {row}"
+                )
 
     def _services(self) -> list[str]:
         specs, rows = self.world.journal.specs, self.world.journal.jobs
@@ -291,7 +310,7 @@ class ClusterMachine(RuleBasedStateMachine):
     @rule(upkeep=UPKEEPS, data=st.data())
     def replace_a_service(self, upkeep: ServiceSpec | None, data) -> None:
         key = self.pick(data, self._services(), "service")
-        spec = _not_tied(replace(self.world.journal.specs[key], parents=(), service=upkeep))
+        spec = _not_tied(replace(self.world.journal.specs[key], parents=(), flow=None, service=upkeep))
         if spec.upkeep.auto_port:
             spec = replace(spec, port=0)
         event = RunSubmitted(f"run{len(self.accepted)}", "test", (spec,), replace=True)

@@ -464,10 +464,10 @@ def test_reading_replies() -> None:
 
 def test_states() -> None:
     states: tuple[StateName, ...] = (
-        "WAITING", "DELAYED", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED",
+        "WAITING", "DELAYED", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED", "SKIPPED",
     )  # fmt: skip
     assert [replies.classic_state(state) for state in states] == [
-        "PENDING", "PENDING", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED",
+        "PENDING", "PENDING", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED", "CANCELLED",
     ]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from titan_core.storage import read_connections, sqlite_store
 from titan_core.storage.schema import APPLICATION_ID, SCHEMA_VERSION, VERSIONS, migrate
 from titan_core.storage.sqlite_store import SqliteStore
 from titan_core.storage.store import StoredRun, StoreError, StoreFull
-from titan_sdk.messages import Budget, JobSpec, RunOptions, ServiceSpec
+from titan_sdk.messages import Budget, JobSpec, KvEntry, RunOptions, ServiceSpec
 from titan_test_suite.pytests.store_records import crash_image, job_row, refusal, run_row, submission
 
 
@@ -135,7 +135,7 @@ def test_one_batch_gives_the_same_as_many(tmp_path: Path) -> None:
         store.open()
         results = [r for start in range(0, len(records), size) for r in store.apply(records[start : start + size])]
         keys = [store.kv_get(str(n)) for n in range(5)]
-        outcomes.append((results, list(store.load(100)), keys, store.kv_members("set"), store.last_sequence()))
+        outcomes.append((results, list(store.load(100)), keys, store.kv_members("set").members, store.last_sequence()))
         store.close()
     assert outcomes[0] == outcomes[1] == outcomes[2]
     assert True in outcomes[0][0] and False in outcomes[0][0]
@@ -143,13 +143,13 @@ def test_one_batch_gives_the_same_as_many(tmp_path: Path) -> None:
 
 def test_key_value(store: SqliteStore) -> None:
     assert store.kv_get("k") is None
-    assert store.kv_members("k") == []
+    assert store.kv_members("k").members == []
     assert store.apply([KvPut("k", b"1"), KvPut("k", b"\x00\xff|")]) == [None, None]
     assert store.kv_get("k") == b"\x00\xff|"
     add = [KvAddMember("k", "z"), KvAddMember("k", "a"), KvAddMember("k", "z"), KvAddMember("l", "z")]
     assert store.apply(add) == [True, True, False, True]
     assert store.apply([KvAddMember("k", "a"), KvPut("k", b"2"), KvAddMember("k", "b")]) == [False, None, True]
-    assert store.kv_members("k") == ["z", "a", "b"]
+    assert store.kv_members("k").members == ["z", "a", "b"]
 
 
 def test_values_beyond_sqlite_do_not_cost_the_commit(store: SqliteStore) -> None:
@@ -422,21 +422,29 @@ def test_migration_is_all_or_nothing(tmp_path: Path) -> None:
     db.close()
 
 
+def make_first_version(db: sqlite3.Connection) -> None:
+    """Take out of a database all that the first version did not have."""
+    names = "SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' AND type IN ('index', 'table')"
+    first = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(first, VERSIONS[:1])
+    for kind, name in sorted(set(db.execute(names)) - set(first.execute(names))):
+        db.execute(f"DROP {kind} {name}")
+    for _, table in first.execute(names + " AND type = 'table'").fetchall():
+        columns = f"SELECT name FROM pragma_table_info('{table}')"
+        for (column,) in set(db.execute(columns)) - set(first.execute(columns)):
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    first.close()
+    db.execute("PRAGMA user_version = 1")
+
+
 def test_a_database_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
     store.open()
     store.apply([InsertRun(run_row(1, "key")), InsertJob(FULL_SPEC, FULL_ROW)])
+    store.apply([KvAddMember("set", "a"), KvAddMember("set", "b")])
     store.close()
     db = sqlite3.connect(store.path, isolation_level=None)
-    for column in ("restarts", "port"):
-        db.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
-    db.execute("DROP TABLE events")
-    db.execute("DROP TABLE additions")
-    for index in ("open", "by_parent", "by_agent"):
-        db.execute(f"DROP INDEX runs_{index}")
-    for column in ("options", "open", "tree_jobs", "deadline_at", "agent_run_id"):
-        db.execute(f"ALTER TABLE runs DROP COLUMN {column}")
-    db.execute("PRAGMA user_version = 1")
+    make_first_version(db)
     db.close()
 
     store = SqliteStore(tmp_path)
@@ -445,5 +453,6 @@ def test_a_database_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
         assert [stored.jobs for stored in store.load(0)] == [[(FULL_SPEC, FULL_ROW._replace(restarts=0, port=0))]]
         store.apply([UpdateJob(FULL_ROW)])
         assert [stored.jobs for stored in store.load(0)] == [[(FULL_SPEC, FULL_ROW)]]
+        assert store.kv_keys("", "", 9, 0) == [KvEntry(key="set", kind="set", size=2)]
     finally:
         store.close()

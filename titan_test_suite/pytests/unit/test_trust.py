@@ -28,7 +28,7 @@ def row(ends: tuple[str, str], uid: int, inode: int = 4711) -> str:
 def trust(folder: Path, *rows: str, tcp6: tuple[str, ...] = (), insecure: bool = False) -> PeerTrust:
     (folder / "tcp").write_text(HEADER + "".join(rows))
     (folder / "tcp6").write_text(HEADER + "".join(tcp6))
-    return PeerTrust(insecure=insecure, proc_net=folder, uid=US)
+    return PeerTrust(insecure=insecure, find=lambda *_: None, proc_net=folder, uid=US)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_peer_of_another_machine_is_a_stranger_unless_the_network_is_trusted(t
 
 
 def test_where_the_kernel_says_nothing_loopback_is_trusted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    peers = PeerTrust(insecure=False, proc_net=tmp_path / "none", uid=US)
+    peers = PeerTrust(insecure=False, find=lambda *_: None, proc_net=tmp_path / "none", uid=US)
     assert peers.owner(HERE, PEER) is Owner.TRUSTED
     peers.announce()
     assert "every classic peer on loopback is served" in caplog.text
