@@ -42,12 +42,14 @@ if TYPE_CHECKING:
     from titan_sdk.job import TitanJob
     from titan_sdk.messages import JobInfo, RunInfo, ServiceInfo, WorkerInfo
     from titan_sdk.services import ServiceHandle
+    from titan_sdk.tasks import RemoteTraceback, Task, TaskCall, TaskHandle, submit, task
     from titan_sdk.waiting import (
         ALL_COMPLETED,
         FIRST_COMPLETED,
         FIRST_EXCEPTION,
         DoneAndNotDone,
         as_completed,
+        cancelling,
         wait,
         wait_async,
     )
@@ -74,12 +76,16 @@ __all__ = [
     "PipelineError",
     "Problem",
     "RemoteError",
+    "RemoteTraceback",
     "RunHandle",
     "RunInfo",
     "Saturated",
     "ServiceHandle",
     "ServiceInfo",
     "SubmissionRefused",
+    "Task",
+    "TaskCall",
+    "TaskHandle",
     "TitanClient",
     "TitanError",
     "TitanJob",
@@ -89,6 +95,9 @@ __all__ = [
     "WaitTimeout",
     "WorkerInfo",
     "as_completed",
+    "cancelling",
+    "submit",
+    "task",
     "wait",
     "wait_async",
 ]
@@ -108,8 +117,10 @@ _HOMES = {
     "FIRST_EXCEPTION": "waiting",
     "DoneAndNotDone": "waiting",
     "as_completed": "waiting",
+    "cancelling": "waiting",
     "wait": "waiting",
     "wait_async": "waiting",
+    **dict.fromkeys(("RemoteTraceback", "Task", "TaskCall", "TaskHandle", "submit", "task"), "tasks"),
 }
 """Where a name of ``__all__`` stands, unless it is in ``errors``."""
 

@@ -69,16 +69,16 @@ class JobHandle(Handle):
             WaitTimeout: it has not ended within ``timeout`` seconds.
             ConnectFailed: the master was away for steady.AWAY_S seconds. NotFound: no such job.
         """
-        return self._caller.take(self._waiting(timeout, check))
+        return self._caller.take(self.waiting(timeout, check))
 
     async def wait_async(self, timeout: float | None = None, *, check: bool = True) -> JobInfo:
         """``wait`` for programs with an event loop; ``await handle`` is the same without a limit. No thread waits."""
-        return await self._caller.take_async(self._waiting(timeout, check))
+        return await self._caller.take_async(self.waiting(timeout, check))
 
     def __await__(self) -> Generator[Any, Any, JobInfo]:
         return self.wait_async().__await__()
 
-    def _waiting(self, timeout: float | None, check: bool) -> Steps[JobInfo]:
+    def waiting(self, timeout: float | None, check: bool) -> Steps[JobInfo]:
         deadline = deadline_after(timeout)
         while True:
             info = yield from self._caller.asking(lambda wait_s: GetJob(id=self.key, wait_s=wait_s), deadline)
@@ -192,16 +192,16 @@ class RunHandle(Handle):
             WaitTimeout: not all have ended within ``timeout`` seconds.
             ConnectFailed: the master was away for steady.AWAY_S seconds. NotFound: no such run.
         """
-        return self._caller.take(self._waiting(timeout, check))
+        return self._caller.take(self.waiting(timeout, check))
 
     async def wait_async(self, timeout: float | None = None, *, check: bool = True) -> RunInfo:
         """``wait`` for programs with an event loop; ``await handle`` is the same without a limit. No thread waits."""
-        return await self._caller.take_async(self._waiting(timeout, check))
+        return await self._caller.take_async(self.waiting(timeout, check))
 
     def __await__(self) -> Generator[Any, Any, RunInfo]:
         return self.wait_async().__await__()
 
-    def _waiting(self, timeout: float | None, check: bool) -> Steps[RunInfo]:
+    def waiting(self, timeout: float | None, check: bool) -> Steps[RunInfo]:
         deadline = deadline_after(timeout)
 
         def request(wait_s: float) -> WatchRun:

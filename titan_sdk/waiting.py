@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
-from titan_sdk.errors import RemoteError, WaitTimeout
+from titan_sdk.errors import RemoteError, TitanError, WaitTimeout
 from titan_sdk.handles import Handle, JobHandle, RunHandle, is_settled
 from titan_sdk.messages import GetJob, JobInfo, RunInfo, WatchRun, WatchSettled
 from titan_sdk.steady import SteadyCaller, Steps, deadline_after
@@ -74,6 +75,19 @@ async def wait_async(
     except WaitTimeout:
         pass
     return watch.result()
+
+
+@contextmanager
+def cancelling(handles: Iterable[Handle]) -> Iterator[None]:
+    """For a ``with`` block: whatever leaves it early, Ctrl-C too, cancels what has not ended of the handles."""
+    try:
+        yield
+    except BaseException:
+        for handle in handles:
+            # Whether it could be cancelled must not hide why.
+            with suppress(TitanError):
+                (handle if isinstance(handle, RunHandle) else _job(handle)).cancel()
+        raise
 
 
 class as_completed(Generic[H]):  # noqa: N801 - a function to whoever uses it, as in asyncio
@@ -252,5 +266,6 @@ def _has_failed(job: JobInfo) -> bool:
 
 
 __all__ = [
-    "ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION", "DoneAndNotDone", "as_completed", "wait", "wait_async",
+    "ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION", "DoneAndNotDone", "as_completed", "cancelling", "wait",
+    "wait_async",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast, get_args
 
 from titan_core.scheduling.change_feed import ChangeFeed
 from titan_core.scheduling.clock import Clock
@@ -15,19 +15,8 @@ from titan_core.scheduling.clock_watcher import ClockWatcher
 from titan_core.scheduling.core.commands import (
     Command,
     Effect,
-    InsertAddition,
-    InsertEvent,
-    InsertJob,
-    InsertRun,
-    KvAddMember,
-    KvApply,
-    KvPut,
-    KvSweep,
     Record,
     RequestMachines,
-    SaveExecution,
-    UpdateJob,
-    UpdateRun,
 )
 from titan_core.scheduling.core.events import (
     AddRequested,
@@ -65,21 +54,7 @@ LONGEST_WATCH_S: Final = 600.0
 """A watch is answered after this time at the latest, so that it does not outlive an asker that went away by much."""
 
 T = TypeVar("T")
-_RECORDS: Final = frozenset(
-    {
-        InsertRun,
-        UpdateRun,
-        InsertAddition,
-        InsertJob,
-        UpdateJob,
-        SaveExecution,
-        InsertEvent,
-        KvPut,
-        KvAddMember,
-        KvApply,
-        KvSweep,
-    }
-)
+_RECORDS: Final = frozenset(get_args(Record))
 _SUBMISSIONS: Final = frozenset({RunSubmitted, AddRequested})
 """What makes new jobs, and may be told to wait or to come again."""
 
@@ -152,6 +127,7 @@ class Scheduler:
         gc.disable()  # Nothing of what is made here is garbage, and looking for some takes longer than making it.
         try:
             runs = self._store.load(self._settings.finished_jobs_in_memory)
+            self._core.restore_cordons(self._store.load_cordons())
             commands = self._core.restore(runs, self._store.last_sequence(), self._clock.now())
             self._core.restore_events(self._store.load_events(self._core.events_kept))
         except KeyError as error:

@@ -12,11 +12,13 @@ from titan_core.scheduling.core.commands import (
     Command,
     Effect,
     EventsChanged,
+    ForgetCordon,
     InsertAddition,
     InsertEvent,
     InsertJob,
     InsertRun,
     RunChanged,
+    SaveCordon,
     SaveExecution,
     UpdateJob,
     UpdateRun,
@@ -38,7 +40,7 @@ class Changes:
         self._additions: list[InsertAddition] = []
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
-        self._events: list[EventRow] = []
+        self._events: list[InsertEvent | SaveCordon | ForgetCordon] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
 
@@ -71,7 +73,11 @@ class Changes:
 
     def event(self, row: EventRow) -> None:
         """Something happened that people may want to know."""
-        self._events.append(row)
+        self._events.append(InsertEvent(row))
+
+    def cordon(self, record: SaveCordon | ForgetCordon) -> None:
+        """A worker is kept from jobs, or no more; there is an event about it."""
+        self._events.append(record)
 
     def show(self, job: Job) -> None:
         """Something changed that a watcher may see, but that need not be durable."""
@@ -92,7 +98,7 @@ class Changes:
         if self._grown:
             commands += self._take_growth()
         commands += [SaveExecution(execution.row()) for execution in self._executions]
-        commands += [InsertEvent(row) for row in self._events]
+        commands += self._events
         commands += self._effects
         if self._events:
             commands.append(EventsChanged())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_sdk.messages import JobSpec, KvUpdate, Lease
 
 # --- records: for the store ---------------------------------------------------------------------------------------
@@ -98,7 +98,18 @@ class InsertEvent:
     row: EventRow
 
 
-Record = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | InsertEvent | KvRecord
+@dataclass(frozen=True, slots=True)
+class SaveCordon:
+    row: CordonRow
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetCordon:
+    worker_id: str
+
+
+RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution
+Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class Endings:
         if not jobs and run is None and not below:
             raise NotFound(f"no job or run {name}")
         if name not in self._book.jobs:
-            jobs = self._book.with_successors(jobs)
+            jobs = self._book.with_successors(self._book.with_replicas(name, jobs))
         jobs = list(to_end(jobs)) if run is not None else jobs
         self._end_all(jobs, [run] if run is not None else [], below, reason, now, stop=stop)
 

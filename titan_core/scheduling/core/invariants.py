@@ -115,7 +115,9 @@ def _check_links(book: JobBook, job: Job) -> None:
     if job.state.final:
         assert not job.children and job.ended_at and not job.due_at and not job.ready, story
     assert job.state is JobState.RUNNING or not job.ready, story
-    assert job.state is JobState.RUNNING or job.state.final or not job.ending, story
+    aside = job.state is JobState.DELAYED and job.ending == "aside"
+    assert job.state is JobState.RUNNING or job.state.final or not job.ending or aside, story
+    assert job.ending != "aside" or job.key in book.successors, story
     assert (job.state is JobState.DELAYED) == bool(job.due_at), story
 
 
@@ -132,6 +134,7 @@ def _check_leases(book: JobBook, registry: WorkerRegistry) -> None:
     for worker in registry.workers.values():
         assert not (worker.dead and worker.connected), worker.name
         _check_counts(worker)
+    _check_ports(registry)
 
 
 def _check_counts(worker: Worker) -> None:
@@ -141,6 +144,18 @@ def _check_counts(worker: Worker) -> None:
     assert worker.millicpus_used == sum(need.millicpus for need in needs), worker.name
     assert worker.memory_used == sum(need.memory for need in needs), worker.name
     assert worker.gpus_used == sum(need.gpus for need in needs), worker.name
+
+
+def _check_ports(registry: WorkerRegistry) -> None:
+    workers = list(registry.workers.values())
+    for worker in workers:
+        held: dict[int, set[str]] = {}
+        for each in workers:
+            if each.ports is worker.ports:
+                for job in each.leases.values():
+                    if job.need.port:
+                        held.setdefault(job.need.port, set()).add(job.key)
+        assert worker.ports == held, worker.name
 
 
 def _check_queues(book: JobBook, matcher: Matcher) -> None:

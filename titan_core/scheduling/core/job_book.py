@@ -181,6 +181,14 @@ class JobBook:
             job = self.find_job(name)
         return (job,) if job else ()
 
+    def with_replicas(self, name: str, jobs: Sequence[Job]) -> list[Job]:
+        """What a name means, and its replicas when it is a service's bare id: replicas have names of their own."""
+        if name in self.jobs or name in self.runs or len(jobs) != 1 or jobs[0].spec.kind != "service":
+            return list(jobs)
+        base = jobs[0].spec.id
+        others = (job for job in self.services.values() if job.spec.upkeep.replica_of == base and job is not jobs[0])
+        return [*jobs, *(job for job in others if self._latest.get(job.spec.id) is job)]
+
     def parents(self, job: Job) -> list[Job]:
         """The job's parents, each once; without those that an earlier run has completed."""
         run_id, kept = job.run.run_id, job.run.kept_jobs

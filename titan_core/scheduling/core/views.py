@@ -133,7 +133,7 @@ class Views:
         return found
 
     def _status(self, job: Job) -> str:
-        if job.ending:
+        if job.ending and job.state is JobState.RUNNING:
             return "restarting" if job.ending == "restart" else "stopping"
         if job.ready:
             return "ready"
@@ -154,6 +154,8 @@ class Views:
                 possible = answered[job.need] = self._registry.can_serve(job.need)
             if not possible:
                 return f"no worker with {self._registry.describe(job.need)}"
+            if held := self._registry.port_holders(job.need):
+                return f"waits for port {job.need.port}, which {held}"
         return job.reason
 
 
