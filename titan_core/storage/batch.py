@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import (
     ForgetCordon,
+    InsertAddition,
     InsertEvent,
     InsertJob,
     InsertRun,
@@ -19,6 +20,7 @@ from titan_core.scheduling.core.commands import (
     SaveCordon,
     SaveExecution,
     UpdateJob,
+    UpdateRun,
 )
 from titan_sdk.messages import JobSpec
 
@@ -32,7 +34,9 @@ class Batch:
     """
 
     def __init__(self, records: Sequence[Record]) -> None:
-        self.runs: list[RunRow] = []
+        self.runs: dict[int, RunRow] = {}
+        self.run_updates: dict[int, RunRow] = {}
+        self.additions: list[tuple[int, str, str]] = []
         self.inserts: dict[int, tuple[JobSpec, JobRow]] = {}
         self.updates: dict[int, JobRow] = {}
         self.executions: dict[tuple[str, int], ExecutionRow] = {}
@@ -57,8 +61,12 @@ class Batch:
             self.job_seq = max(self.job_seq, record.row.seq)
             self.epoch = max(self.epoch, record.row.epoch)
         elif type(record) is InsertRun:
-            self.runs.append(record.run)
+            self.runs[record.run.seq] = record.run
             self.run_seq = max(self.run_seq, record.run.seq)
+        elif type(record) is UpdateRun:
+            (self.runs if record.run.seq in self.runs else self.run_updates)[record.run.seq] = record.run
+        elif type(record) is InsertAddition:
+            self.additions.append((record.run_seq, record.idempotency_key, record.digest))
         elif type(record) is InsertEvent:
             self.events.append(record.row)
         elif isinstance(record, (KvPut, KvAddMember, KvApply, KvSweep)):

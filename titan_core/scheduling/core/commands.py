@@ -21,6 +21,22 @@ class InsertRun:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateRun:
+    """What changes of a run: its ``growth``."""
+
+    run: RunRow
+
+
+@dataclass(frozen=True, slots=True)
+class InsertAddition:
+    """Jobs were added to a run under an idempotency key."""
+
+    run_seq: int
+    idempotency_key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class InsertJob:
     """A new job: its spec, which never changes, and the first state of the rest."""
 
@@ -92,7 +108,8 @@ class ForgetCordon:
     worker_id: str
 
 
-Record = InsertRun | InsertJob | UpdateJob | SaveExecution | InsertEvent | KvRecord | SaveCordon | ForgetCordon
+RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution
+Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 
