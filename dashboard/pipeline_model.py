@@ -157,8 +157,10 @@ def _health(spec: JobSpec) -> str | dict[str, Any] | None:
 
 def _approve(spec: JobSpec) -> str | dict[str, Any] | None:
     asked = spec.flow.approve if spec.flow else None
-    if asked is None or asked.timeout_s is None:
-        return asked and asked.message
+    if asked is None:
+        return None
+    if asked.timeout_s is None:
+        return asked.message
     return {"message": asked.message, "timeout": _whole(asked.timeout_s), "on_timeout": asked.on_timeout}
 
 
