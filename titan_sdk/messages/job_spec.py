@@ -14,6 +14,7 @@ DEFAULT_RETRIES: Final = 3
 JobKind = Literal["run", "service", "worker"]
 RestartPolicy = Literal["always", "on-failure", "never"]
 Lifetime = Literal["stopped", "run"]
+OnTimeout = Literal["approve", "reject"]
 TriggerRule = Literal["all_success", "all_done", "one_success", "one_failed", "none_failed", "always"]
 """What has to become of a job's parents for it to start, as Airflow names it."""
 
@@ -49,6 +50,19 @@ class ServiceSpec(Message, frozen=True):
 DEFAULT_SERVICE: Final = ServiceSpec()
 
 
+class ApproveSpec(Message, frozen=True):
+    """A person is asked, and the job waits for the answer.
+
+    Attributes:
+        message: the question.
+        timeout_s: seconds after which ``on_timeout`` is the answer; None: it waits as long as it takes.
+    """
+
+    message: str
+    timeout_s: float | None = None
+    on_timeout: OnTimeout = "reject"
+
+
 class FlowSpec(Message, frozen=True):
     """Under which circumstances a job runs; the defaults are those of a job that says nothing of it.
 
@@ -59,9 +73,11 @@ class FlowSpec(Message, frozen=True):
             ``one_success``, ``one_failed``: as soon as one parent has; SKIPPED when none did (of ``one_success``: DEAD,
             unless all were skipped).
             ``always``: as ``all_done``, and neither a cancelled run nor fail_fast keeps it from running.
+        approve: what a person is asked once its parents let it run; None: nothing.
     """
 
     trigger: TriggerRule = "all_success"
+    approve: ApproveSpec | None = None
 
 
 DEFAULT_FLOW: Final = FlowSpec()
