@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from titan_sdk.handles import JobHandle, RunHandle
     from titan_sdk.job import TitanJob
+    from titan_sdk.job_context import failed_jobs, inputs, item, output
     from titan_sdk.messages import JobInfo, RunInfo, ServiceInfo, WorkerInfo
     from titan_sdk.services import ServiceHandle
 
@@ -73,6 +74,10 @@ __all__ = [
     "Unavailable",
     "WaitTimeout",
     "WorkerInfo",
+    "failed_jobs",
+    "inputs",
+    "item",
+    "output",
 ]
 
 _HOMES = {
@@ -85,6 +90,10 @@ _HOMES = {
     "ServiceHandle": "services",
     "ServiceInfo": "messages",
     "WorkerInfo": "messages",
+    "failed_jobs": "job_context",
+    "inputs": "job_context",
+    "item": "job_context",
+    "output": "job_context",
 }
 """Where a name of ``__all__`` stands, unless it is in ``errors``."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from titan_sdk.errors import JobFailed, NotFound, WaitTimeout
+from titan_sdk.job_outputs import decode
 from titan_sdk.log_reader import LogReader, as_text
 from titan_sdk.messages import FINAL_STATES, CancelJob, GetJob, JobInfo, RunInfo, StateName, Stop, WatchRun
 from titan_sdk.steady import SteadyCaller, deadline_after
@@ -111,6 +112,13 @@ class JobHandle:
     def cancel(self) -> bool:
         """Cancel it. False: it had ended before. ``wait(check=False)`` tells when its processes have ended."""
         return bool(self._caller.call(CancelJob(id=self.key)).text)
+
+    def outputs(self) -> dict[str, Any]:
+        """What the job left for others (``titan_sdk.output``), by name; nothing before it has completed.
+
+        Raises NotFound.
+        """
+        return decode(self.info().outputs.encode())
 
     def stop(self) -> bool:
         """Stop it; a service has completed then. False: it had ended before."""

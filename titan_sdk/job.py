@@ -7,21 +7,24 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, cast, get_args
 
 from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import MAX_DELAY_MS, job_problems
 from titan_sdk.errors import InvalidName
 from titan_sdk.messages import (
+    DEFAULT_FLOW,
     DEFAULT_PRIORITY,
     DEFAULT_RETRIES,
     DEFAULT_SERVICE,
     GENERAL,
+    FlowSpec,
     JobKind,
     JobSpec,
     Lifetime,
     RestartPolicy,
     ServiceSpec,
+    TriggerRule,
 )
 from titan_sdk.sizes import parse_size
 
@@ -30,6 +33,7 @@ Argument = str | int | float | os.PathLike[str]
 KINDS: Final = ("run", "service", "worker")
 RESTARTS: Final = ("always", "on-failure", "never")
 LIFETIMES: Final = ("stopped", "run")
+TRIGGERS: Final[tuple[str, ...]] = get_args(TriggerRule)
 HEALTH_KEYS: Final = ("path", "log", "start", "interval", "failures")
 AUTO: Final = "auto"
 
@@ -48,6 +52,8 @@ class TitanJob:
         requirement: one capability, several joined by commas, or a list; all must be on one worker.
         priority: higher goes first.
         parents: ids of jobs of the same run (or the TitanJobs themselves) that must complete first.
+        trigger: what has to become of the parents instead: ``all_done``, ``one_success``, ``one_failed``,
+            ``none_failed`` or ``always`` (messages.FlowSpec says it in full).
         is_archive: ``filename`` names a zip or a folder.
         args: the argument list; a text is split as a shell would.
         port: a service's port, or ``"auto"`` for a free one that its worker picks. It finds it in PORT.
@@ -101,6 +107,7 @@ class TitanJob:
         restart: str = DEFAULT_SERVICE.restart,
         health: str | Mapping[str, str | float] | None = None,
         lifetime: str = DEFAULT_SERVICE.lifetime,
+        trigger: str = DEFAULT_FLOW.trigger,
         archive: str | os.PathLike[str] | None = None,
         base_dir: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -118,6 +125,7 @@ class TitanJob:
         self.restart = _choice(self.job_id, "restart", restart, RESTARTS)
         self.health = _health(self.job_id, health)
         self.lifetime = _choice(self.job_id, "lifetime", lifetime, LIFETIMES)
+        self.trigger = _choice(self.job_id, "trigger", trigger, TRIGGERS)
         self.delay = _seconds("delay", delay)
         self.affinity = bool(affinity)
         self.retries = _integer("retries", retries)
@@ -178,7 +186,12 @@ class TitanJob:
             memory=self.memory,
             gpus=self.gpus,
             service=self._service(),
+            flow=self._flow(),
         )
+
+    def _flow(self) -> FlowSpec | None:
+        found = FlowSpec(trigger=cast(TriggerRule, self.trigger))
+        return None if found == DEFAULT_FLOW else found
 
     def _service(self) -> ServiceSpec | None:
         health = self.health

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from titan_sdk.dag import MAX_CPUS, MAX_DELAY_MS, MAX_GPUS, MAX_PRIORITY, MAX_RETRIES
 from titan_sdk.errors import InvalidName, TitanError
-from titan_sdk.job import AUTO, HEALTH_KEYS, KINDS, LIFETIMES, RESTARTS, split_args, split_requirement
+from titan_sdk.job import AUTO, HEALTH_KEYS, KINDS, LIFETIMES, RESTARTS, TRIGGERS, split_args, split_requirement
 from titan_sdk.names import check_capability, check_job_id, check_relative_path
 from titan_sdk.sizes import parse_size
 from titan_sdk.yaml_lines import List, Map, Node, Text
@@ -345,6 +345,7 @@ JOB_KEYS: Final = {
     "args": Key("args", _args),
     "depends_on": _PARENTS,
     "dependencies": _PARENTS,
+    "trigger": Key("trigger", _one_of(TRIGGERS, "a trigger rule")),
     "requirement": Key("requirement", _requirement),
     "priority": Key("priority", _between(-MAX_PRIORITY, MAX_PRIORITY)),
     "delay": Key("delay", _delay),
@@ -370,7 +371,7 @@ _MEANT: Final = {
     "environment": "env", "retry": "retries", "max_retries": "retries", "interpreter": "python", "tasks": "jobs",
     "cpu": "cpus", "cores": "cpus", "mem": "memory", "ram": "memory", "gpu": "gpus",
     "steps": "jobs", "pipeline": "name", "title": "name", "restart_policy": "restart", "healthcheck": "health",
-    "health_check": "health", "health_path": "health",
+    "health_check": "health", "health_path": "health", "trigger_rule": "trigger",
 }  # fmt: skip
 """What other tools, or TitanJob, call a key."""
 

@@ -25,6 +25,7 @@ from titan_core.scheduling.core.commands import (
     Record,
     RequestMachines,
     SaveExecution,
+    SaveOutputs,
     UpdateJob,
 )
 from titan_core.scheduling.core.events import (
@@ -62,7 +63,7 @@ LONGEST_WATCH_S: Final = 600.0
 
 T = TypeVar("T")
 _RECORDS: Final = frozenset(
-    {InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent, KvPut, KvAddMember, KvApply, KvSweep}
+    {InsertRun, InsertJob, UpdateJob, SaveExecution, SaveOutputs, InsertEvent, KvPut, KvAddMember, KvApply, KvSweep}
 )
 
 

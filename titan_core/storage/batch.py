@@ -16,6 +16,7 @@ from titan_core.scheduling.core.commands import (
     KvSweep,
     Record,
     SaveExecution,
+    SaveOutputs,
     UpdateJob,
 )
 from titan_sdk.messages import JobSpec
@@ -34,6 +35,7 @@ class Batch:
         self.inserts: dict[int, tuple[JobSpec, JobRow]] = {}
         self.updates: dict[int, JobRow] = {}
         self.executions: dict[tuple[str, int], ExecutionRow] = {}
+        self.outputs: dict[int, bytes] = {}
         self.events: list[EventRow] = []
         self.kv: list[tuple[int, KvRecord]] = []
         """In order, as each sees what those before it did; with the index of the record, for its result."""
@@ -55,6 +57,8 @@ class Batch:
         elif type(record) is InsertRun:
             self.runs.append(record.run)
             self.run_seq = max(self.run_seq, record.run.seq)
+        elif type(record) is SaveOutputs:
+            self.outputs[record.seq] = record.outputs
         elif type(record) is InsertEvent:
             self.events.append(record.row)
         elif isinstance(record, (KvPut, KvAddMember, KvApply, KvSweep)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
@@ -34,6 +34,8 @@ class StoredRun:
     run: RunRow
     jobs: list[tuple[JobSpec, JobRow]]
     executions: list[ExecutionRow]
+    outputs: list[tuple[str, bytes]] = field(default_factory=list)
+    """By job key, of the jobs that left any."""
 
 
 class Store(Protocol):

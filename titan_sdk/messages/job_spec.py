@@ -47,6 +47,22 @@ class ServiceSpec(Message, frozen=True):
 DEFAULT_SERVICE: Final = ServiceSpec()
 
 
+class Given(Message, frozen=True):
+    """What an attempt is told of the jobs before it. Set by the master at each dispatch, never by who submits.
+
+    Attributes:
+        inputs: JSON object of the parents' outputs, each an object, by the parent's id; empty: there are none.
+        item, index: JSON of the element that an instance of an ``each`` job is for, and its place; empty: it is none.
+        failed: ids of the jobs whose failure it is to know of. failure: why they failed.
+    """
+
+    inputs: bytes = b""
+    item: bytes = b""
+    index: int = 0
+    failed: tuple[str, ...] = ()
+    failure: str = ""
+
+
 class FlowSpec(Message, frozen=True):
     """Under which circumstances a job runs; the defaults are those of a job that says nothing of it.
 
@@ -57,9 +73,11 @@ class FlowSpec(Message, frozen=True):
             ``one_success``, ``one_failed``: as soon as one parent has; SKIPPED when none did (of ``one_success``: DEAD,
             unless all were skipped).
             ``always``: as ``all_done``, and neither a cancelled run nor fail_fast keeps it from running.
+        given: what the attempt finds of the jobs before it; set by the master when it dispatches.
     """
 
     trigger: TriggerRule = "all_success"
+    given: Given | None = None
 
 
 DEFAULT_FLOW: Final = FlowSpec()

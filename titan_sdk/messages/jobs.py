@@ -35,7 +35,8 @@ class JobInfo(Message):
     """A job's state, for people and handles. ``exit_code`` is minus the signal number when a signal ended it.
 
     Of a service: ``restarts`` counts the times it was started again after its process had ended, ``port`` is the one it
-    was given, ``url`` where it answers while it is ready.
+    was given, ``url`` where it answers while it is ready. ``outputs``, a JSON object, comes with a job that is asked
+    for alone.
     """
 
     key: str
@@ -62,6 +63,7 @@ class JobInfo(Message):
     port: int = 0
     url: str = ""
     executions: list[ExecutionInfo] = field(default_factory=list)
+    outputs: str = ""
 
 
 class RunInfo(Message):

@@ -100,6 +100,7 @@ class JobReport(Request[Verdict]):
     """An attempt has ended; sent again after every reconnect until answered.
 
     ``log_offset``/``log_tail``: the last bytes of the log that were not sent yet; ``log_size``: its size in full.
+    ``outputs``: of a completed one, what it left for others (job_outputs), as a JSON object; empty: nothing.
     """
 
     OPCODE = Opcode.JOB_COMPLETE
@@ -113,6 +114,7 @@ class JobReport(Request[Verdict]):
     log_size: int = 0
     log_offset: int = 0
     log_tail: bytes = b""
+    outputs: bytes = b""
 
 
 class LogState(Message):

@@ -30,6 +30,10 @@ from titan_sdk import (
     WaitTimeout,
     WorkerInfo,
     __version__,
+    failed_jobs,
+    inputs,
+    item,
+    output,
 )
 
 __all__ = [
@@ -62,4 +66,8 @@ __all__ = [
     "WaitTimeout",
     "WorkerInfo",
     "__version__",
+    "failed_jobs",
+    "inputs",
+    "item",
+    "output",
 ]

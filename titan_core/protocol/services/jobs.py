@@ -135,6 +135,7 @@ class JobService:
                 if spelling in (job.key, job.spec.id):
                     info = job_info(job, job.reason)
                     info.executions = [execution_info(execution) for execution in job.executions or ()]
+                    info.outputs = dict(saved.outputs).get(job.key, b"").decode() if saved else ""
                     return info
         raise NotFound(f"no job {name}")
 

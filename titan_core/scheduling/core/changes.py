@@ -15,6 +15,7 @@ from titan_core.scheduling.core.commands import (
     InsertRun,
     RunChanged,
     SaveExecution,
+    SaveOutputs,
     UpdateJob,
 )
 
@@ -29,6 +30,7 @@ class Changes:
         self._new: dict[str, Run] = {}
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
+        self._outputs: list[SaveOutputs] = []
         self._events: list[EventRow] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
@@ -45,6 +47,10 @@ class Changes:
 
     def touch_execution(self, execution: TaskExecution) -> None:
         self._executions[execution] = None
+
+    def outputs(self, job: Job, outputs: bytes) -> None:
+        """The job left these for others."""
+        self._outputs.append(SaveOutputs(job.key, job.seq, outputs))
 
     def event(self, row: EventRow) -> None:
         """Something happened that people may want to know."""
@@ -67,6 +73,9 @@ class Changes:
             if job.run.run_id not in self._new:
                 commands.append(UpdateJob(job.row()))
         commands += [SaveExecution(execution.row()) for execution in self._executions]
+        if self._outputs:
+            commands += self._outputs
+            self._outputs.clear()
         commands += [InsertEvent(row) for row in self._events]
         commands += self._effects
         if self._events:

@@ -41,6 +41,15 @@ class SaveExecution:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveOutputs:
+    """What a job left for others, a JSON object. ``seq`` is the job's; insert or replace."""
+
+    key: str
+    seq: int
+    outputs: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class KvPut:
     """``now``: epoch ms, as in all records of the key-value store: what has expired by then is gone."""
 
@@ -82,7 +91,7 @@ class InsertEvent:
     row: EventRow
 
 
-Record = InsertRun | InsertJob | UpdateJob | SaveExecution | InsertEvent | KvRecord
+Record = InsertRun | InsertJob | UpdateJob | SaveExecution | SaveOutputs | InsertEvent | KvRecord
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 

@@ -183,7 +183,10 @@ class AttemptStarted:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """Answer: bool, True when the lease is stale. Repeats and reports of other workers are stale too."""
+    """Answer: bool, True when the lease is stale. Repeats and reports of other workers are stale too.
+
+    ``outputs``: of a completed job, what it left for others, as a JSON object (titan_sdk.job_outputs); empty: nothing.
+    """
 
     worker_id: str
     lease: Lease
@@ -193,6 +196,7 @@ class AttemptEnded:
     started_at: int = 0
     ended_at: int = 0
     log_size: int = 0
+    outputs: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,11 @@ class SavedRun(Protocol):
     @property
     def executions(self) -> Sequence[ExecutionRow]: ...
 
+    @property
+    def outputs(self) -> Sequence[tuple[str, bytes]]:
+        """By job key, of the jobs that left any."""
+        ...
+
 
 def rebuild(saved: SavedRun, pool: SpecPool, version: int, executions_per_job: int) -> Run:
     """The run with its jobs, links and the latest executions of each job."""

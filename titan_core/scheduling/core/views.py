@@ -47,6 +47,7 @@ class Views:
             raise NotFound(f"no job {name}")
         info = job_info(job, self._explain(job, {}))
         info.executions = [execution_info(execution) for execution in job.executions or ()]
+        info.outputs = self._book.outputs.of(job).decode()
         return info
 
     def run(self, name: str, first: int, limit: int | None) -> RunInfo:
