@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Any, Final
 
 from dashboard import wire
 from dashboard.history import History
-from titan_sdk.messages import ClusterChanges, JobInfo, RunSummary, WorkerInfo
+from titan_sdk.messages import (
+    FINAL_STATES,
+    ClusterChanges,
+    EventInfo,
+    EventList,
+    JobInfo,
+    RunSummary,
+    ServiceInfo,
+    WorkerInfo,
+)
 
 MAX_RUNS: Final = 1_000
 MAX_EXECUTIONS: Final = 5_000
 MAX_ACTIVE: Final = 5_000
-"""Running jobs and services that are kept."""
+"""Running jobs that are kept."""
 SHOWN: Final = 50
 """Running jobs on the overview."""
 FAILURES: Final = 30
+MAX_EVENTS: Final = 1_000
+"""As many as the master keeps."""
+MAX_SERVICES: Final = 1_000
+SERVICES_SHOWN: Final = 200
+ENDED_SERVICES_SHOWN: Final = 30
 
 
 class ClusterState:
-    """The newest runs, what runs, what failed last, the latest executions, the workers. Not thread-safe."""
+    """The newest runs, what runs, what failed last, the latest executions, events and the workers. Not thread-safe."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
@@ -30,6 +44,9 @@ class ClusterState:
         self.services: OrderedDict[str, JobInfo] = OrderedDict()
         self.failures: OrderedDict[str, JobInfo] = OrderedDict()
         self.executions: OrderedDict[tuple[str, int], dict[str, Any]] = OrderedDict()
+        self.events: deque[EventInfo] = deque(maxlen=MAX_EVENTS)
+        self.last_event = 0
+        """Number of the newest event, to ask on from."""
         self.history = History()
 
     def load(self, runs: Iterable[RunSummary], jobs: Iterable[JobInfo]) -> None:
@@ -68,8 +85,39 @@ class ClusterState:
             "running_total": len(running),
             "failures": [wire.job(job) for job in reversed(self.failures.values())],
             "runs": [wire.run(run) for run in list(self.runs.values())[-10:]][::-1],
-            "services": [wire.job(job) for job in reversed(self.services.values())],
+            "services": self.newest_services(),
         }
+
+    def newest_services(self) -> list[dict[str, Any]]:
+        """Those that have not ended, and the latest of those that have; newest first."""
+        active = [job for job in self.services.values() if job.state not in FINAL_STATES]
+        return [wire.job(job) for job in (*active[-SERVICES_SHOWN:][::-1], *self.ended_services())]
+
+    def ended_services(self) -> list[JobInfo]:
+        """The latest, newest first."""
+        return [job for job in self.services.values() if job.state in FINAL_STATES][-ENDED_SERVICES_SHOWN:][::-1]
+
+    def worker_services(self) -> list[ServiceInfo]:
+        """Workers that are jobs, which the master does not count among the services."""
+        return [
+            ServiceInfo(job=job, status="ready" if job.ready else "starting" if job.state == "RUNNING" else "waiting")
+            for job in self.services.values()
+            if job.kind == "worker" and job.state not in FINAL_STATES
+        ]
+
+    def take_events(self, found: EventList) -> list[dict[str, Any]]:
+        """Events that the master has told, those that are new."""
+        if found.last < self.last_event:  # of another journal
+            self.events.clear()
+            self.last_event = 0
+        fresh = [event for event in found.events if event.seq > self.last_event]
+        self.events.extend(fresh)
+        self.last_event = found.last
+        return [wire.plain(event) for event in fresh]
+
+    def events_of(self, subject: str = "") -> list[dict[str, Any]]:
+        """The latest events, in order; with ``subject`` those about that worker, pool or job."""
+        return [wire.plain(event) for event in self.events if not subject or event.subject == subject]
 
     def newest_runs(self, limit: int) -> list[dict[str, Any]]:
         return [wire.run(run) for run in list(self.runs.values())[-limit:]][::-1]
@@ -83,7 +131,7 @@ class ClusterState:
         else:
             self.active.pop(job.key, None)
         if job.kind != "run":
-            _put(self.services, job.key, job, MAX_ACTIVE)
+            _put(self.services, job.key, job, MAX_SERVICES)
         if job.state == "DEAD" and job.attempt:  # not those that only waited for one that failed
             if job.key not in self.failures:
                 _put(self.failures, job.key, job, FAILURES)

@@ -11,7 +11,7 @@ from dashboard.parts import parts
 
 blueprint = Blueprint("events", __name__)
 
-TOPICS: Final = frozenset({"overview", "series", "runs", "timeline"})
+TOPICS: Final = frozenset({"overview", "series", "runs", "timeline", "events", "services"})
 WITH_NAME: Final = ("run:", "log:")
 MAX_TOPICS: Final = 8
 

@@ -20,7 +20,7 @@ A = TypeVar("A", bound=Message)
 
 
 class Gateway:
-    """Requests of all threads on one connection; the hub's long waits on another, so that its loss is seen alone."""
+    """Requests of all threads, pipelined on one connection; uploads and submissions go by a client of their own."""
 
     def __init__(self, options: Options) -> None:
         self._options = options

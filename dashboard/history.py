@@ -57,7 +57,7 @@ class History:
         """Close the sample that ends at ``at`` (epoch ms)."""
         slots = busy = 0
         for worker in workers:
-            if worker.state in ("alive", "draining"):
+            if worker.state in ("alive", "draining", "cordoned"):
                 slots += worker.slots
                 busy += worker.busy
         done, self._open = self._open, _Open()

@@ -17,7 +17,17 @@ from dashboard.cluster_state import ClusterState
 from dashboard.gateway import Gateway
 from dashboard.history import SAMPLE_S
 from titan_sdk.errors import ConnectionLost, TitanError, Unauthorized
-from titan_sdk.messages import ClusterChanges, JobInfo, ListJobs, ListRuns, WatchCluster
+from titan_sdk.messages import (
+    ClusterChanges,
+    EventList,
+    JobInfo,
+    ListEvents,
+    ListJobs,
+    ListRuns,
+    ListServices,
+    ServiceList,
+    WatchCluster,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +40,7 @@ LONGEST_PAUSE_S: Final = 2.0
 JOBS_AT_START: Final = 3_000
 RUNS_AT_START: Final = 1_000
 
-OnJob = Callable[[JobInfo], None]
+Answer = ClusterChanges | EventList | ServiceList | TitanError
 
 
 class Hub:
@@ -48,7 +58,8 @@ class Hub:
         self._state = ClusterState()
         self._master: dict[str, Any] = {"up": False, "reason": "connecting", "since": now_ms()}
         self._version = 0
-        self._answers: queue.SimpleQueue[ClusterChanges | TitanError | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        self._services_asked = self._services_changed = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
         self.on_master: Callable[[bool], None] = lambda up: None
@@ -95,6 +106,8 @@ class Hub:
             if "timeline" in topics:
                 executions = list(self._state.executions.values())
                 events.append(format_event("executions", {"all": True, "executions": executions}))
+            if "events" in topics:
+                events.append(format_event("events", {"all": True, "events": self._state.events_of()}))
         return events
 
     # --- the thread -----------------------------------------------------------------------------------------------
@@ -126,10 +139,12 @@ class Hub:
         runs = self._gateway.call(ListRuns(limit=RUNS_AT_START))
         jobs = self._gateway.call(ListJobs(limit=JOBS_AT_START)).jobs
         running = self._gateway.call(ListJobs(states=("RUNNING",), limit=JOBS_AT_START)).jobs
+        happened = self._gateway.call(ListEvents())
         self._feed, self._since = begin.feed, begin.version
         with self._lock:
             self._state.load(runs.runs, {job.key: job for job in [*jobs, *running]}.values())
             self._state.apply(begin)
+            self._state.take_events(happened)
             if not self._state.history.samples:
                 self._state.history.backfill(jobs, now_ms())
             self._version += 1
@@ -147,36 +162,77 @@ class Hub:
         with self._lock:
             overview, all_runs = self._state.overview(), self._state.newest_runs(500)
             executions = list(self._state.executions.values())
+            events = self._state.events_of()
+        self._broker.publish("events", "events", {"all": True, "events": events})
         self._broker.publish("overview", "overview", overview)
         self._broker.publish("runs", "runs", {"all": True, "runs": all_runs})
         self._broker.publish("timeline", "executions", {"all": True, "executions": executions})
 
     def _follow(self) -> None:
         """Until the master is gone, or wants to be asked for everything anew."""
+        self._answers = queue.SimpleQueue()  # answers to what was asked before the master was away do not count
+        self._services_asked = False
+        self._ask_changes()
+        self._ask_events()
+        self._ask_services()
         next_sample = time.monotonic() + SAMPLE_S
         while not self._stopping.is_set():
-            self.rounds += 1
-            self._gateway.send(WatchCluster(feed=self._feed, since=self._since, wait_s=WAIT_S), self._answers.put)
-            patience = time.monotonic() + WAIT_S + PATIENCE_S
-            while True:
-                try:
-                    answer = self._answers.get(timeout=max(0.0, min(next_sample, patience) - time.monotonic()))
-                    break
-                except queue.Empty:
-                    if time.monotonic() >= patience:
-                        raise ConnectionLost("the master has not answered for a while") from None
-                    self._sample()
-                    next_sample += SAMPLE_S
-            if answer is None:
-                return
-            if isinstance(answer, TitanError):
-                raise answer
-            if answer.reset:
-                return
-            self._apply(answer)
+            patience = self._asked_at + WAIT_S + PATIENCE_S
+            try:
+                answer = self._answers.get(timeout=max(0.0, min(next_sample, patience) - time.monotonic()))
+            except queue.Empty:
+                if time.monotonic() >= patience:
+                    raise ConnectionLost("the master has not answered for a while") from None
+            else:
+                if answer is None:
+                    return
+                if isinstance(answer, TitanError):
+                    raise answer
+                if isinstance(answer, ClusterChanges):
+                    if answer.reset:
+                        return
+                    self._apply(answer)
+                    self._ask_changes()
+                elif isinstance(answer, EventList):
+                    self._take_events(answer)
+                    self._ask_events()
+                else:
+                    self._take_services(answer)
             while time.monotonic() >= next_sample:
                 self._sample()
                 next_sample += SAMPLE_S
+
+    def _ask_changes(self) -> None:
+        self.rounds += 1
+        self._asked_at = time.monotonic()
+        self._gateway.send(WatchCluster(feed=self._feed, since=self._since, wait_s=WAIT_S), self._answers.put)
+
+    def _ask_events(self) -> None:
+        self._gateway.send(ListEvents(since=self._state.last_event, wait_s=WAIT_S), self._answers.put)
+
+    def _ask_services(self) -> None:
+        """When somebody looks at them; one question at a time."""
+        if not self._broker.has("services"):
+            return
+        if self._services_asked:
+            self._services_changed = True
+            return
+        self._services_asked, self._services_changed = True, False
+        self._gateway.send(ListServices(), self._answers.put)
+
+    def _take_events(self, answer: EventList) -> None:
+        with self._lock:
+            fresh = self._state.take_events(answer)
+        if fresh:
+            self._broker.publish("events", "events", {"all": False, "events": fresh})
+
+    def _take_services(self, answer: ServiceList) -> None:
+        self._services_asked = False
+        with self._lock:
+            shown = wire.services(answer, self._state.worker_services(), self._state.ended_services())
+        self._broker.publish("services", "services", shown)
+        if self._services_changed:
+            self._ask_services()
 
     def _apply(self, changes: ClusterChanges) -> None:
         self._since = changes.version
@@ -193,6 +249,7 @@ class Hub:
         self._publish_jobs(changes)
         if changes.jobs:
             self._on_jobs(changes.jobs)
+        self._ask_services()
 
     def _publish_jobs(self, changes: ClusterChanges) -> None:
         by_run: dict[str, list[JobInfo]] = {}

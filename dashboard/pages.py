@@ -19,6 +19,7 @@ NAVIGATION = (
     ("pages.timeline", "Timeline", "bars"),
     ("pages.dead_letters", "Failures", "alert"),
     ("pages.services", "Services", "pulse"),
+    ("pages.cluster_events", "Events", "clock"),
     ("pages.files", "Files", "file"),
     ("pages.build", "New run", "plus"),
 )
@@ -69,6 +70,11 @@ def dead_letters() -> str:
 @blueprint.get("/services")
 def services() -> str:
     return render_template("services.html")
+
+
+@blueprint.get("/cluster-events")
+def cluster_events() -> str:
+    return render_template("events.html")
 
 
 @blueprint.get("/files")

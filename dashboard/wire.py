@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from titan_sdk.messages import JobInfo, JobSpec, RunInfo, RunSummary, WorkerInfo
+from titan_sdk.messages import JobInfo, JobSpec, RunInfo, RunSummary, ServiceInfo, ServiceList, WorkerInfo
 
 Json = dict[str, Any]
 
@@ -34,6 +34,14 @@ def worker(info: WorkerInfo) -> Json:
 
 def spec(each: JobSpec) -> Json:
     return plain(each)
+
+
+def services(active: ServiceList, workers: list[ServiceInfo], ended: list[JobInfo]) -> Json:
+    """What the page of services shows; workers that are jobs are services too."""
+    return {
+        "services": [plain(each) for each in (*active.services, *workers)],
+        "ended": [job(each) for each in ended],
+    }
 
 
 def run(summary: RunSummary) -> Json:

@@ -19,7 +19,7 @@ import queue
 import signal
 from collections.abc import Sequence
 
-from titan_core import __version__
+from titan_core import __version__, garbage
 from titan_core.config import load_master
 from titan_core.protocol.master_node import MasterNode
 from titan_core.storage.store import StoreError
@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda received, _: signals.put(signal.Signals(received).name))
         node.start()
+        garbage.settle()
     except (ConfigError, StoreError) as error:
         print(f"TitanMaster: {error}", file=sys.stderr)
         return 2

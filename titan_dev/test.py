@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import shlex
 import subprocess
 import sys
@@ -25,6 +26,8 @@ CHAOS_ROUNDS = 10
 """Trials of each fault in the long profile: some twenty minutes."""
 NO_TESTS = 5
 """pytest's exit code when it ran none."""
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
+"""Most tests wait for processes rather than compute: two at a time take little more than half as long on two cores."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +48,8 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     rounds = arguments.chaos_rounds or (CHAOS_ROUNDS if arguments.chaos else 0)
     if rounds and (arguments.chaos_rounds or "TITAN_CHAOS_ROUNDS" not in environment):
         environment["TITAN_CHAOS_ROUNDS"] = str(rounds)
-    chaos = ["titan_test_suite/pytests/chaos", "-m", "chaos"] if arguments.chaos else []
+    environment.setdefault("TITAN_CHAOS_SEED", str(secrets.randbelow(1 << 32)))  # one for all processes of the tests
+    chaos = ["titan_test_suite/pytests/chaos", "-m", "chaos"] if arguments.chaos else SIDE_BY_SIDE
     commands = [] if arguments.only_pytest or arguments.chaos else list(CHECKS)
     commands.append(("pytest", *chaos, *rest))
     if not arguments.chaos:

@@ -42,16 +42,31 @@ if TYPE_CHECKING:
     from titan_sdk.job_context import failed_jobs, inputs, item, output
     from titan_sdk.messages import JobInfo, RunInfo, ServiceInfo, WorkerInfo
     from titan_sdk.services import ServiceHandle
+    from titan_sdk.tasks import RemoteTraceback, Task, TaskCall, TaskHandle, submit, task
+    from titan_sdk.waiting import (
+        ALL_COMPLETED,
+        FIRST_COMPLETED,
+        FIRST_EXCEPTION,
+        DoneAndNotDone,
+        as_completed,
+        cancelling,
+        wait,
+        wait_async,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
     "BadRequest",
     "ConfigError",
     "Conflict",
     "ConnectFailed",
     "ConnectionLost",
     "DeadlineExceeded",
+    "DoneAndNotDone",
     "InvalidName",
     "JobFailed",
     "JobHandle",
@@ -60,12 +75,16 @@ __all__ = [
     "PipelineError",
     "Problem",
     "RemoteError",
+    "RemoteTraceback",
     "RunHandle",
     "RunInfo",
     "Saturated",
     "ServiceHandle",
     "ServiceInfo",
     "SubmissionRefused",
+    "Task",
+    "TaskCall",
+    "TaskHandle",
     "TitanClient",
     "TitanError",
     "TitanJob",
@@ -74,10 +93,16 @@ __all__ = [
     "Unavailable",
     "WaitTimeout",
     "WorkerInfo",
+    "as_completed",
+    "cancelling",
     "failed_jobs",
     "inputs",
     "item",
     "output",
+    "submit",
+    "task",
+    "wait",
+    "wait_async",
 ]
 
 _HOMES = {
@@ -94,6 +119,15 @@ _HOMES = {
     "inputs": "job_context",
     "item": "job_context",
     "output": "job_context",
+    "ALL_COMPLETED": "waiting",
+    "FIRST_COMPLETED": "waiting",
+    "FIRST_EXCEPTION": "waiting",
+    "DoneAndNotDone": "waiting",
+    "as_completed": "waiting",
+    "cancelling": "waiting",
+    "wait": "waiting",
+    "wait_async": "waiting",
+    **dict.fromkeys(("RemoteTraceback", "Task", "TaskCall", "TaskHandle", "submit", "task"), "tasks"),
 }
 """Where a name of ``__all__`` stands, unless it is in ``errors``."""
 

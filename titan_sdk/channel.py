@@ -39,6 +39,8 @@ MIN_BYTES_PER_S: Final = 1024
 LINGER_S: Final = 1.0
 """Seconds a refused peer has to take our last words before the connection is closed."""
 _RECEIVE_BYTES: Final = 64 * 1024
+_LAST_BYTES: Final = 4096
+"""Thrown away at once; mostly there are none, only the end."""
 _LINGER_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -364,7 +366,7 @@ def linger(sock: socket.socket, deadline_s: float = LINGER_S) -> None:
     Closing a socket with unread bytes resets the connection, and the peer would lose the words it was sent.
     """
     end = time.monotonic() + deadline_s
-    buffer = bytearray(_RECEIVE_BYTES)
+    buffer = bytearray(_LAST_BYTES)
     taken = 0
     with suppress(OSError):
         while taken < _LINGER_BYTES and (left := end - time.monotonic()) > 0.001:

@@ -188,7 +188,7 @@ class ClassicJob:
             delay_ms=self.delay_ms,
             parents=self.parents,
             affinity=self.affinity,
-            port=port or (DEFAULT_WORKER_PORT if kind == "worker" else 0),
+            port=port,
         )
 
 

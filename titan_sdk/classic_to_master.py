@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from titan_sdk.classic_jobs import (
-    DEFAULT_WORKER_PORT,
     WORKER_FILES,
     ClassicJob,
     format_dag,
@@ -98,7 +97,7 @@ class RunFile(ClassicRequest):
 
 @dataclass(frozen=True)
 class Deploy(ClassicRequest):
-    """``filename[|port[|requirement]]``; for another worker the port is DEFAULT_WORKER_PORT when none is given."""
+    """``filename[|port[|requirement]]``; 0 or none: no port, and for another worker the first free one from 8085 on."""
 
     OPCODE = Opcode.DEPLOY
     file: str
@@ -114,8 +113,6 @@ class Deploy(ClassicRequest):
         file, port_text, requirement = split_fields(text, 1, 3, "filename|port|requirement")
         name = check_file_name(file.strip())
         port = parse_port(port_text) if port_text.strip() else 0
-        if not port and name in WORKER_FILES:
-            port = DEFAULT_WORKER_PORT
         return cls(name, port, parse_requirement(requirement))
 
     def format(self) -> str:

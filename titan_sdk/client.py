@@ -6,10 +6,10 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from titan_sdk.archive import zip_folder
 from titan_sdk.connection import CALL_TIMEOUT_S, ConnectionPool
@@ -46,7 +46,12 @@ from titan_sdk.steady import SteadyCaller
 from titan_sdk.submission import Submission
 from titan_sdk.uploads import Progress, Uploader, content_of_file, content_of_path
 
+if TYPE_CHECKING:
+    from titan_sdk.tasks import Task, TaskHandle
+
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 
 class TitanClient:
@@ -164,6 +169,40 @@ class TitanClient:
         accepted: Accepted = self._caller.call(request)
         log.info("run %s (%s) with %d jobs was accepted", accepted.run_id, name, len(accepted.jobs))
         return RunHandle(self._caller, accepted.run_id, accepted.jobs)
+
+    @overload
+    def map(
+        self, what: str | os.PathLike[str], items: Iterable[Any], *, name: str = "", **options: Any
+    ) -> list[JobHandle]: ...
+
+    @overload
+    def map(
+        self, what: Callable[[Any], R] | Task[R], items: Iterable[Any], *, name: str = "", **options: Any
+    ) -> list[TaskHandle[R]]: ...
+
+    def map(self, what: Any, items: Iterable[Any], *, name: str = "", **options: Any) -> Any:
+        """One job for each item, all of them one run; their handles in the order of the items.
+
+        Args:
+            what: the path of a script, whose argument an item is (or arguments, if it is a list or tuple); or a
+                function or task, which is called with it.
+            name: of the run, and of a script's jobs, which are ``name-0``, ``name-1`` ...
+            options: of each job, as those of TitanJob; for a function those of ``titan_sdk.task``.
+
+        Raises:
+            As ``submit_dag``; for functions as ``titan_sdk.submit``.
+        """
+        if callable(what):
+            from titan_sdk.tasks import Task, task
+
+            function = what if isinstance(what, Task) else task(client=self)(what)
+            return function.options(client=self, **options).map(items, name=name)
+        stem = name or Path(what).stem
+        args = [item if isinstance(item, (list, tuple)) else [item] for item in items]
+        if not args:
+            return []
+        jobs = [TitanJob(f"{stem}-{number}", what, args=each, **options) for number, each in enumerate(args)]
+        return self.submit_dag(stem, jobs).jobs()
 
     # --- looking --------------------------------------------------------------------------------------------------
 

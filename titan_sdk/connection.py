@@ -118,6 +118,12 @@ class RpcClient:
         self._closed = False
         _clients.add(self)
 
+    @property
+    def connected(self) -> bool:
+        """Whether a call would go out at once, without a connection being made first."""
+        channel = self._channel
+        return channel is not None and not channel.closed
+
     def call(self, request: Request[M], timeout: float | None = None) -> M:
         """Ask and wait for the answer.
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Literal, overload
 
 from titan_sdk.errors import JobFailed, NotFound, WaitTimeout
 from titan_sdk.job_outputs import decode
 from titan_sdk.log_reader import LogReader, as_text
 from titan_sdk.messages import FINAL_STATES, CancelJob, GetJob, JobInfo, RunInfo, StateName, Stop, WatchRun
-from titan_sdk.steady import SteadyCaller, deadline_after
+from titan_sdk.steady import SteadyCaller, Steps, deadline_after
 
 
-class JobHandle:
+class Handle:
+    """What can be waited for: a job, a run, or the call of a task."""
+
+    def __init__(self, caller: SteadyCaller) -> None:
+        self._caller = caller
+
+
+class JobHandle(Handle):
     """One job.
 
     Attributes:
@@ -21,7 +28,7 @@ class JobHandle:
     """
 
     def __init__(self, caller: SteadyCaller, key: str) -> None:
-        self._caller = caller
+        super().__init__(caller)
         self.key = key
 
     @property
@@ -63,9 +70,19 @@ class JobHandle:
             WaitTimeout: it has not ended within ``timeout`` seconds.
             ConnectFailed: the master was away for steady.AWAY_S seconds. NotFound: no such job.
         """
+        return self._caller.take(self.waiting(timeout, check))
+
+    async def wait_async(self, timeout: float | None = None, *, check: bool = True) -> JobInfo:
+        """``wait`` for programs with an event loop; ``await handle`` is the same without a limit. No thread waits."""
+        return await self._caller.take_async(self.waiting(timeout, check))
+
+    def __await__(self) -> Generator[Any, Any, JobInfo]:
+        return self.wait_async().__await__()
+
+    def waiting(self, timeout: float | None, check: bool) -> Steps[JobInfo]:
         deadline = deadline_after(timeout)
         while True:
-            info = self._caller.ask(lambda wait_s: GetJob(id=self.key, wait_s=wait_s), deadline)
+            info = yield from self._caller.asking(lambda wait_s: GetJob(id=self.key, wait_s=wait_s), deadline)
             if is_settled(info):
                 break
             if time.monotonic() >= deadline:
@@ -125,7 +142,7 @@ class JobHandle:
         return bool(self._caller.call(Stop(id=self.key)).text)
 
 
-class RunHandle:
+class RunHandle(Handle):
     """One submission and its jobs.
 
     Attributes:
@@ -133,7 +150,7 @@ class RunHandle:
     """
 
     def __init__(self, caller: SteadyCaller, run_id: str, keys: Sequence[str] = ()) -> None:
-        self._caller = caller
+        super().__init__(caller)
         self.run_id = run_id
         self._keys = tuple(keys)
 
@@ -183,10 +200,24 @@ class RunHandle:
             WaitTimeout: not all have ended within ``timeout`` seconds.
             ConnectFailed: the master was away for steady.AWAY_S seconds. NotFound: no such run.
         """
+        return self._caller.take(self.waiting(timeout, check))
+
+    async def wait_async(self, timeout: float | None = None, *, check: bool = True) -> RunInfo:
+        """``wait`` for programs with an event loop; ``await handle`` is the same without a limit. No thread waits."""
+        return await self._caller.take_async(self.waiting(timeout, check))
+
+    def __await__(self) -> Generator[Any, Any, RunInfo]:
+        return self.wait_async().__await__()
+
+    def waiting(self, timeout: float | None, check: bool) -> Steps[RunInfo]:
         deadline = deadline_after(timeout)
+
+        def request(wait_s: float) -> WatchRun:
+            return WatchRun(id=self.run_id, settled=True, wait_s=wait_s)
+
         while True:
-            info = self._caller.ask(lambda wait_s: WatchRun(id=self.run_id, settled=True, wait_s=wait_s), deadline)
-            info = self._rest(info)
+            info = yield from self._caller.asking(request, deadline)
+            info = yield from self.whole(info)
             open_jobs = [job for job in info.jobs if not is_settled(job)]
             if not open_jobs:
                 break
@@ -230,14 +261,17 @@ class RunHandle:
         """Stop every job of it; services have completed then. False: all had ended before."""
         return bool(self._caller.call(Stop(id=self.run_id)).text)
 
-    def _rest(self, info: RunInfo) -> RunInfo:
-        """The run with the jobs that its first answer had no room for."""
+    def whole(self, info: RunInfo) -> Steps[RunInfo]:
+        """The steps to the run with the jobs that its first answer had no room for."""
         while len(info.jobs) < info.total:
-            more = self._caller.call(WatchRun(id=info.run_id, first=len(info.jobs)))
+            more = yield from self._caller.calling(WatchRun(id=info.run_id, first=len(info.jobs)))
             if not more.jobs:
                 break
             info.jobs += more.jobs
         return info
+
+    def _rest(self, info: RunInfo) -> RunInfo:
+        return self._caller.take(self.whole(info))
 
 
 def is_settled(job: JobInfo) -> bool:

@@ -91,6 +91,8 @@ class Opcode(IntEnum):
     KV_ITEMS = 0xD2
     KV_LIST_MEMBERS = 0xD3
 
+    WATCH_SETTLED = 0xE8
+
 
 REPLIES: Final = frozenset({Opcode.ACK, Opcode.ERROR, Opcode.DATA})
 """Opcodes that answer a request; every other one is a request."""

@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 from flask import Blueprint
 
-from dashboard.api import cluster, files, jobs, pipelines, runs
+from dashboard.api import cluster, files, jobs, pipelines, runs, services
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
-for part in (cluster.blueprint, runs.blueprint, jobs.blueprint, files.blueprint, pipelines.blueprint):
-    blueprint.register_blueprint(part)
+for part in (cluster, runs, jobs, services, files, pipelines):
+    blueprint.register_blueprint(part.blueprint)
 
 
 @cache

@@ -30,13 +30,14 @@ def listing() -> dict[str, Any]:
 
 @blueprint.get(_JOB)
 def one(run_id: str, job_id: str) -> dict[str, Any]:
-    """The job with its attempts, what was asked for, and its children."""
+    """The job with its attempts, what was asked for, its children, and the events about it."""
     gateway = parts().gateway
     info = gateway.call(GetJob(id=f"{run_id}/{job_id}"))
     specs = gateway.call(GetSpecs(id=run_id))
     spec = next((wire.spec(each) for each in specs.jobs if each.id == job_id), None)
     children = [each.id for each in specs.jobs if job_id in each.parents]
-    return {"job": wire.job(info), "spec": spec, "children": children, "run_name": specs.name}
+    events = parts().hub.read(lambda state: state.events_of(info.key))
+    return {"job": wire.job(info), "spec": spec, "children": children, "events": events, "run_name": specs.name}
 
 
 @blueprint.get(_JOB + "/log")

@@ -40,7 +40,8 @@ def _requirement(text: str) -> tuple[str, ...]:
 
 
 def _show_accepted(session: Session, accepted: Accepted) -> None:
-    session.show(accepted, *(f"accepted: {key}" for key in accepted.jobs))
+    notes = (f"note: {clean(note)}" for note in accepted.notes)
+    session.show(accepted, *(f"accepted: {key}" for key in accepted.jobs), *notes)
 
 
 @command(

@@ -19,6 +19,7 @@ class Need(NamedTuple):
     Attributes:
         capabilities: all of them. spawn: the job is another worker; it takes none of the slots of its host.
         millicpus, memory, gpus: how much is set apart while it runs; thousandths of a core, bytes, devices.
+        port: on its machine; 0 for none, and for one that is picked there.
     """
 
     capabilities: Offer
@@ -26,11 +27,12 @@ class Need(NamedTuple):
     millicpus: int = 0
     memory: int = 0
     gpus: int = 0
+    port: int = 0
 
     @property
     def counted(self) -> bool:
         """Whether more than a slot is asked for."""
-        return bool(self.millicpus or self.memory or self.gpus)
+        return bool(self.millicpus or self.memory or self.gpus or self.port)
 
     def within(self, other: Need) -> bool:
         """Whether whatever has room for ``other`` would have room for this."""
@@ -40,6 +42,7 @@ class Need(NamedTuple):
             and self.millicpus <= other.millicpus
             and self.memory <= other.memory
             and self.gpus <= other.gpus
+            and self.port in (0, other.port)
         )
 
 
@@ -64,7 +67,8 @@ def need_of(spec: JobSpec) -> Need:
     """
     if spec.kind == "worker":
         return _NEW_WORKER
-    return _need(spec.requirement, _beyond_classic(spec), round(spec.cpus * 1000), spec.memory, spec.gpus)
+    port = spec.port if spec.kind == "service" else 0
+    return _need(spec.requirement, _beyond_classic(spec), round(spec.cpus * 1000), spec.memory, spec.gpus, port)
 
 
 def offer_of(capabilities: frozenset[str], classic: bool) -> Offer:
@@ -111,5 +115,5 @@ def _beyond_classic(spec: JobSpec) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _need(requirement: tuple[str, ...], structured: bool, millicpus: int, memory: int, gpus: int) -> Need:
-    return Need(offer_of(frozenset(requirement), classic=not structured), False, millicpus, memory, gpus)
+def _need(requirement: tuple[str, ...], structured: bool, millicpus: int, memory: int, gpus: int, port: int) -> Need:
+    return Need(offer_of(frozenset(requirement), classic=not structured), False, millicpus, memory, gpus, port)

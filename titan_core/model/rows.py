@@ -89,6 +89,14 @@ class EventRow(NamedTuple):
     text: str
 
 
+class CordonRow(NamedTuple):
+    """A worker that gets nothing new until that is taken back; ``host`` and ``port`` are where it was then."""
+
+    worker_id: str
+    host: str
+    port: int
+
+
 class ExecutionRow(NamedTuple):
     """One attempt. ``outcome`` is a messages.Outcome, ``lost`` when its worker died, or empty while it runs."""
 

@@ -39,6 +39,7 @@ class Cause(str, Enum):
     STOPPED = "service stopped on request"
     RESTARTED = "service ended, restart after backoff"
     RESTARTED_AT_ONCE = "restarted on request"
+    STEPPED_ASIDE = "service leaves its port to its new version"
     RETRIED = "attempt failed, retry after backoff"
     EXHAUSTED = "attempt failed, no retry left"
     HANDED_BACK = "worker gave it back unharmed"
@@ -76,6 +77,7 @@ TRANSITIONS: Final[dict[tuple[JobState, Cause], JobState]] = {
     (JobState.RUNNING, Cause.STOPPED): JobState.COMPLETED,
     (JobState.RUNNING, Cause.RESTARTED): JobState.DELAYED,
     (JobState.RUNNING, Cause.RESTARTED_AT_ONCE): JobState.PENDING,
+    (JobState.RUNNING, Cause.STEPPED_ASIDE): JobState.DELAYED,
     (JobState.RUNNING, Cause.RETRIED): JobState.DELAYED,
     (JobState.RUNNING, Cause.EXHAUSTED): JobState.DEAD,
     (JobState.RUNNING, Cause.HANDED_BACK): JobState.PENDING,

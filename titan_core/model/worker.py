@@ -47,6 +47,7 @@ class Worker:
             workers themselves. millicpus_used, memory_used, gpus_used: set apart for them.
         millicpus, memory, gpus: what there is to set apart; of the first two, 0 means that nobody counts.
         machine: the name of its machine, empty when unknown. cores: of the machine, 0 when unknown.
+        ports: of its machine, each with the keys of the jobs that hold it; all workers of a machine share one dict.
         limits: which limits it enforces, for people. job_key: of the job that this worker is, empty when it is none.
         idle_since: monotonic seconds at which its last lease ended, or it came.
         connected: registered, and its link has not broken since. dead: declared so; holds nothing.
@@ -86,6 +87,7 @@ class Worker:
         "offer",
         "permanent",
         "port",
+        "ports",
         "seq",
         "slots",
         "stamp",
@@ -110,6 +112,7 @@ class Worker:
         self.millicpus = self.memory = self.gpus = 0
         self.millicpus_used = self.memory_used = self.gpus_used = 0
         self.machine = ""
+        self.ports: dict[int, set[str]] = {}
         self.cores = 0
         self.limits: tuple[str, ...] = ()
         self.job_key = ""
@@ -170,21 +173,38 @@ class Worker:
             (not self.millicpus or self.millicpus_used + need.millicpus <= self.millicpus)
             and (not self.memory or self.memory_used + need.memory <= self.memory)
             and self.gpus_used + need.gpus <= self.gpus
+            and need.port not in self.ports
         )
 
     def hold(self, job: Job) -> None:
         """A lease of the job to this worker begins."""
         self.leases[job.key] = job
-        self._count(job.need, 1)
+        self._count(job, 1)
 
     def give_up(self, job: Job, at: float) -> None:
         """Its lease ends, at a monotonic second."""
         del self.leases[job.key]
-        self._count(job.need, -1)
+        self._count(job, -1)
         if not self.leases:
             self.idle_since = at
 
-    def _count(self, need: Need, sign: int) -> None:
+    def share_ports(self, ports: dict[int, set[str]]) -> None:
+        """It is on the machine whose ports these are."""
+        mine = [job for job in self.leases.values() if job.need.port]
+        for job in mine:
+            self._count_port(job, -1)
+        self.ports = ports
+        for job in mine:
+            self._count_port(job, 1)
+
+    def _count_port(self, job: Job, sign: int) -> None:
+        holders = self.ports.setdefault(job.need.port, set())
+        (holders.add if sign > 0 else holders.discard)(job.key)
+        if not holders:
+            del self.ports[job.need.port]
+
+    def _count(self, job: Job, sign: int) -> None:
+        need = job.need
         if need.spawn:
             self.children += sign
         else:
@@ -193,11 +213,19 @@ class Worker:
             self.millicpus_used += sign * need.millicpus
             self.memory_used += sign * need.memory
             self.gpus_used += sign * need.gpus
+            if need.port:
+                self._count_port(job, sign)
 
     def set_offer(self, capabilities: frozenset[str], classic: bool) -> None:
         self.capabilities = capabilities
         self.classic = classic
         self.offer = offer_of(capabilities, classic)
+
+    def is_beside(self, other: Worker) -> bool:
+        """Whether both are on one machine, as far as is known of them."""
+        if self.machine and other.machine:
+            return self.machine == other.machine
+        return bool(self.host) and self.host == other.host
 
     def is_at(self, host: str, port: int, others: frozenset[str] = frozenset()) -> bool:
         """Whether host:port names it; the names of the loopback address are one. ``others`` mean the same host."""

@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from titan_core.protocol.classic_connection import ClassicConnection, refuse
 from titan_core.protocol.handlers.table import ClassicPeer, HandlerTable
@@ -25,6 +25,9 @@ from titan_sdk.messages import Welcome
 from titan_sdk.protocol import HEADER, STRUCTURED, VERSION, FrameDecoder
 
 log = logging.getLogger(__name__)
+
+_FIRST_BYTES: Final = 4096
+"""Taken at once of a connection whose dialect is not known yet; most classic requests are in them whole."""
 
 
 class ConnectionHandler:
@@ -58,12 +61,12 @@ class ConnectionHandler:
         peer = Endpoint.of(address)
         frame_s = self._limits.frame_s
         try:
-            header = self._read_header(sock)
-            if not header:
+            begin = self._read_header(sock)
+            if not begin:
                 return
             decoder = FrameDecoder()
-            decoder.receive(header)
-            _, _, flags, _, length = HEADER.unpack(header)
+            decoder.receive(begin)
+            _, _, flags, _, length = HEADER.unpack_from(begin)
             if not flags & STRUCTURED:
                 owner = self._trust.owner(Endpoint.of(sock.getsockname()), peer)
                 if owner is Owner.TRUSTED:
@@ -92,7 +95,7 @@ class ConnectionHandler:
             connection.serve(sock, peer, first, decoder)
 
     def _read_header(self, sock: socket.socket) -> bytes:
-        """The first frame's header, no byte more; empty when the peer said nothing at all.
+        """The first frame's header and what came with it; empty when the peer said nothing at all.
 
         Raises:
             BadVersion: known from the first byte; a peer of another protocol may never send eight.
@@ -103,7 +106,7 @@ class ConnectionHandler:
         while len(header) < HEADER.size:
             sock.settimeout(max(0.001, deadline - time.monotonic()))
             try:
-                data = sock.recv(HEADER.size - len(header))
+                data = sock.recv(_FIRST_BYTES)
             except TimeoutError:
                 if not header:
                     log.debug("a connection said nothing for %g s", self._limits.frame_s)

@@ -37,6 +37,7 @@ from titan_core.protocol.services.kv import KvService
 from titan_core.protocol.services.log_watches import LogWatches
 from titan_core.protocol.services.logs import LogService
 from titan_core.protocol.services.services import ServiceService
+from titan_core.protocol.services.settled_jobs import SettledJobsService
 from titan_core.protocol.services.submissions import SubmissionService, new_run_id
 from titan_core.protocol.services.watching import WatchService
 from titan_core.protocol.token_file import obtain_token
@@ -145,7 +146,7 @@ class MasterNode:
         self._classic_workers = ClassicWorkers(self._scheduler, contents, self._logs, settings.heartbeat_seconds)
 
         table = HandlerTable()
-        JobHandlers(jobs).install(table)
+        JobHandlers(jobs, SettledJobsService(self._scheduler, jobs)).install(table)
         SubmissionHandlers(submissions, files).install(table)
         FileHandlers(files).install(table)
         LogHandlers(self._logs).install(table)

@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
+from titan_core.protocol.connection_threads import ConnectionThreads
 from titan_sdk.classic_replies import error_frame
 from titan_sdk.protocol import encode_frame
 
@@ -45,7 +47,7 @@ class ServerLimits:
 
 
 class SchedulerServer(socketserver.ThreadingTCPServer):
-    """Accepts connections and hands each to ``serve_connection`` in a daemon thread of its own.
+    """Accepts connections and hands each to ``serve_connection`` in a daemon thread that it has for itself.
 
     The constructor binds and listens (and raises OSError when it cannot); nobody is served before ``start``.
 
@@ -80,6 +82,7 @@ class SchedulerServer(socketserver.ThreadingTCPServer):
         self._silent: dict[socket.socket, None] = {}
         """Those of them that did not speak yet, the oldest first."""
         self._by_address: collections.Counter[str] = collections.Counter()
+        self._serving = ConnectionThreads()
         self._accepting = threading.Thread(target=self._accept, name="SchedulerServer", daemon=True)
         self._wakened, self._waker = socket.socketpair()
         try:
@@ -120,13 +123,16 @@ class SchedulerServer(socketserver.ThreadingTCPServer):
     def close_connections(self, deadline_s: float) -> bool:
         """Shut down every live connection and wait for their threads; False when some did not end in time."""
         end = time.monotonic() + deadline_s
+        self._serving.stop()
         with self._changed:
             for sock in self._live:
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
             while self._live and (rest := end - time.monotonic()) > 0:
                 self._changed.wait(rest)
-            return not self._live
+            if self._live:
+                return False
+        return self._serving.join(max(0.0, end - time.monotonic()))
 
     # --- the accepting thread -------------------------------------------------------------------------------------
 
@@ -173,7 +179,7 @@ class SchedulerServer(socketserver.ThreadingTCPServer):
             return
         try:
             name = f"peer-{address}:{client_address[1]}"
-            threading.Thread(target=self._serve, args=(request, client_address), name=name, daemon=True).start()
+            self._serving.run(name, partial(self._serve, request, client_address))
         except RuntimeError as error:  # the system gives no more threads
             self._forget(request)
             self._refuse(request, address, f"the master cannot serve another connection: {error}")

@@ -31,8 +31,6 @@ _FACTS: Final = struct.Struct("=IIIII")
 
 _ENDS_AT: Final = _HEADER.size + _ANSWER.size
 _FACTS_AT: Final = _ENDS_AT + _ENDS.size + _REST_OF_ENDS.size
-_TIMEOUT_S: Final = 1.0
-"""The kernel answers while it takes the request; this is for kernels that do not answer at all."""
 
 
 class SocketFacts(NamedTuple):
@@ -55,9 +53,8 @@ def find_socket(local: tuple[str, int], remote: tuple[str, int]) -> SocketFacts 
         request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _ANY_STATE) + ends + _REST_OF_ENDS.pack(0, _NO_COOKIE)
         message = _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + request
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as sock:
-            sock.settimeout(_TIMEOUT_S)
             sock.sendto(message, (0, 0))
-            answer = sock.recv(4096)
+            answer = sock.recv(4096, socket.MSG_DONTWAIT)  # the kernel has answered while it took the request
     except OSError:
         return None
     if len(answer) < _FACTS_AT + _FACTS.size or _HEADER.unpack_from(answer)[1] != _SOCK_DIAG_BY_FAMILY:

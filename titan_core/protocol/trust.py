@@ -8,6 +8,7 @@ is no ``/proc`` (macOS) loopback is trusted as a whole.
 from __future__ import annotations
 
 import enum
+import functools
 import ipaddress
 import logging
 import os
@@ -33,13 +34,24 @@ class Endpoint(NamedTuple):
     @classmethod
     def of(cls, name: tuple[object, ...]) -> Endpoint:
         """From what ``getsockname`` and ``getpeername`` return."""
-        address = ipaddress.ip_address(str(name[0]).partition("%")[0])
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        return cls(str(mapped or address), int(str(name[1])))
+        return cls(_written(str(name[0])), int(str(name[1])))
 
     @property
     def loopback(self) -> bool:
-        return ipaddress.ip_address(self.address).is_loopback
+        return _is_loopback(self.address)
+
+
+@functools.lru_cache(256)
+def _written(address: str) -> str:
+    """An address the one way we write it."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(mapped or parsed)
+
+
+@functools.lru_cache(256)
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
 
 
 class Owner(enum.Enum):

@@ -12,6 +12,7 @@ from titan_core.protocol.services.logs import LogService
 from titan_core.protocol.trust import Endpoint
 from titan_core.protocol.worker_link import StructuredWorkerLink
 from titan_core.scheduling.core.events import AttemptEnded, AttemptStarted, LinkBroken, WorkerLeft, WorkerRegistered
+from titan_core.scheduling.core.lifecycle import LOST
 from titan_core.scheduling.scheduler import Scheduler
 from titan_sdk import job_outputs
 from titan_sdk.channel import Channel
@@ -162,7 +163,7 @@ class WorkerSession:
         event = AttemptEnded(
             worker_id=worker_id,
             lease=lease,
-            outcome=request.outcome,
+            outcome=LOST if request.lost else request.outcome,
             exit_code=request.exit_code,
             reason=request.reason,
             started_at=request.started_at,

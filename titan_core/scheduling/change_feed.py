@@ -17,8 +17,8 @@ from titan_sdk.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
-MAX_REMEMBERED: Final = 50_000
-"""Keys of jobs, some 8 MB: who was away for longer than it takes to change so many asks for everything anew."""
+MAX_REMEMBERED: Final = 20_000
+"""Keys of jobs, some 3 MB: who was away for longer than it takes to change so many asks for everything anew."""
 MAX_KEYS: Final = 2_000
 """In one look: some 2 MB of jobs, and a few milliseconds."""
 MAX_WAITERS: Final = 256

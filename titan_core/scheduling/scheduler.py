@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast, get_args
 
 from titan_core.scheduling.change_feed import ChangeFeed
 from titan_core.scheduling.clock import Clock
@@ -15,18 +15,8 @@ from titan_core.scheduling.clock_watcher import ClockWatcher
 from titan_core.scheduling.core.commands import (
     Command,
     Effect,
-    InsertEvent,
-    InsertJob,
-    InsertRun,
-    KvAddMember,
-    KvApply,
-    KvPut,
-    KvSweep,
     Record,
     RequestMachines,
-    SaveExecution,
-    SaveOutputs,
-    UpdateJob,
 )
 from titan_core.scheduling.core.events import (
     Event,
@@ -45,6 +35,7 @@ from titan_core.scheduling.engine_thread import EngineThread, Fail, end_process
 from titan_core.scheduling.heart_beat_executor import HeartBeatExecutor
 from titan_core.scheduling.outbox import Outbox
 from titan_core.scheduling.run_watchers import EVENTS, RunWatchers, Watch
+from titan_core.scheduling.settled_feed import SettledFeed
 from titan_core.scheduling.worker_link import WorkerLink, WorkerLinks
 from titan_core.storage.store import WAY_OUT, Store, StoreDamaged, StoreError
 from titan_sdk.errors import Conflict, DeadlineExceeded, NotFound, TitanError, Unavailable
@@ -62,9 +53,7 @@ LONGEST_WATCH_S: Final = 600.0
 """A watch is answered after this time at the latest, so that it does not outlive an asker that went away by much."""
 
 T = TypeVar("T")
-_RECORDS: Final = frozenset(
-    {InsertRun, InsertJob, UpdateJob, SaveExecution, SaveOutputs, InsertEvent, KvPut, KvAddMember, KvApply, KvSweep}
-)
+_RECORDS: Final = frozenset(get_args(Record))
 
 
 class EngineSettings(Protocol):
@@ -118,6 +107,7 @@ class Scheduler:
         self._clock_watcher = ClockWatcher(fail)
         self._heart_beat = HeartBeatExecutor(settings.lease_seconds, settings.grace_seconds, self._worker_silent, fail)
         self.feed = ChangeFeed(self._clock_watcher)
+        self.settled = SettledFeed(self._clock_watcher)
         self._outbox = Outbox(self._links, self._watchers, self._clock_watcher, self._time_passed, request_machines)
         self._dispatcher = Dispatcher(store, self._deliver, fail)
 
@@ -134,6 +124,7 @@ class Scheduler:
         gc.disable()  # Nothing of what is made here is garbage, and looking for some takes longer than making it.
         try:
             runs = self._store.load(self._settings.finished_jobs_in_memory)
+            self._core.restore_cordons(self._store.load_cordons())
             commands = self._core.restore(runs, self._store.last_sequence(), self._clock.now())
             self._core.restore_events(self._store.load_events(self._core.events_kept))
         except KeyError as error:
@@ -170,6 +161,7 @@ class Scheduler:
         # Who waits for a change is told that there is none while the connections can still carry it.
         self._watchers.fire_all()
         self.feed.fire_all()
+        self.settled.end()
         # Last the Dispatcher, which writes and delivers everything that was accepted.
         self._dispatcher.stop()
         late = [thread.name for thread in self._threads() if not thread.join(deadline)]
@@ -317,6 +309,7 @@ class Scheduler:
                 self._room.notify_all()
         self._outbox.deliver(entry)
         self.feed.note(entry)
+        self.settled.note(entry)
 
     def _time_passed(self) -> None:
         self.post(TimePassed())

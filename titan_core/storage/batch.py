@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import (
+    ForgetCordon,
     InsertEvent,
     InsertJob,
     InsertRun,
@@ -15,6 +16,7 @@ from titan_core.scheduling.core.commands import (
     KvRecord,
     KvSweep,
     Record,
+    SaveCordon,
     SaveExecution,
     SaveOutputs,
     UpdateJob,
@@ -37,6 +39,8 @@ class Batch:
         self.executions: dict[tuple[str, int], ExecutionRow] = {}
         self.outputs: dict[int, bytes] = {}
         self.events: list[EventRow] = []
+        self.cordons: dict[str, CordonRow | None] = {}
+        """By worker id; None for one that is taken back."""
         self.kv: list[tuple[int, KvRecord]] = []
         """In order, as each sees what those before it did; with the index of the record, for its result."""
         self.run_seq = self.job_seq = self.epoch = 0
@@ -63,6 +67,10 @@ class Batch:
             self.events.append(record.row)
         elif isinstance(record, (KvPut, KvAddMember, KvApply, KvSweep)):
             self.kv.append((index, record))
+        elif type(record) is SaveCordon:
+            self.cordons[record.row.worker_id] = record.row
+        elif type(record) is ForgetCordon:
+            self.cordons[record.worker_id] = None
         else:
             raise TypeError(f"{record!r} is not a record")
 

@@ -138,6 +138,7 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE kv_requests (id TEXT PRIMARY KEY, until INTEGER NOT NULL, answer BLOB NOT NULL)",
         "CREATE INDEX kv_requests_by_time ON kv_requests (until)",
     ),
+    ("CREATE TABLE cordons (worker_id TEXT PRIMARY KEY, host TEXT NOT NULL, port INTEGER NOT NULL)",),
     (
         # What jobs left for others, as JSON objects. Few do, and it may be large: not in a row that is often written.
         "CREATE TABLE outputs (job_seq INTEGER PRIMARY KEY REFERENCES jobs (seq), body BLOB NOT NULL)",

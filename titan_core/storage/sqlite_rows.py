@@ -48,6 +48,10 @@ INSERT_EVENT: Final = "INSERT OR REPLACE INTO events (seq, at, kind, subject, te
 FORGET_EVENTS: Final = "DELETE FROM events WHERE seq <= ?"
 SELECT_EVENTS: Final = "SELECT seq, at, kind, subject, text FROM events ORDER BY seq DESC LIMIT ?"
 
+PUT_CORDON: Final = "INSERT OR REPLACE INTO cordons (worker_id, host, port) VALUES (?,?,?)"
+FORGET_CORDON: Final = "DELETE FROM cordons WHERE worker_id = ?"
+SELECT_CORDONS: Final = "SELECT worker_id, host, port FROM cordons ORDER BY rowid"
+
 SELECT_RUNS: Final = """SELECT
     run_id, seq, name, submitted_at, idempotency_key, parent, digest, options, open, tree_jobs, deadline_at
 FROM runs"""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from titan_core.model.rows import EventRow, RunRow
+from titan_core.model.rows import CordonRow, EventRow, RunRow
 from titan_core.scheduling.core.commands import KvAddMember, KvApply, KvPut, KvRecord, KvSweep, Record
 from titan_core.storage import sqlite_rows as sql
 from titan_core.storage.batch import Batch
@@ -232,6 +232,9 @@ class SqliteStore:
             last = batch.events[-1].seq
             if batch.events[0].seq // EVENTS_SWEEP != (last + 1) // EVENTS_SWEEP:
                 execute(sql.FORGET_EVENTS, [(last - EVENTS_KEPT,)])
+        if batch.cordons:
+            execute(sql.FORGET_CORDON, [(worker_id,) for worker_id, row in batch.cordons.items() if row is None])
+            execute(sql.PUT_CORDON, [row for row in batch.cordons.values() if row is not None])
         if batch.kv:
             tables = KvTables(db)
             for index, record in batch.kv:
@@ -352,6 +355,10 @@ class SqliteStore:
     def load_events(self, newest: int) -> list[EventRow]:
         with self._reading() as db:
             return [EventRow._make(row) for row in reversed(db.execute(sql.SELECT_EVENTS, (newest,)).fetchall())]
+
+    def load_cordons(self) -> list[CordonRow]:
+        with self._reading() as db:
+            return [CordonRow._make(row) for row in db.execute(sql.SELECT_CORDONS)]
 
     def kv_get(self, key: str, now: int = 0) -> bytes | None:
         with self._reading() as db:

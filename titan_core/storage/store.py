@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import Record
 from titan_sdk.errors import TitanError
 from titan_sdk.messages import JobSpec, KvEntry, KvMemberPage, KvPart
@@ -105,6 +105,10 @@ class Store(Protocol):
 
     def load_events(self, newest: int) -> list[EventRow]:
         """The newest events, in order. Raises StoreError."""
+        ...
+
+    def load_cordons(self) -> list[CordonRow]:
+        """The workers that get nothing, in order. Raises StoreError."""
         ...
 
     # The key-value store as it is at ``now``, epoch ms: what has expired by then is not shown. All raise StoreError.

@@ -180,7 +180,14 @@ class JobRunner:
             self._end_unlaunched(attempt, "failed", f"its content cannot be had: {failure}")
 
     def _prepare(self, attempt: Attempt) -> None:
-        """Make the sandbox and launch, unless the attempt was ended meanwhile."""
+        """Make the sandbox and launch, unless the attempt was ended meanwhile; what goes wrong fails the attempt."""
+        try:
+            self._launch(attempt)
+        except Exception as error:
+            log.exception("launching %s failed", attempt.lease.job)
+            self._end_unlaunched(attempt, "failed", f"it cannot be started: {type(error).__name__}: {error}")
+
+    def _launch(self, attempt: Attempt) -> None:
         spec = attempt.spec
         sandbox: Sandbox | None = None
         try:
@@ -287,6 +294,7 @@ def report_of(event: Exited, wanted: EndRequest | None, why: str = "") -> JobRep
         log_size=event.log_size,
         log_offset=event.log_tail_offset,
         log_tail=event.log_tail,
+        lost=event.cause == "supervisor_lost" and wanted is None,
     )
 
 

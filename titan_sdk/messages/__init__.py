@@ -148,6 +148,10 @@ from titan_sdk.messages.submitting import (
     Stop,
     SubmitRun,
 )
+from titan_sdk.messages.waiting import (
+    SettledJobs,
+    WatchSettled,
+)
 from titan_sdk.messages.worker_link import (
     CancelAttempt,
     Decommission,
@@ -278,6 +282,7 @@ __all__ = [
     "ServiceList",
     "ServiceSpec",
     "SetValue",
+    "SettledJobs",
     "SpecList",
     "StateName",
     "StatsData",
@@ -293,6 +298,7 @@ __all__ = [
     "WatchCluster",
     "WatchLogs",
     "WatchRun",
+    "WatchSettled",
     "Welcome",
     "WorkerInfo",
     "WorkerList",
@@ -313,6 +319,7 @@ TO_MASTER: Final = _by_opcode(
     WatchRun, ListJobs, ListWorkers, ListEvents, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet,
     KvSadd, KvSmembers, Register, Heartbeat, JobStarted, JobReport, LogPiece, Deregister, Restart, Scale, ListServices,
     WatchCluster, ListRuns, GetSpecs, ListFiles, WatchLogs, KvUpdate, KvKeys, KvItems, KvListMembers,
+    WatchSettled,
 )  # fmt: skip
 """What a client or a worker may ask of the master."""
 

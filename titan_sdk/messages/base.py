@@ -23,8 +23,8 @@ else:
     A_co = TypeVar("A_co", covariant=True)
 
 
-class Message(Struct, kw_only=True, omit_defaults=True):
-    """The base of all messages."""
+class Message(Struct, kw_only=True, omit_defaults=True, gc=False):
+    """The base of all messages. They are trees of values, so the collector of cycles need not look at them."""
 
 
 class Request(Message, Generic[A_co]):

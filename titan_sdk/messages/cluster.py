@@ -57,7 +57,8 @@ EventKind = Literal[
     "worker-joined", "worker-back", "worker-away", "worker-left", "worker-died", "worker-draining", "worker-cordoned",
     "worker-uncordoned", "scale-up", "scale-up-failed", "scale-down", "scale-limit", "machines-wanted",
     "machines-asked", "machines-not-asked",
-    "job-quarantined", "service-restarting", "service-crash-loop",
+    "job-quarantined", "service-restarting", "service-crash-loop", "service-lost", "service-moved",
+    "service-replaced", "service-rolled-back", "service-handover",
 ]  # fmt: skip
 """What can happen to a cluster."""
 

@@ -31,6 +31,7 @@ class ServiceSpec(Message, frozen=True):
         lifetime: ``stopped``: until it is stopped; ``run``: until no unfinished job of its run waits for it or for
             those that do.
         replaces: key of the service that is stopped once this one is ready; set by the master.
+        replica_of: id of the service that this is a further replica of; set by the master.
     """
 
     restart: RestartPolicy = "always"
@@ -42,6 +43,7 @@ class ServiceSpec(Message, frozen=True):
     failures: int = 3
     lifetime: Lifetime = "stopped"
     replaces: str = ""
+    replica_of: str = ""
 
 
 DEFAULT_SERVICE: Final = ServiceSpec()

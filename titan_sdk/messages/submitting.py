@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import field
+
 from titan_sdk.messages.base import Message, Ok, Request
 from titan_sdk.messages.job_spec import DEFAULT_PRIORITY, GENERAL, JobSpec, ServiceSpec
 from titan_sdk.messages.run_options import RunOptions
@@ -9,11 +11,15 @@ from titan_sdk.protocol import Opcode
 
 
 class Accepted(Message):
-    """A run was accepted, durably. ``repeated``: the idempotency key was known and this is the run made then."""
+    """A run was accepted, durably. ``repeated``: the idempotency key was known and this is the run made then.
+
+    ``notes``: what whoever submits should know, for people.
+    """
 
     run_id: str
     jobs: list[str]
     repeated: bool = False
+    notes: list[str] = field(default_factory=list)
 
 
 class SubmitRun(Request[Accepted]):

@@ -99,6 +99,7 @@ class JobStarted(Request[Verdict]):
 class JobReport(Request[Verdict]):
     """An attempt has ended; sent again after every reconnect until answered.
 
+    ``lost``: what ran it was lost, as when the whole worker dies, and the outcome is what that looks like.
     ``log_offset``/``log_tail``: the last bytes of the log that were not sent yet; ``log_size``: its size in full.
     ``outputs``: of a completed one, what it left for others (job_outputs), as a JSON object; empty: nothing.
     """
@@ -114,6 +115,7 @@ class JobReport(Request[Verdict]):
     log_size: int = 0
     log_offset: int = 0
     log_tail: bytes = b""
+    lost: bool = False
     outputs: bytes = b""
 
 

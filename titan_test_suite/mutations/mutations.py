@@ -120,7 +120,7 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         "retry-without-backoff",
         "a retry waits 1, 2, 4 s",
         "titan_core/scheduling/core/lifecycle.py",
-        "            self._delay(job, self._backoff(job), now)\n",
+        "            self._delay(job, self._pause(job), now)\n",
         "            self._delay(job, 0.0, now)\n",
         (f"{UNIT}test_core_jobs.py::test_three_retries_after_one_two_and_four_seconds_then_dead",),
     ),

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from titan_test_suite.pytests.chaos import table
 from titan_test_suite.pytests.cluster import Cluster
 
 settings.register_profile(
@@ -27,6 +28,10 @@ _FAILED = pytest.StashKey[bool]()
 _LEFTOVER_S = 5.0
 """Time that a thread or descriptor of a test has to go away after it."""
 _POLL_S = 0.01
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(table)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -13,17 +13,19 @@ from typing import Any
 from msgspec.structs import replace
 
 from titan_core.model.requirement import Need, need_of, offer_of
-from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.model.states import INITIAL, TRANSITIONS, JobState
 from titan_core.scheduling.core.commands import (
     Answer,
     Command,
     DispatchJob,
     EndAttempt,
+    ForgetCordon,
     InsertEvent,
     InsertJob,
     InsertRun,
     RunChanged,
+    SaveCordon,
     SaveExecution,
     SaveOutputs,
     SetAlarm,
@@ -53,7 +55,16 @@ from titan_sdk.errors import TitanError
 from titan_sdk.messages import CHILD_WORKERS, DEFAULT_FLOW, Accepted, JobSpec, Lease, Outcome, RunOptions
 
 WALL_START = 1_800_000_000_000
-RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution, SaveOutputs, InsertEvent)
+RECORDS = (
+    InsertRun,
+    InsertJob,
+    UpdateJob,
+    SaveExecution,
+    SaveOutputs,
+    InsertEvent,
+    SaveCordon,
+    ForgetCordon,
+)
 _NEXT_STATES = {(origin, state) for (origin, _), state in TRANSITIONS.items()}
 
 
@@ -75,6 +86,7 @@ class Journal:
     executions: dict[tuple[str, int], ExecutionRow] = field(default_factory=dict)
     outputs: dict[str, bytes] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
+    cordons: dict[str, CordonRow] = field(default_factory=dict)
 
     def apply(self, command: Command) -> None:
         if isinstance(command, InsertRun):
@@ -93,6 +105,10 @@ class Journal:
             assert command.key not in self.outputs, f"outputs counted twice: {command}"
             assert self.jobs[command.key].state is JobState.COMPLETED and self.jobs[command.key].seq == command.seq
             self.outputs[command.key] = command.outputs
+        elif isinstance(command, SaveCordon):
+            self.cordons[command.row.worker_id] = command.row
+        elif isinstance(command, ForgetCordon):
+            del self.cordons[command.worker_id]
         elif isinstance(command, InsertEvent):
             assert command.row.seq == (self.events[-1].seq + 1 if self.events else 1)
             self.events.append(command.row)
@@ -134,6 +150,7 @@ class KnownWorker:
     draining: bool = False
     cordoned: bool = False
     held_until: float = 0.0
+    machine: str = ""
 
 
 class History:
@@ -146,6 +163,8 @@ class History:
         self._highest_epoch = 0
         self._ready_once: set[str] = set()
         self._restarts_asked: set[str] = set()
+        self._stepped_aside: set[str] = set()
+        self._cordoned: set[str] = set()
 
     def event(self, event: Event, answer: Any, now: float) -> None:
         """An event that was not refused, and its answer. The journal is as it was before."""
@@ -156,7 +175,7 @@ class History:
             if before is not None and same_process and event.classic:
                 offer |= before.offer
             draining = before is not None and same_process and before.draining
-            cordoned = before is not None and same_process and before.cordoned
+            cordoned = event.worker_id in self._cordoned
             own = self._journal.jobs.get(event.job)
             if own is not None and own.state is JobState.RUNNING and self._journal.specs[own.key].kind == "worker":
                 draining = draining or bool(own.ending)  # it is a job whose end was asked for before it came
@@ -170,6 +189,7 @@ class History:
                 event.gpus,
                 draining=draining,
                 cordoned=cordoned,
+                machine=event.machine or event.host,
             )
         elif isinstance(event, LinkBroken):
             worker = self._workers.get(event.worker_id)
@@ -182,7 +202,9 @@ class History:
         elif isinstance(event, DrainRequested):
             self._workers[answer].draining = True
         elif isinstance(event, CordonRequested):
-            self._workers[answer].cordoned = not event.undo
+            (self._cordoned.discard if event.undo else self._cordoned.add)(answer)
+            if answer in self._workers:
+                self._workers[answer].cordoned = not event.undo
         elif isinstance(event, RestartRequested):
             self._restarts_asked |= set(answer)
         elif isinstance(event, (AttemptEnded, DispatchRefused)):
@@ -225,6 +247,8 @@ class History:
             assert row.state in steps, f"{before} -> {row}"
         if row.ready:
             self._ready_once.add(row.key)
+        if row.ending == "aside":
+            self._stepped_aside.add(row.key)
 
     def dispatch(self, command: DispatchJob) -> None:
         """A dispatch; the records of its event are in the journal already."""
@@ -244,7 +268,7 @@ class History:
             row_before = journal.executions[lease.job, lease.attempt - 1]
             policy = command.spec.upkeep.restart if command.spec.kind == "service" else "on-failure"
             ended_well = row_before.outcome == "completed"
-            goes_on = policy == "always" or lease.job in self._restarts_asked
+            goes_on = policy == "always" or lease.job in self._restarts_asked or lease.job in self._stepped_aside
             assert goes_on or not ended_well, f"{lease} after an end that was to be the last"
         self._check_worker(command)
 
@@ -304,7 +328,19 @@ class History:
             rooms.append((worker.memory - sum(each.memory for each in held)) // need.memory)
         if need.gpus:
             rooms.append((worker.gpus - sum(each.gpus for each in held)) // need.gpus)
+        if need.port:
+            rooms.append(1 - self._holders(need.port, worker.machine))
         return min(rooms)
+
+    def _holders(self, port: int, machine: str) -> int:
+        """How many services with that port run on that machine."""
+        count = 0
+        for row in self._journal.in_state(JobState.RUNNING):
+            known = self._workers.get(row.worker_id)
+            name = self._journal.executions[row.key, row.attempt].worker_name
+            where = known.machine if known else name.rpartition(":")[0]
+            count += where == machine and need_of(self._journal.specs[row.key]).port == port
+        return count
 
     def after(self, dispatched: list[DispatchJob]) -> None:
         """An event has been handled. No job was overtaken by one that ranks behind it; none waits in vain."""
@@ -318,6 +354,9 @@ class History:
         for command in dispatched:
             taken = need_of(command.spec)._replace(capabilities=self._workers[command.worker_id].offer)
             mine = self._rank(command.lease.job)
+            replaced = self._journal.jobs.get(command.spec.upkeep.replaces)
+            if replaced is not None and replaced.ending == "aside":
+                continue  # it takes the place that was left for it
             for row in pending:
                 if need_of(self._journal.specs[row.key]).within(taken):
                     assert mine < self._rank(row.key), f"{command.lease} overtook {row.key}"
@@ -417,6 +456,7 @@ class World:
         self.now = Instant(7.0, self.now.wall + wall_jump_ms)
         self.alarm = None
         self.history.restarted()
+        self.core.restore_cordons(self.journal.cordons.values())
         self.core.restore_events(self.journal.events[-self.limits.events :])
         self._take(self.core.restore(self.journal.saved_runs(), self.journal.sequences(), self.now))
 

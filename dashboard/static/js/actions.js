@@ -18,6 +18,7 @@ export function requeueButton(key) {
 export function jobButtons(job) {
   const run = (action, text) => async (event) => act(event.currentTarget, async () => submitted(await post(jobApi(job.key, action)), text));
   if (isFinal(job.state)) {
+    if (job.kind === "service") return [h("button", { type: "button", class: "button", data: { key: "start" }, onclick: run("rerun", `${job.id} starts anew.`) }, "Start again")];
     return [
       job.state !== "COMPLETED" && h("button", { type: "button", class: "button primary", data: { key: "requeue" }, onclick: run("requeue", `${job.id} is submitted again, with what waits for it.`) }, "Requeue"),
       h("button", { type: "button", class: "button", data: { key: "rerun" }, onclick: run("rerun", `${job.id} runs again.`) }, "Run again"),
@@ -25,11 +26,18 @@ export function jobButtons(job) {
   }
   const buttons = [];
   if (job.kind !== "run") {
+    if (job.kind === "service") buttons.push(h("button", { type: "button", class: "button", data: { key: "restart" }, onclick: (event) => restart(event.currentTarget, job.key) }, "Restart"));
     buttons.push(h("button", { type: "button", class: "button", data: { key: "stop" }, onclick: (event) => end(event.currentTarget, job.key, "stop") }, "Stop"));
   } else {
     buttons.push(h("button", { type: "button", class: "button danger", data: { key: "cancel" }, onclick: (event) => end(event.currentTarget, job.key, "cancel") }, "Cancel"));
   }
   return buttons;
+}
+
+export async function restart(button, key) {
+  if (!await confirm(`Restart ${jobName(key)}?`, "Its processes are ended, and it is started again at once.", "Restart", false)) return;
+  const answer = await act(button, () => post(jobApi(key, "restart")));
+  if (answer) tell(answer.jobs.length ? `${jobName(key)} is being restarted.` : `${jobName(key)} is being ended.`);
 }
 
 export async function end(button, key, action) {

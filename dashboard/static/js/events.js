@@ -19,15 +19,14 @@ function onMaster(master) {
 
 /**
  * Listen. `handlers` maps names of events to functions of their data; `onOpen` is called at each (re)connection, when
- * what was read before may be out of date.
+ * what was read before may be out of date. One listener for a page.
  */
 export function listen(topics, handlers, onOpen = () => {}) {
-  const query = topics.map((topic) => `topic=${encodeURIComponent(topic)}`).join("&");
   let source = null;
   let failing = 0;
 
   function open() {
-    source = new EventSource(`/events?${query}`);
+    source = new EventSource(`/events?${topics.map((topic) => `topic=${encodeURIComponent(topic)}`).join("&")}`);
     source.onopen = () => { clearTimeout(failing); failing = 0; streamDown = false; draw(); onOpen(); };
     source.onerror = () => {
       if (!failing) failing = setTimeout(() => { streamDown = true; draw(); }, 700);
@@ -55,5 +54,12 @@ export function listen(topics, handlers, onOpen = () => {}) {
   window.addEventListener("pagehide", () => source?.close());
   window.addEventListener("pageshow", (event) => { if (event.persisted) open(); });
   open();
-  return () => source?.close();
+  return {
+    /** Listen to one more topic. */
+    add(topic) {
+      if (topics.includes(topic)) return;
+      topics.push(topic);
+      if (source && source.readyState !== EventSource.CLOSED) { source.close(); open(); }
+    },
+  };
 }

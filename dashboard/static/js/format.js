@@ -73,6 +73,14 @@ export const WORDS = {
   DEAD: "Failed", CANCELLED: "Cancelled", SKIPPED: "Skipped",
 };
 
+const OUTCOMES = { completed: "completed", failed: "failed", cancelled: "cancelled", timed_out: "timed out", handed_back: "handed back by its worker", lost: "lost with its worker" };
+/** How an attempt ended. */
+export function outcome(each) {
+  if (!each.outcome && !each.ended_at) return "running";
+  const words = OUTCOMES[each.outcome] || each.outcome || "ended";
+  return each.exit_code ? `${words}, exit code ${each.exit_code}` : words;
+}
+
 export const badge = (state, words) => h("span", { class: `badge ${state}` }, words || WORDS[state] || state);
 
 export const runUrl = (run) => `/runs/${encodeURIComponent(run)}`;

@@ -1,9 +1,10 @@
-"""GET_JOB_STATUS, WATCH_RUN, LIST_JOBS, EXPLAIN_JOB, CANCEL_JOB, STOP."""
+"""GET_JOB_STATUS, WATCH_RUN, WATCH_SETTLED, LIST_JOBS, EXPLAIN_JOB, CANCEL_JOB, STOP."""
 
 from __future__ import annotations
 
 from titan_core.protocol.handlers.table import ClassicPeer, HandlerTable, wait_for
 from titan_core.protocol.services.jobs import JobService
+from titan_core.protocol.services.settled_jobs import SettledJobsService
 from titan_sdk import classic_replies as replies
 from titan_sdk import classic_to_master as classic
 from titan_sdk import messages
@@ -13,12 +14,14 @@ from titan_sdk.errors import NotFound
 class JobHandlers:
     """Looking at jobs and ending them, in both dialects."""
 
-    def __init__(self, service: JobService) -> None:
+    def __init__(self, service: JobService, settled: SettledJobsService) -> None:
         self._service = service
+        self._settled = settled
 
     def install(self, table: HandlerTable) -> None:
         table.answer_later(messages.GetJob, self._service.get)
         table.answer_later(messages.WatchRun, self._service.watch)
+        table.answer_later(messages.WatchSettled, self._settled.watch)
         table.answer_later(messages.ListJobs, self._service.list_jobs)
         table.answer_later(messages.ExplainJob, self._service.explain)
         table.answer_later(messages.CancelJob, self._service.cancel)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from titan_core.model.job import Job
-from titan_core.model.requirement import need_of
 from titan_core.model.rows import RunRow
 from titan_core.model.run import Run
 from titan_core.model.states import JobState
@@ -16,7 +15,6 @@ from titan_core.scheduling.core.idempotency import digest_of
 from titan_core.scheduling.core.job_book import JobBook, goes_on
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.spec_pool import SpecPool
-from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import Conflict, Problem, SubmissionRefused, Unavailable
 from titan_sdk.messages import DEFAULT_OPTIONS, Accepted, JobSpec, RunOptions
@@ -26,9 +24,8 @@ from titan_sdk.run_rules import parent_run, variables
 class Acceptance:
     """Decides on submissions and builds the runs of those that are accepted. Changes nothing but sequence numbers."""
 
-    def __init__(self, book: JobBook, registry: WorkerRegistry, pool: SpecPool, limits: CoreLimits) -> None:
+    def __init__(self, book: JobBook, pool: SpecPool, limits: CoreLimits) -> None:
         self._book = book
-        self._registry = registry
         self._pool = pool
         self._limits = limits
 
@@ -84,11 +81,6 @@ class Acceptance:
             return "is still being stopped; try again in a moment"
         if not old.attempt and old.children:
             return f"{_still(old)}, has never run and others wait for it; cancel it instead"
-        if spec.port and spec.port == old.spec.port and not self._other_host(old, spec):
-            return (
-                f"holds port {spec.port} on the only machine that could run the new version; "
-                "give it port auto or another one, or stop the old one first"
-            )
         return ""
 
     def _way_out(self, ids: list[str]) -> str:
@@ -102,21 +94,15 @@ class Acceptance:
         services = all(job.spec.kind == "service" for job in active)
         return f"; {way}" + (", or replace what runs with `deploy --replace`" if services else "")
 
-    def _other_host(self, old: Job, spec: JobSpec) -> bool:
-        mine = self._registry.get(old.worker_id)
-        host, need = mine.host if mine else "", need_of(spec)
-        return any(
-            worker.host != host and worker.satisfies(need) and not worker.draining
-            for worker in self._registry.present()
-        )
-
     def build(self, event: RunSubmitted, wall: int, *, digest: str = "") -> Run:
         """The run of a submission that was checked, its jobs linked and in their initial states. ``wall``: epoch ms."""
         book = self._book
         options = inherited(event.options, book.runs.get(parent_run(event.parent)))
         added = variables(options)
         book.run_seq += 1
-        row = RunRow(event.run_id, book.run_seq, event.name, wall, event.idempotency_key, event.parent, digest, options)
+        # A job that is submitted alone mostly gives its run the name: one text for both.
+        name = event.jobs[0].id if event.jobs[0].id == event.name else event.name
+        row = RunRow(event.run_id, book.run_seq, name, wall, event.idempotency_key, event.parent, digest, options)
         run = Run(row, version=0)
         jobs = []
         for asked in event.jobs:
@@ -143,9 +129,9 @@ def with_variables(spec: JobSpec, added: Mapping[str, str]) -> JobSpec:
     return replace(spec, env={**added, **spec.env}) if added else spec
 
 
-def accepted(run: Run) -> Accepted:
+def accepted(run: Run, notes: list[str]) -> Accepted:
     """The answer for a new run."""
-    return Accepted(run_id=run.run_id, jobs=[job.key for job in run.jobs])
+    return Accepted(run_id=run.run_id, jobs=[job.key for job in run.jobs], notes=notes)
 
 
 def link(jobs: Iterable[Job]) -> None:

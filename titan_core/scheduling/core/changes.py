@@ -10,10 +10,12 @@ from titan_core.scheduling.core.commands import (
     Command,
     Effect,
     EventsChanged,
+    ForgetCordon,
     InsertEvent,
     InsertJob,
     InsertRun,
     RunChanged,
+    SaveCordon,
     SaveExecution,
     SaveOutputs,
     UpdateJob,
@@ -31,7 +33,7 @@ class Changes:
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
         self._outputs: list[SaveOutputs] = []
-        self._events: list[EventRow] = []
+        self._events: list[InsertEvent | SaveCordon | ForgetCordon] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
 
@@ -54,7 +56,11 @@ class Changes:
 
     def event(self, row: EventRow) -> None:
         """Something happened that people may want to know."""
-        self._events.append(row)
+        self._events.append(InsertEvent(row))
+
+    def cordon(self, record: SaveCordon | ForgetCordon) -> None:
+        """A worker is kept from jobs, or no more; there is an event about it."""
+        self._events.append(record)
 
     def show(self, job: Job) -> None:
         """Something changed that a watcher may see, but that need not be durable."""
@@ -76,7 +82,7 @@ class Changes:
         if self._outputs:
             commands += self._outputs
             self._outputs.clear()
-        commands += [InsertEvent(row) for row in self._events]
+        commands += self._events
         commands += self._effects
         if self._events:
             commands.append(EventsChanged())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from titan_core.model.rows import EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_sdk.messages import JobSpec, KvUpdate, Lease
 
 # --- records: for the store ---------------------------------------------------------------------------------------
@@ -91,7 +91,19 @@ class InsertEvent:
     row: EventRow
 
 
-Record = InsertRun | InsertJob | UpdateJob | SaveExecution | SaveOutputs | InsertEvent | KvRecord
+@dataclass(frozen=True, slots=True)
+class SaveCordon:
+    row: CordonRow
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetCordon:
+    worker_id: str
+
+
+Record = (
+    InsertRun | InsertJob | UpdateJob | SaveExecution | SaveOutputs | InsertEvent | KvRecord | SaveCordon | ForgetCordon
+)
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from titan_sdk.messages import JobSpec, Lease, Outcome, RunOptions
 
@@ -148,7 +148,7 @@ class DrainRequested:
 class CordonRequested:
     """The worker at host:port gets nothing new, or (``undo``) is in use again. Answer: its worker id. Raises NotFound.
 
-    It lasts until it is taken back, the worker is declared dead, or the worker or the master is started anew.
+    It lasts until it is taken back, whoever is started anew meanwhile; of a worker that is away or gone too.
     """
 
     host: str
@@ -185,12 +185,13 @@ class AttemptStarted:
 class AttemptEnded:
     """Answer: bool, True when the lease is stale. Repeats and reports of other workers are stale too.
 
+    ``lost``: the worker goes on, but what ran the attempt there was lost.
     ``outputs``: of a completed job, what it left for others, as a JSON object (titan_sdk.job_outputs); empty: nothing.
     """
 
     worker_id: str
     lease: Lease
-    outcome: Outcome
+    outcome: Outcome | Literal["lost"]
     exit_code: int | None = None
     reason: str = ""
     started_at: int = 0

@@ -30,6 +30,8 @@ class Explanations:
             rule = f" Its trigger rule is {job.spec.flow.trigger}." if job.spec.flow is not None else ""
             return f"It waits for {shown}{' and others' if len(parents) > 5 else ''}.{rule}"
         if job.state is JobState.DELAYED:
+            if job.is_service and job.attempt:
+                return f"It is between two attempts: {job.reason}."
             if job.failures:
                 return f"It failed {counted(job.failures, 'time')} ({job.reason}) and is tried again after a pause."
             return "It was asked to wait, and its time has not come."
@@ -67,6 +69,9 @@ class Explanations:
             if ahead
             else "it is the next of those with its needs"
         )
+        held = self._registry.port_holders(job.need)
+        if held:
+            return f"It waits for port {job.need.port}, which {held}; {place}."
         back = f" It was given back before: {job.reason}." if job.reason else ""
         return f"Every worker with {need} is full or away; {place}.{back}"
 
@@ -118,4 +123,6 @@ def _why_full(worker: Worker, need: Need) -> str:
         return f"{left} of {format_size(worker.memory)} of memory are left"
     if need.gpus and worker.gpus_used + need.gpus > worker.gpus:
         return f"{worker.gpus - worker.gpus_used} of {worker.gpus} gpus are left"
+    if need.port in worker.ports:
+        return f"port {need.port} of its machine is held by {' and '.join(sorted(worker.ports[need.port]))}"
     return ""

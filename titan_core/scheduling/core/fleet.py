@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from titan_core.model.rows import CordonRow
 from titan_core.model.worker import Worker
 from titan_core.scheduling.core.changes import Changes
-from titan_core.scheduling.core.commands import Answer, CloseLink, DecommissionWorker
+from titan_core.scheduling.core.commands import Answer, CloseLink, DecommissionWorker, ForgetCordon, SaveCordon
 from titan_core.scheduling.core.event_log import EventLog
 from titan_core.scheduling.core.events import (
     CordonRequested,
@@ -18,9 +21,12 @@ from titan_core.scheduling.core.events import (
 from titan_core.scheduling.core.lifecycle import LOST, AttemptEnd, JobLifecycle
 from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
-from titan_sdk.errors import Conflict, NotFound
+from titan_sdk.errors import Conflict, NotFound, Unavailable
 from titan_sdk.messages import EventKind, Lease
 from titan_sdk.sizes import counted
+
+CORDONS: Final = 1000
+"""Workers that are kept from jobs at once, those that are gone included: more is somebody's loop."""
 
 
 class Fleet:
@@ -49,6 +55,8 @@ class Fleet:
         if worker.connected and worker.link != event.link:
             self._changes.effect(CloseLink(worker.worker_id, worker.link, "the worker has a new connection"))
         self._take_over(worker, event, same_process)
+        for beside in self._registry.place(worker):
+            self._matcher.load_changed(beside)
         self._job_is_there(worker, now)
         stale = self._stale(worker, event.holding or ())
         self._changes.effect(Answer(stale))
@@ -111,7 +119,6 @@ class Fleet:
         worker.set_offer(capabilities, event.classic)
         worker.connected = True
         worker.draining = worker.draining and same_process
-        worker.cordoned = worker.cordoned and same_process
 
     def _stale(self, worker: Worker, holding: tuple[Lease, ...]) -> tuple[Lease, ...]:
         return tuple(
@@ -180,16 +187,45 @@ class Fleet:
         self.decommission(worker, reason)
 
     def cordon_requested(self, event: CordonRequested, now: Instant) -> None:
+        if event.undo and self._registry.at(event.host, event.port, event.names) is None:
+            self._forget_absent(event, now)
+            return
         worker = self._find(event)
         if worker.draining and event.undo:
             raise Conflict(f"the worker at {event.host}:{event.port} has been told to end, which is not taken back")
+        full = len(self._registry.cordons) >= CORDONS
+        if full and not event.undo and worker.worker_id not in self._registry.cordons:
+            raise Unavailable(f"{CORDONS} workers are kept from jobs already; take some of these back first")
         self._changes.effect(Answer(worker.worker_id))
         if worker.cordoned is event.undo:
             kind: EventKind = "worker-uncordoned" if event.undo else "worker-cordoned"
             text = "it gets jobs again" if event.undo else "it gets no new jobs" + _with_jobs(worker)
             self._events.note(kind, worker.name, text, now)
-        worker.cordoned = not event.undo
+        self._set_cordon(worker, not event.undo)
         self._matcher.load_changed(worker)
+
+    def _set_cordon(self, worker: Worker, cordoned: bool) -> None:
+        cordons, worker_id = self._registry.cordons, worker.worker_id
+        worker.cordoned = cordoned
+        if cordoned and worker_id not in cordons:
+            row = cordons[worker_id] = CordonRow(worker_id, worker.host, worker.port)
+            self._changes.cordon(SaveCordon(row))
+        elif not cordoned and cordons.pop(worker_id, None) is not None:
+            self._changes.cordon(ForgetCordon(worker_id))
+
+    def _forget_absent(self, event: CordonRequested, now: Instant) -> None:
+        """Nobody is at that address: let whoever was there have jobs when it comes back."""
+        hosts = {event.host, *event.names}
+        found = [row for row in self._registry.cordons.values() if row.port == event.port and row.host in hosts]
+        if not found:
+            raise NotFound(f"no worker at {event.host}:{event.port}")
+        self._changes.effect(Answer(found[-1].worker_id))
+        for row in found:
+            del self._registry.cordons[row.worker_id]
+            self._changes.cordon(ForgetCordon(row.worker_id))
+            if (known := self._registry.get(row.worker_id)) is not None:
+                known.cordoned = False
+        self._events.note("worker-uncordoned", f"{event.host}:{event.port}", "it gets jobs when it comes back", now)
 
     def _find(self, event: DrainRequested | CordonRequested) -> Worker:
         worker = self._registry.at(event.host, event.port, event.names)

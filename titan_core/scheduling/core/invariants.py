@@ -48,6 +48,9 @@ def _check_book(book: JobBook) -> None:
     assert sum(len(run.jobs) for run in book.runs.values()) == len(book.jobs)
     for run in book.runs.values():
         assert run.unfinished == sum(not job.state.final for job in run.jobs), run.run_id
+        if run.kept is not None and run.kept.size == len(run.jobs):
+            assert run.kept.states == Counter(job.state for job in run.jobs), run.run_id
+            assert run.kept.ended_at == max(job.ended_at for job in run.jobs), run.run_id
         for job in run.jobs:
             assert book.jobs[job.key] is job and job.run is run, job.story()
     active: dict[str, list[Job]] = {}
@@ -90,7 +93,9 @@ def _check_links(book: JobBook, job: Job) -> None:
     if job.state.final:
         assert not job.children and job.ended_at and not job.due_at and not job.ready, story
     assert job.state is JobState.RUNNING or not job.ready, story
-    assert job.state is JobState.RUNNING or job.state.final or not job.ending, story
+    aside = job.state is JobState.DELAYED and job.ending == "aside"
+    assert job.state is JobState.RUNNING or job.state.final or not job.ending or aside, story
+    assert job.ending != "aside" or job.key in book.successors, story
     assert (job.state is JobState.DELAYED) == bool(job.due_at), story
 
 
@@ -107,6 +112,7 @@ def _check_leases(book: JobBook, registry: WorkerRegistry) -> None:
     for worker in registry.workers.values():
         assert not (worker.dead and worker.connected), worker.name
         _check_counts(worker)
+    _check_ports(registry)
 
 
 def _check_counts(worker: Worker) -> None:
@@ -116,6 +122,18 @@ def _check_counts(worker: Worker) -> None:
     assert worker.millicpus_used == sum(need.millicpus for need in needs), worker.name
     assert worker.memory_used == sum(need.memory for need in needs), worker.name
     assert worker.gpus_used == sum(need.gpus for need in needs), worker.name
+
+
+def _check_ports(registry: WorkerRegistry) -> None:
+    workers = list(registry.workers.values())
+    for worker in workers:
+        held: dict[int, set[str]] = {}
+        for each in workers:
+            if each.ports is worker.ports:
+                for job in each.leases.values():
+                    if job.need.port:
+                        held.setdefault(job.need.port, set()).add(job.key)
+        assert worker.ports == held, worker.name
 
 
 def _check_queues(book: JobBook, matcher: Matcher) -> None:

@@ -64,6 +64,8 @@ class JobBook:
         """The job has left ``origin``."""
         self.counts[origin] -= 1
         self.counts[job.state] += 1
+        if job.run.kept is not None:
+            job.run.kept.moved(job, origin)
         if job.state.final:
             run = job.run
             run.unfinished -= 1
@@ -138,6 +140,14 @@ class JobBook:
             job = self.find_job(name)
         return (job,) if job else ()
 
+    def with_replicas(self, name: str, jobs: Sequence[Job]) -> list[Job]:
+        """What a name means, and its replicas when it is a service's bare id: replicas have names of their own."""
+        if name in self.jobs or name in self.runs or len(jobs) != 1 or jobs[0].spec.kind != "service":
+            return list(jobs)
+        base = jobs[0].spec.id
+        others = (job for job in self.services.values() if job.spec.upkeep.replica_of == base and job is not jobs[0])
+        return [*jobs, *(job for job in others if self._latest.get(job.spec.id) is job)]
+
     def parents(self, job: Job) -> list[Job]:
         """The job's parents, each once."""
         run_id = job.run.run_id
@@ -160,9 +170,8 @@ class JobBook:
         """
         while len(self._finished) > 1:
             run = self._finished[0]
-            ended_at = max(run.row.submitted_at, *(job.ended_at for job in run.jobs))
             few = self._finished_jobs <= self._finished_jobs_bound and self.outputs.bytes <= self._output_bytes_bound
-            if few and ended_at >= before:
+            if few and (run.row.submitted_at >= before or run.ended_at() >= before):
                 return
             self._evict(self._finished.popleft())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from titan_core.model.job import Job
 from titan_core.model.run import Run
@@ -28,7 +28,7 @@ SCALER = "@scaler"
 """Stands as the submitting job of a run with which scaling starts workers; no job has such a key."""
 _FOLLOWS = {JobState.SKIPPED: Verdict.SKIP, JobState.DEAD: Verdict.DOOM, JobState.CANCELLED: Verdict.DOOM}
 """What the end of a parent passes on to its children, unless their rule says otherwise."""
-LOST = "lost"
+LOST: Final = "lost"
 """The outcome of an attempt whose worker died; the others are messages.Outcome."""
 
 
@@ -91,7 +91,7 @@ class JobLifecycle:
         if job.state is JobState.PENDING:
             self._matcher.enqueue(job)
         elif job.state is JobState.DELAYED:
-            delay_s = self._backoff(job) if job.attempt else job.spec.delay_ms / 1000
+            delay_s = self._pause(job) if job.attempt else job.spec.delay_ms / 1000
             remaining_s = min(max((job.due_at - now.wall) / 1000, 0.0), delay_s)
             self._delays.put(job, now.monotonic + remaining_s)
 
@@ -103,10 +103,13 @@ class JobLifecycle:
     def _due(self, job: Job) -> None:
         self._move(job, Cause.DUE)
         job.due_at = 0
+        job.ending = ""  # it had stepped aside
         self._matcher.enqueue(job)
 
-    def _backoff(self, job: Job) -> float:
+    def _pause(self, job: Job) -> float:
         """Seconds between the latest end of the job and its next attempt."""
+        if job.ending == "aside":  # what it waits for ends sooner, one way or the other
+            return self._limits.rollout_allowed(job.spec.upkeep.start_s)
         if job.is_service:
             return self._limits.restart_backoff(quick_ends(job, self._limits))
         return self._limits.backoff(job.failures)
@@ -126,9 +129,9 @@ class JobLifecycle:
             job.reason = ""  # a crash loop stays to be seen until the service is ready
         self._move(job, Cause.DISPATCHED)
         execution = TaskExecution(job.key, job.attempt, job.epoch, worker.worker_id, worker.name, now.wall)
-        self._remember(job, execution)
+        self._remember(job, execution, now)
         worker.hold(job)
-        self._matcher.load_changed(worker)
+        (self._matcher.ports_changed if job.need.port else self._matcher.load_changed)(worker)
         spec = self._handover.spec(job) if job.spec.parents or job.spec.flow is not None else job.spec
         self._changes.effect(DispatchJob(worker.worker_id, job.lease(), spec))
 
@@ -167,7 +170,7 @@ class JobLifecycle:
         ended.
         """
         worker.give_up(job, now.monotonic)
-        self._matcher.load_changed(worker)
+        (self._matcher.ports_changed if job.need.port else self._matcher.load_changed)(worker)
         if end.outputs and (why_not_kept := self._book.outputs.why_not(job, end.outputs)):
             end = end._replace(outcome="failed", reason=why_not_kept, outputs=b"")
         self._close(job, job.execution, end, now)
@@ -179,8 +182,10 @@ class JobLifecycle:
             self._events.note("service-crash-loop" if looping else "service-restarting", job.key, job.reason, now)
         if job.state is JobState.PENDING:
             self._matcher.enqueue(job)
+            if cause is Cause.LOST and job.spec.kind == "service":
+                self._events.note("service-lost", job.key, f"{job.reason}; it starts again where there is room", now)
         elif job.state is JobState.DELAYED:
-            self._delay(job, self._backoff(job), now)
+            self._delay(job, self._pause(job), now)
         else:
             job.ended_at = job.execution.ended_at
             if end.outcome == LOST and job.state is JobState.DEAD:
@@ -206,13 +211,15 @@ class JobLifecycle:
         """What an attempt's end means, and the charge for it."""
         asked, job.ending = job.ending, "" if job.ending == "restart" else job.ending
         goes_on = job.restart == "always" and not asked
-        if end.outcome == "completed" and not goes_on and asked != "restart":
+        if end.outcome == "completed" and not goes_on and asked not in ("restart", "aside"):
             job.reason = "completed before it could be cancelled" if asked == "cancel" else ""
             return Cause.SUCCEEDED
         if asked == "cancel":
             return Cause.CANCELLED
         if asked == "stop":
             return Cause.STOPPED
+        if asked == "aside":
+            return Cause.STEPPED_ASIDE
         job.reason = end.why
         if job.run.row.parent == SCALER:  # whether another one is needed is decided anew
             return Cause.CANCELLED if end.outcome in ("handed_back", LOST, "cancelled") else Cause.EXHAUSTED
@@ -234,7 +241,7 @@ class JobLifecycle:
         job.losses += 1
         if job.losses < self._limits.losses_to_quarantine:
             return Cause.LOST
-        job.reason = f"{job.losses} workers died while running it; the last: {end.why}"
+        job.reason = f"{job.losses} workers died or lost it while running it; the last: {end.why}"
         return Cause.QUARANTINED
 
     def _ended_by_itself(self, job: Job, end: AttemptEnd) -> Cause:
@@ -270,9 +277,18 @@ class JobLifecycle:
         job.log_size = end.log_size
         self._changes.touch_execution(execution)
 
-    def _remember(self, job: Job, execution: TaskExecution) -> None:
+    def _note_move(self, job: Job, execution: TaskExecution, now: Instant) -> None:
+        """A service that goes on elsewhere than where it was is news."""
+        last = job.execution
+        if last.worker_id != execution.worker_id:
+            text = f"from {last.worker_name} to {execution.worker_name}: {last.reason or job.reason or last.outcome}"
+            self._events.note("service-moved", job.key, text, now)
+
+    def _remember(self, job: Job, execution: TaskExecution, now: Instant) -> None:
         if job.executions is None:
             job.executions = []
+        elif job.spec.kind == "service":
+            self._note_move(job, execution, now)
         job.executions.append(execution)
         if len(job.executions) > self._limits.executions_per_job:
             del job.executions[0]
@@ -304,11 +320,29 @@ class JobLifecycle:
         if job.state is JobState.RUNNING and job.ending in ("", "restart"):
             self._ask_for_end(job, "restart", reason)
             return True
-        if job.state is JobState.DELAYED and job.attempt:
+        if job.state is JobState.DELAYED and job.attempt and not job.ending:
             self._delays.take(job)
             self._due(job)
             return True
         return False
+
+    def step_aside(self, job: Job, reason: str) -> None:
+        """End the attempt of a running service for the time of a rollout: until ``come_back``, or it is stopped."""
+        self._ask_for_end(job, "aside", reason)
+
+    def come_back(self, job: Job, reason: str) -> None:
+        """A service that was asked to step aside is wanted again."""
+        if job.state is JobState.DELAYED:
+            self._delays.take(job)
+            self._due(job)
+            job.reason = reason
+        else:
+            self._ask_for_end(job, "restart", reason)  # it is on its way out already
+
+    def lease_at_once(self, job: Job, worker: Worker, now: Instant) -> None:
+        """Begin an attempt of a PENDING job before others have their turn, on a worker with room."""
+        self._matcher.take(job)
+        self.lease(job, worker, now)
 
     def ask_for_end_again(self, job: Job) -> None:
         """The worker of a job whose end was asked for may not have heard it.
@@ -328,6 +362,7 @@ class JobLifecycle:
         """A job ends that is not running."""
         origin = job.state
         job.reason = reason
+        job.ending = ""
         job.due_at = 0
         job.ended_at = now.wall
         self._move(job, cause)

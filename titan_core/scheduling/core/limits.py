@@ -65,6 +65,10 @@ class CoreLimits:
         """Seconds to wait after the given number of failed attempts (1 or more)."""
         return _doubling(self.retry_backoff_s, failures, self.retry_backoff_cap_s)
 
+    def rollout_allowed(self, start_s: float) -> float:
+        """Seconds for a new version of a service, with that start deadline, to get ready."""
+        return self.rollout_s + 2 * start_s
+
     def restart_backoff(self, ends: int) -> float:
         """Seconds to wait before a service is started again after so many quick ends in a row."""
         return _doubling(self.restart_backoff_s, max(ends, 1), self.restart_backoff_cap_s)

@@ -49,9 +49,19 @@ class Matcher:
         lane.ready.put(job)
         self._changed[job.need] = lane
 
+    def take(self, job: Job) -> None:
+        """The PENDING job is to be leased out of turn."""
+        self._lanes[job.need].ready.take(job)
+
     def withdraw(self, job: Job) -> None:
         """The job was PENDING and has ended without a dispatch."""
         self._lanes[job.need].ready.withdraw()
+
+    def ports_changed(self, worker: Worker) -> None:
+        """The worker's leases changed, and with them which ports its machine has left for all workers there."""
+        for each in self._workers.values():
+            if each.ports is worker.ports:
+                self.load_changed(each)
 
     def load_changed(self, worker: Worker) -> None:
         """The worker's leases changed, or whether it may get any."""

@@ -25,7 +25,7 @@ class ReadyQueue:
     """A priority queue that jobs can leave from the middle: their entries stay behind and are dropped when met.
 
     An entry is live while its job is PENDING. A job is put here once each time it becomes PENDING, and leaves by
-    ``pop`` or, for good, by ``withdraw``; so it never has two entries.
+    ``pop``, ``take`` or, for good, by ``withdraw``; so it never has two entries.
     """
 
     __slots__ = ("_entries", "_jobs", "_live", "emptied")
@@ -63,6 +63,15 @@ class ReadyQueue:
         self._live -= 1
         self.emptied += not self._live
         return self._jobs[entry[2]]
+
+    def take(self, job: Job) -> None:
+        """Take a job whose turn it is not. Linear: for what a person asks."""
+        kept = [entry for entry in self._entries.queue if entry[2] != job.key]
+        self._entries = PriorityQueue()
+        for entry in kept:
+            self._entries.put_nowait(entry)
+        self._live -= 1
+        self.emptied += not self._live
 
     def withdraw(self) -> None:
         """A job that was put here is no longer PENDING, and will never be again."""

@@ -60,6 +60,7 @@ def restore_workers(jobs: Iterable[Job], registry: WorkerRegistry) -> None:
             if worker is None:
                 worker = registry.add(job.worker_id)
                 _set_address(worker, job.execution.worker_name)
+                registry.place(worker)
             worker.hold(job)
         for execution in job.executions or ():
             entry = PastExecution.of(job, execution)

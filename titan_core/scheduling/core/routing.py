@@ -51,26 +51,14 @@ class Routing:
         last = self._takes(job.worker_id, job)
         if last is not None and last.worker_id not in shunned:
             return last
-        taken = self._taken_host(job)
-        if not shunned and not taken:
+        if not shunned:
             return None
         others = (
             worker
             for worker in self._workers.values()
-            if worker.has_room_for(job.need)
-            and worker.satisfies(job.need)
-            and worker.worker_id not in shunned
-            and worker.host != taken
+            if worker.has_room_for(job.need) and worker.satisfies(job.need) and worker.worker_id not in shunned
         )
         return min(others, key=lambda worker: (worker.load, len(worker.offer), worker.seq), default=None)
-
-    def _taken_host(self, job: Job) -> str:
-        """Where the service that it is to replace has the same port; empty when nowhere."""
-        replaced = self._book.jobs.get(job.spec.upkeep.replaces)
-        if replaced is None or replaced.state.final or not job.spec.port or job.spec.port != replaced.spec.port:
-            return ""
-        worker = self._workers.get(replaced.worker_id)
-        return worker.host if worker else ""
 
     def _wishes(self, job: Job) -> Iterator[str]:
         if job.spec.affinity and job.spec.parents:

@@ -218,15 +218,17 @@ class _Look:
         queued = sum(demand.queued for demand in demands)
         lasting = any(pool.seen.get(demand.need) == demand.emptied for demand in demands)
         pool.seen = {demand.need: demand.emptied for demand in demands}
-        if self._now < pool.not_before or any(not member.connected or member.held_until for member in members):
-            return []  # those that are away come back in a moment, or are dead then
+        if self._now < pool.not_before or any(member.connected and member.held_until for member in members):
+            return []
+        if not lasting and not all(member.connected for member in members):
+            return []  # those that are away may be back in a moment; for more than a look nobody waits
         slots = sum(member.slots for member in members)
         if not lasting and queued <= slots:
             return []
         missing = queued - sum(each.slots for each in self._coming if capabilities <= each.capabilities)
         if missing <= 0:
             return []
-        size = max((member.slots for member in members), default=4)
+        size = max((member.slots for member in members if member.slots), default=4)
         wanted = min(-(-missing // size), max(1, len(members)))
         room = self._policy._max_workers - len(self._workers) - len(self._coming)
         what = f"{queued} job{'s wait' if queued > 1 else ' waits'} for {pool_name(capabilities)}"
@@ -280,6 +282,10 @@ class _Look:
             return f"{worker.name} is an original worker, which cannot start others"
         if worker.cordoned:
             return f"{worker.name} is cordoned"
+        if not worker.connected:
+            return f"{worker.name} is away"
+        if need.port in worker.ports:
+            return f"port {need.port} of {machine} is taken"
         if need.gpus:
             return "a further worker on the same machine has no further GPUs"
         if not worker.satisfies(need):
@@ -322,7 +328,8 @@ class _Look:
 
 def _smallest(demands: list[Demand]) -> Need:
     """The least of the needs: who cannot help the greatest may help this one."""
-    return min((demand.need for demand in demands), key=lambda need: (need.gpus, need.memory, need.millicpus))
+    needs = (demand.need for demand in demands)
+    return min(needs, key=lambda need: (bool(need.port), need.gpus, need.memory, need.millicpus))
 
 
 def _room_text(host: Worker, load: WorkerLoad) -> str:

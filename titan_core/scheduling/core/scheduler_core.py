@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from titan_core.model.rows import EventRow
+from titan_core.model.rows import CordonRow, EventRow
 from titan_core.model.states import JobState
 from titan_core.scheduling.core import invariants
 from titan_core.scheduling.core.acceptance import Acceptance, accepted
@@ -88,9 +88,11 @@ class SchedulerCore:
         self._changes = Changes()
         self._events = EventLog(self._changes, limits.events)
         self._lifecycle = JobLifecycle(self._book, self._matcher, self._delays, self._changes, self._events, limits)
-        self._acceptance = Acceptance(self._book, self._registry, self._pool, limits)
+        self._acceptance = Acceptance(self._book, self._pool, limits)
         self._routing = Routing(self._book, self._registry.workers, limits)
-        self._services = ServiceControl(self._book, self._acceptance, self._lifecycle, self._changes, limits)
+        self._services = ServiceControl(
+            self._book, self._registry, self._acceptance, self._lifecycle, self._changes, self._events, limits
+        )
         self._fleet = Fleet(
             self._registry, self._matcher, self._lifecycle, self._changes, self._events, limits.refusal_hold_s
         )
@@ -158,6 +160,10 @@ class SchedulerCore:
             self._lifecycle.resume(job, now)
         return self._finish(now)
 
+    def restore_cordons(self, rows: Iterable[CordonRow]) -> None:
+        """Take up which workers get nothing; once, before ``restore``."""
+        self._registry.cordons = {row.worker_id: row for row in rows}
+
     def restore_events(self, rows: Iterable[EventRow]) -> None:
         """Take up the events that a store holds, in order; once, before the first event."""
         self._events.restore(rows)
@@ -183,7 +189,7 @@ class SchedulerCore:
         event = replace(event, jobs=self._services.with_replicas(event))
         self._acceptance.check(event)
         run = self._acceptance.build(event, now.wall, digest=digest)
-        self._changes.effect(Answer(accepted(run)))
+        self._changes.effect(Answer(accepted(run, self._services.notes(run) if event.replace else [])))
         self._lifecycle.accept(run, now)
 
     def _cancel(self, event: CancelRequested, now: Instant) -> None:
@@ -199,7 +205,7 @@ class SchedulerCore:
         if name in self._book.runs:
             jobs = to_end(jobs)
         if name not in self._book.jobs:
-            jobs = self._book.with_successors(jobs)
+            jobs = self._book.with_successors(self._book.with_replicas(name, jobs))
         self._changes.effect(Answer([job.key for job in jobs if not job.state.final]))
         self._lifecycle.cancel(jobs, reason, now, stop=stop)
 

@@ -134,7 +134,7 @@ class Views:
         return found
 
     def _status(self, job: Job) -> str:
-        if job.ending:
+        if job.ending and job.state is JobState.RUNNING:
             return "restarting" if job.ending == "restart" else "stopping"
         if job.ready:
             return "ready"
@@ -155,6 +155,8 @@ class Views:
                 possible = answered[job.need] = self._registry.can_serve(job.need)
             if not possible:
                 return f"no worker with {self._registry.describe(job.need)}"
+            if held := self._registry.port_holders(job.need):
+                return f"waits for port {job.need.port}, which {held}"
         return job.reason
 
 
@@ -218,20 +220,16 @@ def run_info(run: Run, jobs: list[JobInfo]) -> RunInfo:
 
 
 def run_summary(run: Run) -> RunSummary:
-    states: dict[str, int] = {}
-    ended_at = 0
-    for job in run.jobs:
-        states[job.state.value] = states.get(job.state.value, 0) + 1
-        ended_at = max(ended_at, job.ended_at)
+    tally = run.tally()
     return RunSummary(
         run_id=run.run_id,
         name=run.row.name,
         finished=run.finished,
         submitted_at=run.row.submitted_at,
-        ended_at=ended_at,
+        ended_at=tally.ended_at,
         parent=run.row.parent,
         total=len(run.jobs),
-        states=states,
+        states={state.value: number for state, number in tally.states.items() if number},
         open=run.open,
         agent_run_id=run.row.options.agent_run_id if run.row.options else "",
     )

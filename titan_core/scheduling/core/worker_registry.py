@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 
 from titan_core.model.requirement import STRUCTURED, Need, describe_need
+from titan_core.model.rows import CordonRow
 from titan_core.model.worker import PastExecution, Worker
 
 
@@ -15,6 +16,8 @@ class WorkerRegistry:
 
     def __init__(self, dead_workers: int, histories: int, history_length: int) -> None:
         self.workers: dict[str, Worker] = {}
+        self.cordons: dict[str, CordonRow] = {}
+        """Of workers that are here, and of those that may come back."""
         self._seq = 0
         self._dead: dict[str, None] = {}
         self._dead_bound = dead_workers
@@ -30,7 +33,37 @@ class WorkerRegistry:
         """A worker that was not known; neither connected nor dead yet."""
         self._seq += 1
         worker = self.workers[worker_id] = Worker(worker_id, self._seq, self.history(worker_id))
+        worker.cordoned = worker_id in self.cordons
         return worker
+
+    def place(self, worker: Worker) -> list[Worker]:
+        """It has been told, or told anew, where it is. Returns the others on the machines that it left and came to."""
+        before = worker.ports
+        beside = [each for each in self.workers.values() if each is not worker and worker.is_beside(each)]
+        left = [each for each in self.workers.values() if each is not worker and each.ports is before]
+        if not beside and left:
+            worker.share_ports({})
+        elif beside and beside[0].ports is not before:
+            worker.share_ports(beside[0].ports)
+        else:
+            return []
+        return [*beside, *(each for each in left if each not in beside)]
+
+    def machines_for(self, need: Need) -> int:
+        """On how many machines a worker is in use that could run such jobs."""
+        useful = (each for each in self.present() if not (each.draining or each.cordoned) and each.satisfies(need))
+        return len({id(worker.ports) for worker in useful})
+
+    def port_holders(self, need: Need) -> str:
+        """Who has the port that is needed, in words, when that is all that keeps such jobs from running; else empty."""
+        if not need.port:
+            return ""
+        rest = need._replace(port=0)
+        fit = [each for each in self.present() if each.satisfies(need) and each.has_room_for(rest)]
+        if not fit or not all(need.port in each.ports for each in fit):
+            return ""
+        names = sorted({key for each in fit for key in each.ports[need.port]})
+        return f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''} {'has' if len(names) == 1 else 'have'}"
 
     def remove(self, worker: Worker) -> None:
         del self.workers[worker.worker_id]
@@ -40,7 +73,7 @@ class WorkerRegistry:
         """It stays listed until too many others have died since. It must have no leases by the end of the event."""
         worker.dead = True
         worker.connected = False
-        worker.draining = worker.cordoned = False
+        worker.draining = False
         self.release(worker)
         self._dead[worker.worker_id] = None
         if len(self._dead) > self._dead_bound:

@@ -1,8 +1,11 @@
-"""Makes docs/screenshots: ``python -m titan_test_suite.pytests.browser.screenshots [FOLDER]``."""
+"""Makes docs/screenshots: ``python -m titan_test_suite.pytests.browser.screenshots [FOLDER] [--all]``.
+
+With ``--all`` every page at every width, light and dark, to be looked at; without, those that the documentation keeps.
+"""
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -66,7 +69,10 @@ def work(cluster: Cluster) -> dict[str, str]:
             step("train", 600, 0.1, "prepare", requirement="GPU"),
             step("evaluate", 9, 0.1, "train"),
         ],
-        "web api": [cluster.job(SERVICE, id="web-api", file="server.py", kind="service")],
+        "web api": [cluster.job(SERVICE, id="web-api", file="server.py", kind="service", cpus=0.5)],
+        "mail queue": [
+            cluster.job("raise SystemExit('no route to host')", id="mail-queue", file="mail.py", kind="service")
+        ],
     }
     ids = {name: cluster.submit(*jobs, name=name).run_id for name, jobs in runs.items()}
     for name in ("nightly etl", "price report"):
@@ -100,7 +106,7 @@ def shoot(page: Page, path: Path) -> None:
         raise SystemExit(f"{path} has {size} bytes, and {MAX_BYTES} are the most")
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, everything: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     executable = find_browser()
     if not executable:
@@ -124,6 +130,7 @@ def main(folder: Path) -> None:
                 "timeline": ("/timeline", "canvas"),
                 "failures": ("/failures", "#jobs tbody tr"),
                 "services": ("/services", "tbody tr"),
+                "events": ("/cluster-events", "tbody tr"),
                 "files": ("/files", "main"),
                 "new": (f"/new?run={ids['nightly etl']}", ".node"),
             }
@@ -140,12 +147,16 @@ def main(folder: Path) -> None:
                         page.goto(f"{dashboard.url}/login?once={CODE}")
                         state = context.storage_state()
                     for shown, (path, wanted) in pages.items():
-                        if (scheme, suffix) != ("light", "") and shown not in ("overview", "job"):
+                        kept = (scheme, suffix) == ("light", "") or shown in ("overview", "job")
+                        if not (kept or everything):
                             continue
                         page.goto(dashboard.url + path)
                         page.locator(wanted).first.wait_for()
                         if shown == "timeline":
                             page.get_by_role("button", name="All", exact=True).click()
+                        if shown == "services":
+                            page.get_by_role("button", name="History").first.click()
+                            page.locator("tr.detail td td").first.wait_for()
                         shoot(page, folder / f"{shown}{suffix}{'-dark' if scheme == 'dark' else ''}.png")
                     context.close()
         finally:
@@ -154,4 +165,8 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "screenshots")
+    parser = argparse.ArgumentParser(description="Makes the screenshots of the documentation.")
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "docs" / "screenshots")
+    parser.add_argument("--all", action="store_true", help="every page at every width, light and dark")
+    given = parser.parse_args()
+    main(given.folder, given.all)

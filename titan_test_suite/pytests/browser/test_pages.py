@@ -16,7 +16,7 @@ from titan_test_suite.pytests.dashboard import CODE, Dashboard, LossyRelay
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("/", "/runs", "/timeline", "/failures", "/services", "/files", "/new")
+PAGES = ("/", "/runs", "/timeline", "/failures", "/services", "/cluster-events", "/files", "/new")
 SLEEP = "import time; print('begun', flush=True); time.sleep(600)"
 
 
@@ -64,9 +64,12 @@ def test_changes_appear_by_themselves(visit):
     page = visit.go("/")
     expect(page.locator(".worker")).to_have_count(1)
     expect(page.locator(".worker .slot")).to_have_count(4)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
     key = cluster.run(SLEEP, id="long-one")
     expect(page.locator("#running")).to_contain_text("long-one")
     expect(page.locator(".worker-jobs")).to_contain_text("long-one")
+    assert asked == []  # it was told: nothing on the page asks again and again
     page.locator("#running").get_by_role("link", name="long-one").click()
     expect(page.locator("#state")).to_contain_text("Running")
     expect(page.locator(".log-line")).to_contain_text("begun")
@@ -140,15 +143,56 @@ def test_failures_are_requeued_from_their_page(visit):
     expect(page.locator("#jobs tbody tr")).to_have_count(2)  # it fails again, and appears by itself
 
 
-def test_a_service_is_shown_and_stopped(visit):
+def test_a_service_is_restarted_scaled_and_stopped(visit):
     cluster = visit.dashboard.cluster
-    key = cluster.run(SLEEP, id="web-api", kind="service")
+    key = cluster.run(
+        f"import os; print('from', os.environ['TITAN_ATTEMPT'], flush=True); {SLEEP}", id="web-api", kind="service"
+    )
     page = visit.go("/services")
-    row = page.locator("tbody tr").filter(has_text="web-api")
+    rows = page.locator("#services tbody tr:not(.detail)").filter(has_text="web-api")
+    row = rows.first
     expect(row).to_contain_text("Ready")
-    row.get_by_role("button", name="Stop").click()
+    row.get_by_role("button", name="History").click()
+    detail = page.locator("tr.detail")
+    expect(detail.locator("tbody tr")).to_have_count(1)
+    row.get_by_role("button", name="Restart").click()
+    page.get_by_role("dialog").get_by_role("button", name="Restart").click()
+    expect(detail.locator("tbody tr")).to_have_count(2)  # the history goes on by itself
+    expect(row).to_contain_text("Ready")
+    row.get_by_role("button", name="Scale").click()
+    page.get_by_label("Replicas").fill("2")
+    page.get_by_role("dialog").get_by_role("button", name="Scale").click()
+    expect(rows).to_have_count(2)
+    expect(rows.last).to_contain_text("web-api.2")
+    expect(rows.last).to_contain_text("Ready")
+    rows.last.get_by_role("button", name="Stop").click()
     page.get_by_role("dialog").get_by_role("button", name="Stop").click()
-    expect(row).to_contain_text("Completed")
+    expect(rows).to_have_count(1)
+    row.get_by_role("link", name="web-api", exact=True).click()
+    expect(page.locator("#state")).to_contain_text("Ready")
+    expect(page.locator("#spec")).to_contain_text("a slot")
+    expect(page.locator(".log-line").first).to_contain_text("from 2")
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+    expect(page.locator("#state")).to_contain_text("Completed")
+    assert cluster.wait_state(key).state == "COMPLETED"
+
+
+def test_events_are_shown_as_they_happen(visit):
+    cluster = visit.dashboard.cluster
+    page = visit.go("/cluster-events")
+    expect(page.locator("tbody")).to_contain_text("Worker joined")
+    key = cluster.run("import sys; sys.exit(4)", id="falls-over", kind="service")
+    row = page.locator("tbody tr").filter(has_text="falls-over").first
+    expect(row).to_contain_text("Service restarting")
+    page.get_by_role("button", name="Workers", exact=True).click()
+    expect(row).to_have_count(0)
+    page.get_by_role("button", name="All", exact=True).click()
+    page.get_by_label("Search events").fill("falls-ov")
+    row.get_by_role("link", name="falls-over").click()
+    expect(page.locator("#events")).to_contain_text("Service restarting")
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop").click()
     assert cluster.wait_state(key).state == "COMPLETED"
 
 
@@ -417,6 +461,7 @@ def test_an_empty_cluster_says_what_to_do(browser, cluster):
         "/timeline": "Nothing has run yet",
         "/failures": "Nothing has failed",
         "/services": "No services",
+        "/cluster-events": "Nothing has happened yet",
         "/files": "No files yet",
         "/new": "No jobs yet",
     }
@@ -425,10 +470,17 @@ def test_an_empty_cluster_says_what_to_do(browser, cluster):
     visit.close()
 
 
-def test_a_worker_is_drained(browser, small_cluster):
+def test_a_worker_is_drained_taken_back_and_shut_down(browser, small_cluster):
     visit = Visit(browser, Dashboard(small_cluster))
     page = visit.page
+    state = page.locator(".worker .badge")
     page.get_by_role("button", name="Drain").click()
     page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+    expect(state).to_have_text("drained")
+    page.get_by_role("button", name="Undrain").click()
+    expect(state).to_have_text("alive")
+    page.get_by_role("button", name="Shut down").click()
+    page.get_by_role("dialog").get_by_role("button", name="Shut down").click()
     expect(page.locator(".worker")).to_have_count(0)
+    expect(visit.go("/cluster-events").locator("tbody")).to_contain_text("Worker left")
     visit.close()

@@ -1,4 +1,4 @@
-"""The chaos suite's marks, its table, and its dice.
+"""The chaos suite's marks and its dice.
 
 TITAN_CHAOS_ROUNDS says how hard it tries (1: the short profile of a normal test run), TITAN_CHAOS_SEED replays a run.
 """
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from titan_test_suite.pytests.chaos.tally import ROUNDS, SEED, Tally, dice_for
+from titan_test_suite.pytests.chaos.table import TALLY
+from titan_test_suite.pytests.chaos.tally import ROUNDS, Tally, dice_for
 
-_TALLY = pytest.StashKey[Tally]()
 _HERE = Path(__file__).parent
 _SECONDS_PER_ROUND = 120
 """A test's time limit grows with the rounds."""
@@ -28,22 +28,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Tally:
     """The table of this test run."""
-    return request.config.stash.setdefault(_TALLY, Tally())
+    return request.config.stash.setdefault(TALLY, Tally())
 
 
 @pytest.fixture
 def dice(request: pytest.FixtureRequest) -> random.Random:
     """The test's random numbers, from the seed and its name."""
     return dice_for(request.node.name)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    tally = config.stash.get(_TALLY, None)
-    if tally is None or not (tally.trials or tally.skipped):
-        return
-    terminalreporter.section(f"chaos: {ROUNDS} rounds, TITAN_CHAOS_SEED={SEED}")
-    for line in tally.lines():
-        terminalreporter.write_line(line)
-    for fault, found in tally.violations.items():
-        for text in found:
-            terminalreporter.write_line(f"violation, {fault}: {text}", red=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -43,6 +43,14 @@ class Tally:
             for fault in faults:
                 self.violations.setdefault(fault, []).extend(found)
         assert not found, f"{', '.join(faults)} (TITAN_CHAOS_SEED={SEED}):\n" + "\n".join(found)
+
+    def merge(self, trials: Mapping[str, int], violations: Mapping[str, list[str]], skipped: Mapping[str, str]) -> None:
+        """Add the rows of another process."""
+        for fault, count in trials.items():
+            self.trials[fault] = self.trials.get(fault, 0) + count
+        for fault, found in violations.items():
+            self.violations.setdefault(fault, []).extend(found)
+        self.skipped.update(skipped)
 
     def lines(self) -> list[str]:
         """The table."""

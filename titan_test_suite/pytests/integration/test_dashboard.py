@@ -224,18 +224,39 @@ def test_a_log_is_read_by_offset_and_downloaded_whole(dashboard):
 # --- live -------------------------------------------------------------------------------------------------------------
 
 
-def test_changes_are_told_within_half_a_second_and_cost_the_master_one_question(dashboard):
-    cluster = dashboard.cluster
+def test_a_change_is_pushed_as_the_answer_to_one_question_whoever_looks(cluster):
+    cluster.start_master()  # and no worker, whose heartbeats are changes too
+    dashboard = Dashboard(cluster)
     with dashboard.events("runs") as one, dashboard.events("runs", "overview") as two:
-        one.next("runs"), two.next("runs")
+        wait_until(lambda: dashboard.get("/overview")["master"]["up"], 10, "the hub follows the master")
         rounds = dashboard.metric("titan_dashboard_hub_rounds_total")
-        key = cluster.run("print(1)", id="seen")
+        assert rounds == 1  # it waits at the master: there is nothing that asks again and again
+        run_id = cluster.run("print(1)", id="seen").partition("/")[0]
         for events in (one, two):
-            while True:
-                runs = events.next("runs")["runs"]
-                if any(run["run_id"] == key.partition("/")[0] and run["state"] == "COMPLETED" for run in runs):
-                    break
-        assert dashboard.metric("titan_dashboard_hub_rounds_total") - rounds < 30
+            while run_id not in [run["run_id"] for run in events.next("runs")["runs"]]:
+                pass
+        wait_until(lambda: dashboard.metric("titan_dashboard_hub_rounds_total") > rounds, 10, "it asks on")
+        assert dashboard.metric("titan_dashboard_hub_rounds_total") == rounds + 1
+
+
+def test_events_and_services_are_told_to_those_who_look(dashboard):
+    cluster = dashboard.cluster
+    with dashboard.events("events", "services") as events:
+        assert events.next("events")["all"]
+        key = cluster.run("raise SystemExit(4)", id="falls-over", kind="service")
+        while not any(event["subject"] == key for event in events.next("events")["events"]):
+            pass
+        while not any(each["job"]["key"] == key for each in events.next("services")["services"]):
+            pass
+    run_id, _, job_id = key.partition("/")
+    assert {each["kind"] for each in dashboard.get(f"/events?subject={key}")["events"]} >= {"service-restarting"}
+    assert dashboard.get(f"/runs/{run_id}/jobs/{job_id}")["events"]
+    assert [each["job"]["key"] for each in dashboard.get("/services")["services"]] == [key]
+    assert dashboard.post(f"/runs/{run_id}/jobs/{job_id}/restart")["jobs"] == [key]
+    assert dashboard.ask(f"/api/v1/runs/{run_id}/jobs/{job_id}/scale", {"count": "two"})[0] == 400
+    assert dashboard.post(f"/runs/{run_id}/jobs/{job_id}/scale", {"count": 0})["stopped"] == [key]
+    cluster.wait_state(key)
+    wait_until(lambda: key in [job["key"] for job in dashboard.get("/services")["ended"]], 10, "it has ended here too")
 
 
 def test_a_watched_log_is_complete_with_a_third_of_the_datagrams_lost(small_cluster):
@@ -261,16 +282,13 @@ def test_output_is_shown_at_once_and_nothing_is_sent_when_nobody_watches(dashboa
         events.next("log")
         wait_until(lambda: dashboard.metric("titan_dashboard_datagrams_total") > before + 5, 10, "datagrams come")
     wait_until(lambda: not dashboard.metric("titan_dashboard_streams"), 20, "the browser's end is noticed")
-    quiet = [-1.0]
 
     def silent() -> bool:
-        quiet.append(dashboard.metric("titan_dashboard_datagrams_total"))
-        return quiet[-1] == quiet[-2]
+        sent, printed = dashboard.metric("titan_dashboard_datagrams_total"), len(cluster.log(key))
+        wait_until(lambda: len(cluster.log(key)) > printed + 500, 10, "the job prints on")
+        return bool(dashboard.metric("titan_dashboard_datagrams_total") == sent)
 
-    wait_until(silent, 10, "no datagram comes any more")
-    log = cluster.log(key)
-    wait_until(lambda: len(cluster.log(key)) > len(log) + 500, 10, "the job prints on")
-    assert dashboard.metric("titan_dashboard_datagrams_total") == quiet[-1]
+    wait_until(silent, 20, "no datagram comes any more, though the job prints")
     run_id, _, job_id = key.partition("/")
     dashboard.post(f"/runs/{run_id}/jobs/{job_id}/cancel")
     cluster.wait_state(key)

@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from titan_sdk import Conflict, JobFailed, TitanClient, TitanJob
+from titan_core.tasks.ports import free_port
+from titan_sdk import JobFailed, TitanClient, TitanJob
 from titan_sdk.messages import JobInfo, ListServices, ServiceInfo, ServiceSpec, Stop
 from titan_test_suite.pytests.cluster import ROOT, Cluster, wait_until
 
@@ -281,7 +282,7 @@ def web(folder: Path, version: str = "v1", **fields: object) -> TitanJob:
     """A web service that says its version, on a port of its own."""
     script = folder / f"{version}.py"
     script.write_text(WEB.replace("VERSION", version))
-    return TitanJob("api", script, port="auto", type="service", **fields)  # type: ignore[arg-type]
+    return TitanJob("api", script, **{"port": "auto", "type": "service", **fields})  # type: ignore[arg-type]
 
 
 def test_a_new_version_takes_over_when_it_is_ready(client: TitanClient, tmp_path: Path) -> None:
@@ -312,14 +313,23 @@ def test_a_version_that_never_gets_ready_leaves_the_old_one_alone(client: TitanC
     old.stop()
 
 
-def test_a_new_version_on_the_same_port_is_refused_clearly(client: TitanClient, tmp_path: Path) -> None:
-    script = tmp_path / "v1.py"
-    script.write_text("import time; time.sleep(600)")
-    client.submit_job(TitanJob("fixed", script, port=8765))
-    wait_until(lambda: client.job("fixed").info().attempt)
-    with pytest.raises(Conflict, match="holds port 8765 on the only machine"):
-        client.deploy(TitanJob("fixed", script, port=8765))
-    client.stop("fixed")
+def test_a_new_version_takes_over_the_only_port_there_is(client: TitanClient, tmp_path: Path) -> None:
+    """The old one ends first, and comes back when the new one is never ready."""
+    port = free_port(0, ())
+    old = client.deploy(web(tmp_path, port=port))
+    old.wait(20)
+    url = old.url
+    new = client.deploy(web(tmp_path, "v2", port=port))
+    new.wait(20)
+    assert get(url).startswith("v2 ")
+    wait_until(lambda: old.status() == "COMPLETED")
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise SystemExit('no such table')")
+    with pytest.raises(JobFailed, match=rf"rolled back, {new.key} stays: crash loop: exit code 1"):
+        client.deploy(TitanJob("api", broken, port=port)).wait(30)
+    wait_until(lambda: client.service("api").info().ready)
+    assert client.service("api").info().key == new.key and get(url).startswith("v2 ")
+    client.stop("api")
 
 
 def test_replicas(client: TitanClient, tmp_path: Path) -> None:

@@ -102,13 +102,15 @@ def job_specs(draw: st.DrawFn) -> list[JobSpec]:
     for index, job_id in enumerate(ids):
         parents = draw(st.lists(st.sampled_from(ids[:index]), unique=True, max_size=3)) if index else []
         kind: JobKind = draw(st.sampled_from(("run", "run", "service", "service", "worker")))
+        upkeep = draw(UPKEEPS) if kind == "service" else None
+        fixed = draw(st.sampled_from((0, 0, 8000))) if upkeep is None or not upkeep.auto_port else 0
         specs.append(
             JobSpec(
                 id=job_id,
                 file="script.py",
                 kind=kind,
-                port=8085 if kind == "worker" else 0,
-                service=draw(UPKEEPS) if kind == "service" else None,
+                port={"run": 0, "service": fixed, "worker": 8085}[kind],
+                service=upkeep,
                 parents=tuple(parents),
                 flow=draw(FLOWS) if parents else None,
                 priority=draw(st.sampled_from((-1, 1, 1, 5))),
@@ -541,6 +543,10 @@ class ClusterMachine(RuleBasedStateMachine):
             worker.slots = 4
             worker.cpus, worker.memory, worker.gpus = 0, 0, 2
             self._register(worker)
+            try:
+                self.do(CordonRequested("10.0.0.1", 8000 + int(worker.worker_id[1:]), undo=True))
+            except Conflict:  # it is a job, whose end was asked for
+                pass
         for key in self._services():  # the others end by themselves
             self.world.stop(key)
             self.deliver()

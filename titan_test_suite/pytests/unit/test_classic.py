@@ -188,7 +188,7 @@ def test_specs() -> None:
         id="DAG-s", file="s.py", sha256=digest, size=3, kind="service", port=8000
     )
     assert one("w|DEPLOY_PAYLOAD|Worker.jar||0|GPU|1|0|[]").to_spec() == JobSpec(
-        id="DAG-w", file="Worker.jar", kind="worker", port=8085, requirement=("GPU",)
+        id="DAG-w", file="Worker.jar", kind="worker", requirement=("GPU",)
     )
     assert one("p|START_ARCHIVE_SERVICE|p.zip/x/s.py|-v|8000|1|0|[]").to_spec("0" * 64, 9) == JobSpec(
         id="DAG-p", file="x/s.py", archive="p.zip", sha256="0" * 64, size=9, kind="service", args=("-v",), port=8000
@@ -282,8 +282,8 @@ def test_fields_left_out() -> None:
     assert to_master.RunFile.parse("a.py") == to_master.RunFile("a.py", ("GENERAL",))
     assert to_master.Deploy.parse("s.py") == to_master.Deploy("s.py", 0, ("GENERAL",))
     assert to_master.Deploy.parse("s.py||GPU") == to_master.Deploy("s.py", 0, ("GPU",))
-    assert to_master.Deploy.parse("Worker.jar") == to_master.Deploy("Worker.jar", 8085, ("GENERAL",))
-    assert to_master.Deploy.parse("TitanWorker.py|0|GPU").port == 8085
+    assert to_master.Deploy.parse("Worker.jar") == to_master.Deploy("Worker.jar", 0, ("GENERAL",))
+    assert to_master.Deploy.parse("TitanWorker.py|8085|GPU").port == 8085
     assert to_master.JobComplete.parse("a|FAILED") == to_master.JobComplete("a", False, "")
     assert to_worker.RunOnWorker.parse("a|a.py") == to_worker.RunOnWorker("a", "a.py", ())
 

@@ -11,6 +11,7 @@ from titan_core.scheduling.core.commands import DecommissionWorker, RequestMachi
 from titan_core.scheduling.core.events import (
     AttemptEnded,
     CordonRequested,
+    LinkBroken,
     LoadMeasured,
     WorkerLeft,
     WorkerLoad,
@@ -314,3 +315,13 @@ def test_a_worker_that_comes_after_its_end_was_asked_for_gets_nothing_and_goes()
     world.register("w", port=8085, job=key)
     assert [command.worker_id for command in world.commands if isinstance(command, DecommissionWorker)] == ["w"]
     assert not world.dispatched()
+
+
+def test_a_worker_that_is_away_holds_growth_back_for_one_look():
+    world = Cluster(max_workers=3)
+    world.register("root", slots=1)
+    world.register("away", slots=1, port=8081)
+    world.do(LinkBroken("away", world.link, "reset"))
+    world.fill(9)
+    assert world.look() == []
+    assert world.look() == ["root"]

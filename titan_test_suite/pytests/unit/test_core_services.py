@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from titan_core.scheduling.core.commands import SetAlarm
-from titan_core.scheduling.core.events import TimePassed
+from titan_core.scheduling.core.commands import Answer, SetAlarm
+from titan_core.scheduling.core.events import TimePassed, WorkerSilent
 from titan_core.scheduling.core.scheduler_core import CoreLimits
 from titan_sdk.errors import Conflict, NotFound, SubmissionRefused
 from titan_sdk.messages import ServiceSpec
@@ -308,7 +308,9 @@ def test_replicas_are_durable(world: World):
 
 def test_what_cannot_be_scaled(world: World):
     world.submit(service("api", port=8000), job("a"))
-    with pytest.raises(Conflict, match="fixed port 8000; replicas need port auto"):
+    with pytest.raises(
+        Conflict, match="fixed port 8000, and each replica needs a machine of its own for it; 1 machine"
+    ):
         world.scale("api", 2)
     with pytest.raises(Conflict, match="is no service"):
         world.scale("a", 2)
@@ -397,7 +399,8 @@ def test_no_replica_is_replaced_when_the_first_is_never_ready(world: World):
     new = world.submit(service("api", file="broken.py", service=AUTO), replace=True)
     crash(world, f"{new}/api", 2)
     world.end(f"{new}/api", "failed", 1)
-    assert world.states(f"{new}/api", f"{new}/api.2") == ["CANCELLED", "DEAD"]
+    assert world.states(f"{new}/api", f"{new}/api.2") == ["CANCELLED", "CANCELLED"]
+    assert [row.kind for row in world.journal.events[-1:]] == ["service-rolled-back"]
     assert (world.core.find_key("api"), world.core.find_key("api.2")) == (f"{old}/api", replica)
     assert world.states("api", "api.2") == ["RUNNING", "RUNNING"]
 
@@ -453,8 +456,6 @@ def test_what_cannot_be_replaced_is_refused(world: World):
     with pytest.raises(Conflict, match="only a service is replaced"):
         world.submit(service("a"), replace=True)
     world.submit(service("api", port=8000))
-    with pytest.raises(Conflict, match="holds port 8000 on the only machine"):
-        world.submit(service("api", port=8000), replace=True)
     world.submit(service("api", port=8001), replace=True)
     with pytest.raises(Conflict, match="is being replaced already"):
         world.submit(service("api", port=8002), replace=True)
@@ -468,6 +469,113 @@ def test_the_same_port_is_taken_on_another_machine(world: World):
     world.register("far", slots=1, port=8080, host="10.0.0.2")
     new = world.submit(service("api", port=8000), replace=True)
     assert world.worker_of(f"{new}/api") == "far"
+
+
+def test_the_only_machine_hands_its_port_over(world: World):
+    """The old one ends first; the new one takes its slot before what waited longer."""
+    world.register("w", slots=1)
+    old = world.submit(service("api", port=8000))
+    world.ready("api")
+    world.submit(job("queued"))
+    new = world.submit(service("api", port=8000), replace=True)
+    notes = [command.value.notes for command in world.commands if isinstance(command, Answer)]
+    assert len(notes) == 1 and "no other machine has port 8000" in notes[0][0] and "a gap" in notes[0][0]
+    assert [command.lease.job for command in world.ends_asked()] == [f"{old}/api"]
+    assert world.state(f"{new}/api") == "PENDING"
+    world.end(f"{old}/api", "cancelled")
+    assert world.states(f"{old}/api", f"{new}/api", "queued") == ["DELAYED", "RUNNING", "PENDING"]
+    world.ready(f"{new}/api")
+    assert world.states(f"{old}/api", f"{new}/api") == ["COMPLETED", "RUNNING"]
+    assert world.core.find_key("api") == f"{new}/api"
+    kinds = [row.kind for row in world.journal.events if row.kind.startswith("service-")]
+    assert kinds == ["service-handover", "service-replaced"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_who_stepped_aside_comes_back_when_the_new_one_is_never_ready(world: World, restarted: bool):
+    old = world.submit(service("api", port=8000))
+    world.ready("api")
+    new = world.submit(service("api", port=8000, service=ServiceSpec(start_s=5)), replace=True)
+    world.end(f"{old}/api", "cancelled")
+    if restarted:
+        lease = world.lease(f"{new}/api")
+        world.restart()
+        world.register("w", holding=(lease,))
+    world.pass_time(world.limits.rollout_s + 11)
+    assert [command.lease.job for command in world.ends_asked()] == [f"{new}/api"]
+    assert world.core.find_key("api") == f"{old}/api"
+    world.end(f"{new}/api", "cancelled")
+    assert world.states(f"{old}/api", f"{new}/api") == ["RUNNING", "CANCELLED"]
+
+
+def test_both_versions_of_a_handover_are_stopped_by_their_name(world: World):
+    old = world.submit(service("api", port=8000))
+    new = world.submit(service("api", port=8000), replace=True)
+    world.stop("api")
+    world.end(f"{old}/api", "cancelled")
+    assert world.states(f"{old}/api", f"{new}/api") == ["COMPLETED", "CANCELLED"]
+    world.core.check_invariants()
+
+
+def test_a_new_version_waits_for_the_machine_where_the_port_is_free(world: World):
+    world.submit(service("api", port=8000))
+    world.register("far", slots=1, host="10.0.0.2")
+    world.submit(job("a"), job("b"), job("c"), job("d"))
+    far = next(name for name in "abcd" if world.worker_of(name) == "far")
+    new = world.submit(service("api", port=8000), replace=True)
+    assert not world.ends_asked() and world.state(f"{new}/api") == "PENDING"
+    world.end(far)
+    assert world.worker_of(f"{new}/api") == "far"
+
+
+def test_a_port_is_held_once_on_each_machine(world: World):
+    world.submit(service("one", port=8000))
+    world.register("beside", port=8081)
+    world.submit(service("two", port=8000))
+    assert world.state("two") == "PENDING"
+    assert "waits for port 8000, which run1/one has" in world.core.job_info("two").reason
+    assert "port 8000 of its machine is held by run1/one" in {each.text for each in world.core.explain("two").workers}
+    world.stop("one")
+    world.end("one", "cancelled")
+    assert world.state("two") == "RUNNING"
+
+
+def test_workers_of_one_machine_share_its_ports_whatever_it_is_called(world: World):
+    world.register("w", machine="box")
+    world.submit(service("one", port=8000))
+    world.register("alias", host="box.example.org", port=8081, machine="box")
+    world.submit(service("two", port=8000))
+    assert world.state("two") == "PENDING"
+    world.register("alias", host="box.example.org", port=8081, machine="other")
+    assert world.worker_of("two") == "alias"
+
+
+def test_replicas_of_a_fixed_port_go_to_a_machine_each(world: World):
+    world.submit(service("api", port=8000))
+    world.register("far", host="10.0.0.2")
+    world.scale("api", 2)
+    assert {world.worker_of("api"), world.worker_of("api.2")} == {"w", "far"}
+    with pytest.raises(Conflict, match="2 machines could run it"):
+        world.scale("api", 3)
+
+
+def test_a_stop_by_name_stops_the_replicas_too(world: World):
+    world.submit(service("api", service=AUTO), service("api.3"))
+    world.scale("api", 2)
+    assert world.stop("api.2") == ["run2/api.2"]
+    world.end("api.2", "cancelled")
+    world.scale("api", 2)
+    assert sorted(world.stop("api")) == ["run1/api", "run3/api.2"]
+    assert world.state("api.3") == "RUNNING", "it only sounds like a replica"
+
+
+def test_a_service_that_lost_its_worker_leaves_events(world: World):
+    world.submit(service("api", port=8000))
+    world.register("other", host="10.0.0.2")
+    world.do(WorkerSilent("w", "boot1", "no sign of life"))
+    assert world.worker_of("api") == "other"
+    assert [row.kind for row in world.journal.events[-3:]] == ["worker-died", "service-lost", "service-moved"]
+    assert "from 10.0.0.1:8080 to 10.0.0.2:8080" in world.journal.events[-1].text
 
 
 def test_a_new_service_may_be_submitted_as_a_replacement(world: World):

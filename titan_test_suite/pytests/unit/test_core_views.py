@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from titan_core.model.run import SMALL
 from titan_test_suite.pytests.core_world import World, job, service
 
 
@@ -193,3 +194,19 @@ def test_a_run_can_be_told_in_parts(world: World):
     assert ([info.id for info in part.jobs], part.total) == (["j1", "j2"], 5)
     assert [info.id for info in world.core.run_info(run, 3).jobs] == ["j3", "j4"]
     assert world.core.run_info(run, 9, 2).jobs == []
+
+
+def test_a_big_run_is_counted_once_and_then_followed():
+    world = World()
+    run_id = world.submit(*(job(f"j{number}") for number in range(SMALL + 10)))
+    world.register("w", slots=4)
+    run = world.core.list_runs(1).runs[0]
+    assert run.states == {"PENDING": SMALL + 6, "RUNNING": 4} and run.ended_at == 0
+    for name in ("j0", "j1"):
+        world.end(name, "completed", exit_code=0)  # the invariants are checked after each
+    world.pass_time(5)
+    world.cancel("j40")
+    run = world.core.list_runs(1).runs[0]
+    assert run.run_id == run_id and run.total == SMALL + 10
+    assert run.states == {"PENDING": SMALL + 3, "RUNNING": 4, "COMPLETED": 2, "CANCELLED": 1}
+    assert run.ended_at == world.core.job_info("j40").ended_at

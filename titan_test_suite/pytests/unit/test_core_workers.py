@@ -8,7 +8,14 @@ import pytest
 
 from titan_core.model.worker import Worker
 from titan_core.scheduling.core.commands import CloseLink, DecommissionWorker
-from titan_core.scheduling.core.events import AttemptEnded, AttemptStarted, LinkBroken, WorkerLeft
+from titan_core.scheduling.core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    CordonRequested,
+    LinkBroken,
+    WorkerLeft,
+    WorkerSilent,
+)
 from titan_core.scheduling.core.scheduler_core import CoreLimits
 from titan_sdk.errors import Conflict, NotFound
 from titan_sdk.messages import Lease
@@ -308,7 +315,9 @@ def test_five_losses_quarantine_a_job(world: World):
         world.silence(f"w{number}")
     info = world.core.job_info("killer")
     assert info.state == "DEAD"
-    assert info.reason == "5 workers died while running it; the last: its worker died: no sign of life for 30 s"
+    assert (
+        info.reason == "5 workers died or lost it while running it; the last: its worker died: no sign of life for 30 s"
+    )
     assert info.retries_left == 3
     assert world.state("child") == "DEAD"
 
@@ -463,3 +472,36 @@ def test_the_loopback_address_has_several_names():
     worker.host, worker.port = "127.0.0.1", 8080
     assert worker.is_at("localhost", 8080) and worker.is_at("::1", 8080)
     assert not worker.is_at("localhost", 8081) and not worker.is_at("10.0.0.1", 8080)
+
+
+def test_a_cordon_lasts_until_it_is_taken_back():
+    world = World()
+    world.register("w")
+    world.do(CordonRequested("10.0.0.1", 8080))
+    world.submit(job("a"))
+    world.register("w", boot="boot2")
+    assert world.state("a") == "PENDING", "its process was started anew"
+    world.restart()
+    world.register("w", boot="boot2")
+    assert world.state("a") == "PENDING", "the master was started anew"
+    world.do(WorkerSilent("w", "boot2", "no sign of life"))
+    world.register("w", boot="boot3")
+    assert world.state("a") == "PENDING", "it was taken for dead"
+    world.do(WorkerLeft("w", "boot3", "SIGTERM"))
+    world.do(CordonRequested("10.0.0.1", 8080, undo=True))
+    assert not world.journal.cordons
+    world.register("w", boot="boot4")
+    assert world.state("a") == "RUNNING"
+    with pytest.raises(NotFound):
+        world.do(CordonRequested("10.0.0.1", 8081, undo=True))
+
+
+def test_what_ran_an_attempt_is_lost_and_its_worker_goes_on():
+    world = World()
+    world.register("w")
+    world.submit(job("a", retries=0))
+    for _ in range(4):
+        world.do(AttemptEnded("w", world.lease("a"), "lost", reason="its supervisor died"))
+        assert world.state("a") == "RUNNING"
+    world.do(AttemptEnded("w", world.lease("a"), "lost", reason="its supervisor died"))
+    assert world.state("a") == "DEAD", "a job may be what kills them"

@@ -11,7 +11,17 @@ from dashboard.history import History, percentile
 from dashboard.options import parse
 from dashboard.trust import safe_next
 from titan_sdk.errors import ConfigError, NotFound
-from titan_sdk.messages import ClusterChanges, ExecutionInfo, JobInfo, JobSpec, RunSummary, StateName, WorkerInfo
+from titan_sdk.messages import (
+    ClusterChanges,
+    EventInfo,
+    EventList,
+    ExecutionInfo,
+    JobInfo,
+    JobSpec,
+    RunSummary,
+    StateName,
+    WorkerInfo,
+)
 
 #      a
 #     / \
@@ -95,6 +105,16 @@ def test_the_state_keeps_executions_failures_and_what_runs():
     state.apply(ClusterChanges(feed="f", version=3, jobs=[dead, waited]))
     shown = state.overview()
     assert shown["running_total"] == 0 and [each["id"] for each in shown["failures"]] == ["a"]
+
+
+def test_events_are_kept_once_and_forgotten_with_their_journal():
+    state = ClusterState()
+    happened = [EventInfo(seq=seq, at=seq, kind="scale-up", subject=f"s{seq % 2}", text="") for seq in range(1, 5)]
+    assert len(state.take_events(EventList(events=happened, last=4))) == 4
+    assert state.take_events(EventList(events=happened, last=4)) == []
+    assert [each["seq"] for each in state.events_of("s1")] == [1, 3]
+    assert [each["seq"] for each in state.take_events(EventList(events=happened[:1], last=1))] == [1]
+    assert len(state.events_of()) == 1
 
 
 def test_the_state_is_bounded():

@@ -567,6 +567,14 @@ STRUCTURED = [
         b"\x82\xa4name\xa1n\xa4jobs\x91\xde\x00\x02\xa2id\xa1a\xa4file\xa4a.py",
     ),
     Golden(
+        messages.WatchSettled(runs=("r",), feed="f", since=3, wait_s=1.5),
+        0xE8,
+        b"\x84\xa4runs\x91\xa1r\xa4feed\xa1f\xa5since\x03\xa6wait_s\xcb?\xf8\x00\x00\x00\x00\x00\x00",
+        messages.SettledJobs(feed="f", version=4, more=True),
+        0x52,
+        b"\x83\xa4feed\xa1f\xa7version\x04\xa4more\xc3",
+    ),
+    Golden(
         ListFiles(staged=True),
         0xB3,
         b"\x81\xa6staged\xc3",

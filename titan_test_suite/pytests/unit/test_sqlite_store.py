@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from titan_core.model.rows import ExecutionRow, JobRow, RunGrowth
+from titan_core.model.rows import CordonRow, ExecutionRow, JobRow, RunGrowth
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.commands import (
+    ForgetCordon,
     InsertJob,
     InsertRun,
     KvAddMember,
     KvPut,
     Record,
+    SaveCordon,
     SaveExecution,
     UpdateJob,
 )
@@ -456,3 +458,15 @@ def test_a_database_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
         assert store.kv_keys("", "", 9, 0) == [KvEntry(key="set", kind="set", size=2)]
     finally:
         store.close()
+
+
+def test_cordons(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    store.open()
+    store.apply([SaveCordon(CordonRow("w1", "h", 1)), SaveCordon(CordonRow("w2", "h", 2))])
+    store.apply([ForgetCordon("w1"), SaveCordon(CordonRow("w2", "h", 3))])
+    store.close()
+    store = SqliteStore(tmp_path)
+    store.open()
+    assert store.load_cordons() == [CordonRow("w2", "h", 3)]
+    store.close()

@@ -2,25 +2,29 @@ import { jobButtons } from "../actions.js";
 import { get } from "../api.js";
 import { $, h, show } from "../dom.js";
 import { listen } from "../events.js";
-import { badge, bytes, duration, jobApi, moment, running, runUrl, wholeTime, WORDS } from "../format.js";
+import { badge, bytes, duration, jobApi, moment, outcome, running, runUrl, wholeTime, WORDS } from "../format.js";
+import { list } from "../happenings.js";
 import { LogView } from "../log_view.js";
 
 const run = $("job").dataset.run, name = $("job").dataset.job;
 const key = `${run}/${name}`;
 const log = new LogView($("log"), key);
 let details = null;
+let usage = null; // of a service, as its worker measured it last
 let reading = false, again = false;
 
 const clockTime = (ms) => h("time", { datetime: new Date(ms).toISOString(), title: wholeTime(ms) }, moment(ms));
+const STEPS = 4; // attempts in the history; the table below it has more
 const jobLink = (id) => h("a", { href: `${runUrl(run)}/${encodeURIComponent(id)}` }, id);
-const OUTCOMES = { completed: "completed", failed: "failed", cancelled: "cancelled", timed_out: "timed out", handed_back: "handed back by its worker", lost: "lost with its worker" };
 
 function steps(job) {
   const found = [["", "Submitted", job.submitted_at, job.parents.length ? `after ${job.parents.length} ${job.parents.length === 1 ? "parent" : "parents"}` : ""]];
-  for (const each of job.executions) {
+  const recent = job.executions.slice(-STEPS);
+  if (recent.length && recent[0].attempt > 1) found.push(["", `${recent[0].attempt - 1} earlier ${recent[0].attempt === 2 ? "attempt" : "attempts"}`, 0, ""]);
+  for (const each of recent) {
     found.push(["dot-run", `Attempt ${each.attempt} started`, each.started_at, `on ${each.worker}`]);
     if (each.ended_at && each.outcome && each.outcome !== "completed" && each.attempt !== job.attempt) {
-      found.push(["dot-delay", `Attempt ${each.attempt} ${OUTCOMES[each.outcome] || each.outcome}`, each.ended_at, each.reason]);
+      found.push(["dot-delay", `Attempt ${each.attempt} ${outcome(each)}`, each.ended_at, each.reason]);
     }
   }
   if (job.state === "DELAYED" && job.due_at) found.push(["dot-delay", "Due", job.due_at, job.reason]);
@@ -36,10 +40,15 @@ function steps(job) {
 
 function attempts(job) {
   if (job.executions.length < 2) return null;
-  return h("div", { class: "table-wrap" }, h("table", {}, h("thead", {}, h("tr", {}, ["#", "Worker", "Outcome", "Exit", "Took"].map((words) => h("th", {}, words)))),
+  return h("div", { class: "table-wrap" }, h("table", {}, h("thead", {}, h("tr", {}, ["#", "Worker", "Outcome", "Took"].map((words) => h("th", {}, words)))),
     h("tbody", {}, job.executions.map((each) => h("tr", {},
       h("td", {}, h("button", { type: "button", class: "button small", title: "Show its output", onclick: () => log.open(each.attempt) }, String(each.attempt))),
-      h("td", { class: "nowrap" }, each.worker), h("td", { title: each.reason }, OUTCOMES[each.outcome] || "running"), h("td", {}, each.exit_code ?? ""), h("td", { class: "nowrap" }, running(each.started_at, each.ended_at)))))));
+      h("td", { class: "nowrap" }, each.worker), h("td", { title: each.reason }, outcome(each)), h("td", { class: "nowrap" }, running(each.started_at, each.ended_at)))))));
+}
+
+function resources(spec) {
+  const found = [spec?.cpus > 0 && `${spec.cpus} ${spec.cpus === 1 ? "core" : "cores"}`, spec?.memory > 0 && `${bytes(spec.memory)} of memory`, spec?.gpus > 0 && `${spec.gpus} ${spec.gpus === 1 ? "GPU" : "GPUs"}`].filter(Boolean);
+  return found.length ? `a slot, ${found.join(", ")}` : "a slot";
 }
 
 function pairs({ job, spec, children }) {
@@ -48,8 +57,11 @@ function pairs({ job, spec, children }) {
     ["File", code(spec?.archive ? `${spec.archive} › ${job.file}` : job.file)],
     spec?.args.length && ["Arguments", spec.args.map((each) => [code(each), " "])],
     job.kind !== "run" && ["Kind", job.kind],
-    spec?.port && ["Port", String(spec.port)],
+    (job.port > 0 || spec?.port > 0) && ["Port", String(job.port || spec.port)],
+    job.url.startsWith("http://") && ["Address", h("a", { href: job.url, rel: "noreferrer", target: "_blank" }, job.url)],
     ["Requirement", job.requirement.map((each) => h("span", { class: "chip" }, each))],
+    ["Resources", resources(spec)],
+    usage && ["Uses", `${usage.cpu_percent.toFixed(1)} % of a core, ${bytes(usage.memory_bytes)}, ${usage.processes} ${usage.processes === 1 ? "process" : "processes"}`],
     ["Priority", String(job.priority)],
     ["Retries left", `${job.retries_left} of ${spec ? spec.retries : "?"}`],
     spec?.timeout_s && ["Time limit", `${spec.timeout_s} s`],
@@ -68,6 +80,7 @@ function pairs({ job, spec, children }) {
 
 function draw() {
   const { job } = details;
+  if (job.kind === "service") stream.add("services"); // what it uses
   const ready = job.state === "RUNNING" && job.ready;
   show($("state"), badge(ready ? "ready" : job.state, ready ? "Ready" : null));
   show($("actions"), jobButtons(job));
@@ -78,6 +91,8 @@ function draw() {
   show($("steps"), steps(job));
   show($("attempts"), attempts(job));
   if (details.spec !== undefined) show($("spec"), pairs(details));
+  $("events-part").hidden = !details.events?.length;
+  show($("events"), details.events?.length ? list(details.events.slice(-20).reverse()) : null);
   log.setAttempts(job.attempt);
 }
 
@@ -97,13 +112,18 @@ async function read() {
   }
 }
 
-listen([`run:${run}`, `log:${key}`], {
+const stream = listen([`run:${run}`, `log:${key}`], {
   jobs: (data) => {
     const job = data.jobs.find((each) => each.key === key);
     if (!job) return;
-    if (!details) read();
-    else { details = { ...details, job: { ...job, log_bytes: job.log_bytes } }; draw(); }
+    if (!details || job.attempt !== details.job.attempt) read(); // with what happened in between
+    if (details) { details = { ...details, job: { ...job, log_bytes: job.log_bytes } }; draw(); }
   },
   master: (master) => { if (master.up) read(); },
+  services: ({ services }) => {
+    const found = services.find((each) => each.job.key === key);
+    usage = found?.processes && found.job.state === "RUNNING" ? found : null;
+    if (details) draw();
+  },
   ...log.handlers(),
 }, () => log.connected());

@@ -3,7 +3,7 @@ import { act, confirm, post, tell } from "../api.js";
 import { Chart } from "../chart.js";
 import { $, empty, h, show } from "../dom.js";
 import { listen } from "../events.js";
-import { badge, brief, jobName, jobUrl, running, runUrl, when, WORDS } from "../format.js";
+import { badge, brief, bytes, jobName, jobUrl, running, runUrl, when, WORDS } from "../format.js";
 
 const TILES = [["RUNNING", "--run"], ["PENDING", "--queue"], ["WAITING", "--wait"], ["DELAYED", "--delay"], ["COMPLETED", "--done"], ["DEAD", "--dead"], ["CANCELLED", "--stop"], ["SKIPPED", "--stop"]];
 
@@ -17,36 +17,56 @@ function tiles(counts) {
   }));
 }
 
-function meter(name, value) {
-  return h("div", { class: name === "Memory" && value > 90 ? "meter hot" : "meter" }, h("span", {}, name), h("em", {}, `${Math.round(value)} %`), h("i", { vars: { "--value": String(Math.min(100, value)) } }));
+function meter(name, value, words = `${Math.round(value)} %`) {
+  return h("div", { class: name === "Memory" && value > 90 ? "meter hot" : "meter" }, h("span", {}, name), h("em", {}, words), h("i", { vars: { "--value": String(Math.min(100, value)) } }));
 }
+
+/** What is set apart for jobs, when any job has asked for some of it or there are devices. */
+function setApart(each) {
+  return [
+    each.cpus_used > 0 && meter("Cores held", 100 * each.cpus_used / (each.cpus || each.cpus_used), `${+each.cpus_used.toFixed(2)} of ${+each.cpus.toFixed(2)}`),
+    each.memory_used > 0 && meter("Memory held", 100 * each.memory_used / (each.memory || each.memory_used), `${bytes(each.memory_used)} of ${bytes(each.memory)}`),
+    each.gpus > 0 && meter("GPUs", 100 * each.gpus_used / each.gpus, `${each.gpus_used} of ${each.gpus}`),
+  ];
+}
+
+const STATE_WORDS = { cordoned: "drained", draining: "ending" };
 
 function worker(each, services) {
   const jobs = each.jobs.map((key) => ({ key, service: services.has(key) }));
   const place = `${each.host}:${each.port}`;
+  const button = (words, action) => h("button", { type: "button", class: "button small", data: { key: `${action}-${each.worker_id}` }, onclick: (event) => workerAction(event.currentTarget, each, action) }, words);
   return h("article", { class: `worker ${each.state}`, "aria-label": `Worker ${place}` },
-    h("div", { class: "worker-head" }, h("b", {}, place), badge(each.state, each.state)),
+    h("div", { class: "worker-head" }, h("b", { title: each.machine ? `${each.machine}, ${each.cores} cores` : null }, place), badge(each.state, STATE_WORDS[each.state] || each.state)),
     h("div", { class: "slots", title: `${each.busy} of ${each.slots} slots busy` },
       Array.from({ length: Math.min(each.slots, 64) }, (_, number) => h("i", { class: `slot ${number < jobs.length ? (jobs[number].service ? "service" : "busy") : ""}` }))),
-    h("div", { class: "meters" }, meter("CPU", each.cpu_percent), meter("Memory", each.memory_percent)),
+    h("div", { class: "meters" }, meter("CPU", each.cpu_percent), meter("Memory", each.memory_percent), setApart(each)),
     jobs.length > 0 && h("div", { class: "worker-jobs" }, jobs.slice(0, 8).map((job) => h("a", { href: jobUrl(job.key), title: job.key }, jobName(job.key))), jobs.length > 8 && h("span", {}, `+${jobs.length - 8}`)),
     h("div", { class: "worker-foot" },
       each.capabilities.map((name) => h("span", { class: "chip" }, name)),
       h("span", { class: "chip", title: each.permanent ? "Never scaled away" : "Goes when it is idle for a while" }, each.permanent ? "permanent" : "ephemeral"),
+      each.scaled && h("span", { class: "chip", title: "Scaling has started it, and ends it when it is idle" }, "scaled"),
       each.classic && h("span", { class: "chip" }, "classic"),
-      each.state === "alive" && !each.permanent && h("button", { type: "button", class: "button small", data: { key: `drain-${each.worker_id}` }, onclick: (event) => drain(event.currentTarget, each) }, "Drain")));
+      each.job && h("a", { class: "chip", href: jobUrl(each.job) }, "a job"),
+      ["alive", "cordoned"].includes(each.state) && h("span", { class: "worker-acts" },
+        each.state === "cordoned" ? button("Undrain", "undrain") : button("Drain", "drain"),
+        !each.permanent && button("Shut down", "shutdown"))));
 }
 
-async function drain(button, each) {
-  const place = `${each.host}:${each.port}`;
-  if (!await confirm(`Drain ${place}?`, "It gets no new jobs; those that run finish or go to others, then it ends.", "Drain")) return;
-  const answer = await act(button, () => post("/workers/drain", { host: each.host, port: each.port }));
+const ASK = {
+  drain: (place) => [`Drain ${place}?`, "It gets no new jobs, finishes what it has, and stays; Undrain takes it back.", "Drain", false],
+  shutdown: (place) => [`Shut down ${place}?`, "It gets no new jobs; those that run finish or go to others, then it ends.", "Shut down"],
+};
+
+async function workerAction(button, each, action) {
+  if (ASK[action] && !await confirm(...ASK[action](`${each.host}:${each.port}`))) return;
+  const answer = await act(button, () => post(`/workers/${action}`, { host: each.host, port: each.port }));
   if (answer) tell(answer.text);
 }
 
 function overview(data) {
   tiles(data.counts);
-  const alive = data.workers.filter((each) => each.state === "alive" || each.state === "draining");
+  const alive = data.workers.filter((each) => ["alive", "draining", "cordoned"].includes(each.state));
   const services = new Set(data.services.filter((job) => job.state === "RUNNING").map((job) => job.key));
   $("slots").textContent = data.workers.length ? `${alive.reduce((sum, each) => sum + each.busy, 0)} of ${alive.reduce((sum, each) => sum + each.slots, 0)} slots busy` : "";
   show($("workers"), data.workers.length

@@ -19,7 +19,7 @@ function draw() {
     ? h("table", { class: "stack" }, h("thead", {}, h("tr", {}, ["Run", "State", "Jobs", "", "Submitted", "Took"].map((words, number) => h("th", { class: number === 2 ? "num" : "" }, words)))),
       h("tbody", {}, found.slice(0, 300).map((run) => h("tr", {},
         h("td", { class: "name" }, h("a", { href: runUrl(run.run_id), data: { key: run.run_id } }, run.name || run.run_id), h("small", { class: "mono" }, run.run_id)),
-        h("td", {}, badge(run.state)), h("td", { class: "num" }, run.total.toLocaleString()), h("td", {}, mini(run)),
+        h("td", {}, badge(run.state)), h("td", { class: "num" }, run.total.toLocaleString(), h("span", { class: "narrow-only" }, run.total === 1 ? " job" : " jobs")), h("td", {}, mini(run)),
         h("td", { class: "nowrap" }, when(run.submitted_at)), h("td", { class: "nowrap" }, running(run.submitted_at, run.finished ? run.ended_at || run.submitted_at : 0))))))
     : all.length ? empty("No run is like that", "Change the search or the state.")
       : empty("No runs yet", h("a", { class: "button primary", href: "/new" }, "Submit the first one")));
