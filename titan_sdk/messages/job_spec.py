@@ -14,6 +14,7 @@ DEFAULT_RETRIES: Final = 3
 JobKind = Literal["run", "service", "worker"]
 RestartPolicy = Literal["always", "on-failure", "never"]
 Lifetime = Literal["stopped", "run"]
+OnTimeout = Literal["approve", "reject"]
 TriggerRule = Literal["all_success", "all_done", "one_success", "one_failed", "none_failed", "always"]
 """What has to become of a job's parents for it to start, as Airflow names it."""
 
@@ -65,6 +66,19 @@ class Given(Message, frozen=True):
     failure: str = ""
 
 
+class ApproveSpec(Message, frozen=True):
+    """A person is asked, and the job waits for the answer.
+
+    Attributes:
+        message: the question.
+        timeout_s: seconds after which ``on_timeout`` is the answer; None: it waits as long as it takes.
+    """
+
+    message: str
+    timeout_s: float | None = None
+    on_timeout: OnTimeout = "reject"
+
+
 class FlowSpec(Message, frozen=True):
     """Under which circumstances a job runs; the defaults are those of a job that says nothing of it.
 
@@ -75,10 +89,12 @@ class FlowSpec(Message, frozen=True):
             ``one_success``, ``one_failed``: as soon as one parent has; SKIPPED when none did (of ``one_success``: DEAD,
             unless all were skipped).
             ``always``: as ``all_done``, and neither a cancelled run nor fail_fast keeps it from running.
+        approve: what a person is asked once its parents let it run; None: nothing.
         given: what the attempt finds of the jobs before it; set by the master when it dispatches.
     """
 
     trigger: TriggerRule = "all_success"
+    approve: ApproveSpec | None = None
     given: Given | None = None
 
 
