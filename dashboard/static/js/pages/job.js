@@ -2,8 +2,9 @@ import { jobButtons } from "../actions.js";
 import { get } from "../api.js";
 import { $, h, show } from "../dom.js";
 import { listen } from "../events.js";
-import { badge, bytes, duration, jobApi, moment, outcome, running, runUrl, wholeTime, WORDS } from "../format.js";
+import { badge, bytes, duration, isoTime, jobApi, moment, outcome, running, runUrl, wholeTime, WORDS } from "../format.js";
 import { list } from "../happenings.js";
+import { decideButtons, decision, who } from "../deciding.js";
 import { LogView } from "../log_view.js";
 
 const run = $("job").dataset.run, name = $("job").dataset.job;
@@ -13,7 +14,7 @@ let details = null;
 let usage = null; // of a service, as its worker measured it last
 let reading = false, again = false;
 
-const clockTime = (ms) => h("time", { datetime: new Date(ms).toISOString(), title: wholeTime(ms) }, moment(ms));
+const clockTime = (ms) => h("time", { datetime: isoTime(ms), title: wholeTime(ms) }, moment(ms));
 const STEPS = 4; // attempts in the history; the table below it has more
 const jobLink = (id) => h("a", { href: `${runUrl(run)}/${encodeURIComponent(id)}` }, id);
 
@@ -27,6 +28,11 @@ function steps(job) {
       found.push(["dot-delay", `Attempt ${each.attempt} ${outcome(each)}`, each.ended_at, each.reason]);
     }
   }
+  for (const each of job.approvals || []) {
+    found.push(["dot-delay", `Asked: ${each.message}`, each.asked_at, ""]);
+    if (each.decision) found.push([each.decision === "approved" ? "dot-done" : "dot-dead", decision(each)[1], each.decided_at, [who(each) && `by ${who(each)}`, each.comment].filter(Boolean).join(": ")]);
+  }
+  if (job.approvals?.length) found.sort((a, b) => a[2] - b[2]);
   if (job.state === "DELAYED" && job.due_at) found.push(["dot-delay", "Due", job.due_at, job.reason]);
   if (job.state === "PENDING") found.push(["dot-queue", "In the queue", 0, job.reason]);
   if (job.state === "WAITING") found.push(["", "Waits", 0, job.reason]);
@@ -71,7 +77,7 @@ function pairs({ job, spec, children }) {
     spec?.python && ["Interpreter", code(spec.python)],
     job.worker && ["Worker", job.worker],
     ["Parents", job.parents.length ? job.parents.map((each) => [jobLink(each), " "]) : "none"],
-    ["Children", children.length ? children.slice(0, 60).map((each) => [jobLink(each), " "]) : "none"],
+    children && ["Children", children.length ? children.slice(0, 60).map((each) => [jobLink(each), " "]) : "none"],
     ["Key", code(job.key)],
     spec?.sha256 && ["Content", [code(spec.sha256.slice(0, 16)), ` ${bytes(spec.size)}`]],
   ];
@@ -88,6 +94,9 @@ function draw() {
   $("reason").hidden = !job.reason;
   $("reason").textContent = job.reason;
   $("reason").className = job.state === "DEAD" ? "reason" : "reason calm";
+  const open = (job.approvals || []).find((each) => !each.decision);
+  $("question").hidden = !open;
+  show($("question"), open && [h("h2", {}, "A person is asked"), h("p", { class: "question" }, open.message), h("p", { class: "hint" }, open.expires_at ? `Without an answer it is ${open.on_timeout === "approve" ? "approved" : "rejected"} at ${moment(open.expires_at)}.` : "It waits as long as it takes."), h("div", { class: "acts" }, decideButtons(open, ""))]);
   show($("steps"), steps(job));
   show($("attempts"), attempts(job));
   if (details.spec !== undefined) show($("spec"), pairs(details));
