@@ -20,6 +20,7 @@ from titan_core.scheduling.core.commands import (
     SaveApproval,
     SaveCordon,
     SaveExecution,
+    SaveOutputs,
     UpdateJob,
     UpdateRun,
 )
@@ -41,6 +42,7 @@ class Batch:
         self.inserts: dict[int, tuple[JobSpec, JobRow]] = {}
         self.updates: dict[int, JobRow] = {}
         self.executions: dict[tuple[str, int], ExecutionRow] = {}
+        self.outputs: dict[int, bytes] = {}
         self.approvals: dict[tuple[str, int], ApprovalRow] = {}
         self.events: list[EventRow] = []
         self.cordons: dict[str, CordonRow | None] = {}
@@ -65,6 +67,8 @@ class Batch:
         elif type(record) is InsertRun:
             self.runs[record.run.seq] = record.run
             self.run_seq = max(self.run_seq, record.run.seq)
+        elif type(record) is SaveOutputs:
+            self.outputs[record.seq] = record.outputs
         elif type(record) is SaveApproval:
             self.approvals[record.row.key, record.row.number] = record.row
         elif type(record) is UpdateRun:

@@ -231,6 +231,8 @@ class SqliteStore:
             old = [(key, at - sql.KEPT_EXECUTIONS) for key, at in batch.executions if at > sql.KEPT_EXECUTIONS]
             if old:
                 execute(sql.FORGET_EXECUTIONS, old)
+        if batch.outputs:
+            execute(sql.SAVE_OUTPUTS, batch.outputs.items())
         if batch.approvals:
             execute(sql.SAVE_APPROVAL, batch.approvals.values())
         if batch.events:
@@ -348,6 +350,10 @@ class SqliteStore:
             query = f"{sql.SELECT_EXECUTIONS} WHERE r.seq IN ({marks}) ORDER BY j.seq, e.attempt"
             for row in db.execute(query, sorted(attempted)):
                 stored[row[0]].executions.append(sql.execution_from_row(row))
+            if db.execute("SELECT EXISTS (SELECT 1 FROM outputs)").fetchone()[0]:
+                query = f"{sql.SELECT_OUTPUTS} WHERE r.seq IN ({marks}) ORDER BY j.seq"
+                for run_seq, key, body in db.execute(query, sorted(attempted)):
+                    stored[run_seq].outputs.append((key, bytes(body)))
         if gated:
             marks = ",".join("?" * len(gated))
             for row in db.execute(f"{sql.SELECT_APPROVALS} WHERE r.seq IN ({marks}) ORDER BY a.number", sorted(gated)):

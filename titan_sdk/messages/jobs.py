@@ -37,6 +37,7 @@ class JobInfo(Message):
 
     Of a service: ``restarts`` counts the times it was started again after its process had ended, ``port`` is the one it
     was given, ``url`` where it answers while it is ready. ``approvals``: what people were asked, oldest first.
+    ``outputs``, a JSON object, comes with a job that is asked for alone.
     """
 
     key: str
@@ -64,6 +65,7 @@ class JobInfo(Message):
     url: str = ""
     executions: list[ExecutionInfo] = field(default_factory=list)
     approvals: list[ApprovalInfo] = field(default_factory=list)
+    outputs: str = ""
 
 
 class RunInfo(Message):

@@ -137,6 +137,7 @@ class JobService:
                 if spelling in (job.key, job.spec.id):
                     info = job_info(job, job.reason)
                     info.executions = [execution_info(execution) for execution in job.executions or ()]
+                    info.outputs = dict(saved.outputs).get(job.key, b"").decode()
                     info.approvals = [approval_info(row) for row in saved.approvals if row.key == job.key]
                     return info
         raise NotFound(f"no job {name}")

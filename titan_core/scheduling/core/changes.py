@@ -21,6 +21,7 @@ from titan_core.scheduling.core.commands import (
     SaveApproval,
     SaveCordon,
     SaveExecution,
+    SaveOutputs,
     UpdateJob,
     UpdateRun,
 )
@@ -41,6 +42,7 @@ class Changes:
         self._additions: list[InsertAddition] = []
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
+        self._outputs: list[SaveOutputs] = []
         self._events: list[InsertEvent | SaveApproval | SaveCordon | ForgetCordon] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
@@ -71,6 +73,10 @@ class Changes:
 
     def touch_execution(self, execution: TaskExecution) -> None:
         self._executions[execution] = None
+
+    def outputs(self, job: Job, outputs: bytes) -> None:
+        """The job left these for others."""
+        self._outputs.append(SaveOutputs(job.key, job.seq, outputs))
 
     def approval(self, row: ApprovalRow) -> None:
         """A question about a job, or the answer to it; there is an event about it."""
@@ -103,6 +109,9 @@ class Changes:
         if self._grown:
             commands += self._take_growth()
         commands += [SaveExecution(execution.row()) for execution in self._executions]
+        if self._outputs:
+            commands += self._outputs
+            self._outputs.clear()
         commands += self._events
         commands += self._effects
         if self._events:

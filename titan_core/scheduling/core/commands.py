@@ -57,6 +57,15 @@ class SaveExecution:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveOutputs:
+    """What a job left for others, a JSON object. ``seq`` is the job's; insert or replace."""
+
+    key: str
+    seq: int
+    outputs: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SaveApproval:
     """Insert or replace the approval (row.key, row.number)."""
 
@@ -115,7 +124,7 @@ class ForgetCordon:
     worker_id: str
 
 
-RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | SaveApproval
+RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | SaveOutputs | SaveApproval
 Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
