@@ -12,6 +12,7 @@ from typing import Final, cast, get_args
 from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import MAX_DELAY_MS, job_problems
 from titan_sdk.errors import InvalidName
+from titan_sdk.expressions import refers
 from titan_sdk.messages import (
     DEFAULT_FLOW,
     DEFAULT_PRIORITY,
@@ -71,6 +72,9 @@ class TitanJob:
         health: of a service: a path like ``"/health"`` that answers when all is well, or a map with any of ``path``,
             ``log`` (a regular expression; ready when a printed line matches), ``start`` (seconds to get ready in),
             ``interval`` (seconds between two looks) and ``failures`` (so many in a row make a restart).
+        when: a condition like ``"parents.count.rows > 0 and params.region == 'eu'"``, judged when the parents let the
+            job run; it is SKIPPED when that does not hold. Arguments and ``env`` may refer to the same things, as in
+            ``"${parents.count.rows}"``.
         lifetime: a service is up until it is ``stopped``, or as long as its ``run`` needs it.
         archive: a zip or folder that ``filename`` is a path inside of; says what ``is_archive`` would have to guess.
         base_dir: the folder that relative paths start from; the current one at the time of submission by default.
@@ -108,6 +112,7 @@ class TitanJob:
         health: str | Mapping[str, str | float] | None = None,
         lifetime: str = DEFAULT_SERVICE.lifetime,
         trigger: str = DEFAULT_FLOW.trigger,
+        when: str = "",
         archive: str | os.PathLike[str] | None = None,
         base_dir: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -126,6 +131,7 @@ class TitanJob:
         self.health = _health(self.job_id, health)
         self.lifetime = _choice(self.job_id, "lifetime", lifetime, LIFETIMES)
         self.trigger = _choice(self.job_id, "trigger", trigger, TRIGGERS)
+        self.when = when
         self.delay = _seconds("delay", delay)
         self.affinity = bool(affinity)
         self.retries = _integer("retries", retries)
@@ -190,7 +196,11 @@ class TitanJob:
         )
 
     def _flow(self) -> FlowSpec | None:
-        found = FlowSpec(trigger=cast(TriggerRule, self.trigger))
+        found = FlowSpec(
+            trigger=cast(TriggerRule, self.trigger),
+            when=self.when,
+            templates=any(map(refers, [*self.args, *self.env.values()])),
+        )
         return None if found == DEFAULT_FLOW else found
 
     def _service(self) -> ServiceSpec | None:

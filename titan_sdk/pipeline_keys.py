@@ -257,6 +257,11 @@ def _health(node: Node) -> str | dict[str, Any]:
     return values
 
 
+def _when(node: Node) -> str:
+    """Read as an expression once the job's parents are known."""
+    return _text(node, "a condition")
+
+
 def _port(node: Node) -> int | str:
     if isinstance(node, Text) and node.text.lower() == AUTO:
         return AUTO
@@ -346,6 +351,7 @@ JOB_KEYS: Final = {
     "depends_on": _PARENTS,
     "dependencies": _PARENTS,
     "trigger": Key("trigger", _one_of(TRIGGERS, "a trigger rule")),
+    "when": Key("when", _when),
     "requirement": Key("requirement", _requirement),
     "priority": Key("priority", _between(-MAX_PRIORITY, MAX_PRIORITY)),
     "delay": Key("delay", _delay),
@@ -371,7 +377,8 @@ _MEANT: Final = {
     "environment": "env", "retry": "retries", "max_retries": "retries", "interpreter": "python", "tasks": "jobs",
     "cpu": "cpus", "cores": "cpus", "mem": "memory", "ram": "memory", "gpu": "gpus",
     "steps": "jobs", "pipeline": "name", "title": "name", "restart_policy": "restart", "healthcheck": "health",
-    "health_check": "health", "health_path": "health", "trigger_rule": "trigger",
+    "health_check": "health", "health_path": "health", "trigger_rule": "trigger", "if": "when",
+    "condition": "when",
 }  # fmt: skip
 """What other tools, or TitanJob, call a key."""
 

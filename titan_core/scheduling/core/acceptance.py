@@ -52,7 +52,7 @@ class Acceptance:
         """
         if not event.jobs:
             raise SubmissionRefused("a run needs at least one job", [Problem("", "no jobs")])
-        problems = validate_dag(event.jobs)
+        problems = validate_dag(event.jobs, params=event.options.params if event.options else {})
         if problems:
             raise SubmissionRefused("refused: " + "; ".join(map(str, problems[:3])), problems)
         if event.run_id in self._book.runs:
@@ -155,6 +155,6 @@ def _still(job: Job) -> str:
 
 
 def _initial_state(spec: JobSpec) -> JobState:
-    if spec.parents:
+    if spec.parents or (spec.flow is not None and (spec.flow.when or spec.flow.templates)):
         return JobState.WAITING
     return JobState.DELAYED if spec.delay_ms else JobState.PENDING

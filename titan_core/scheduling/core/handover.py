@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 import msgspec
@@ -9,7 +10,10 @@ from msgspec.structs import replace
 
 from titan_core.model.job import Job
 from titan_core.model.states import JobState
+from titan_core.scheduling.core.admission import rendered
 from titan_core.scheduling.core.job_book import JobBook
+from titan_core.scheduling.core.job_scope import JobScope
+from titan_sdk.errors import ExpressionError
 from titan_sdk.messages import DEFAULT_FLOW, Given, JobSpec
 
 MAX_FAILED: Final = 100
@@ -29,6 +33,11 @@ class Handover:
         spec = job.spec
         if spec.flow is None and not (spec.parents and self._book.outputs):
             return spec
+        if spec.flow is not None and spec.flow.templates:
+            with contextlib.suppress(
+                ExpressionError
+            ):  # it was let in with what it refers to, and nothing of that changes
+                spec = rendered(spec, JobScope(self._book, job))
         parents = self._book.parents(job)
         failed, failure = failures(parents) if spec.flow is not None else ((), "")
         given = Given(inputs=self._inputs(parents), failed=failed, failure=failure)

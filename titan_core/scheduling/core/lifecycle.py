@@ -10,6 +10,7 @@ from titan_core.model.run import Run
 from titan_core.model.states import Cause, JobState
 from titan_core.model.task_execution import TaskExecution
 from titan_core.model.worker import Worker
+from titan_core.scheduling.core.admission import admit
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import DispatchJob, EndAttempt
 from titan_core.scheduling.core.crash_loops import in_crash_loop, quick_ends
@@ -85,6 +86,17 @@ class JobLifecycle:
                 self._matcher.enqueue(job)
             elif job.state is JobState.DELAYED:
                 self._delay(job, job.spec.delay_ms / 1000, now)
+            elif not job.blockers:
+                self._place(job, now)
+
+    def _place(self, job: Job, now: Instant) -> None:
+        """A new job that waits for nobody, but was to be judged by its own words."""
+        verdict, why = admit(job, self._book)
+        if verdict is Verdict.START:
+            self._unblock(job, now)
+        else:
+            self._leave_out(job, verdict, why, now)
+            self._settle_children(job, now)
 
     def resume(self, job: Job, now: Instant) -> None:
         """A restored job takes its place. A wall clock that was moved meanwhile makes no delay longer than it was."""
@@ -388,12 +400,14 @@ class JobLifecycle:
                 if child.state is not JobState.WAITING:
                     continue  # it was released when this service was ready for the first time, or by another parent
                 child.blockers -= news
-                verdict = judge(child, parent, self._book.parents)
+                verdict, why = judge(child, parent, self._book.parents), ""
+                if verdict is Verdict.START and child.spec.flow is not None:
+                    verdict, why = admit(child, self._book)
                 if verdict is Verdict.START:
                     self._unblock(child, now)
                 elif verdict is not Verdict.WAIT:
-                    follows = verdict is _FOLLOWS.get(parent.state)
-                    self._leave_out(child, verdict, how if follows else why_not(child), now)
+                    follows = not why and verdict is _FOLLOWS.get(parent.state)
+                    self._leave_out(child, verdict, how if follows else why or why_not(child), now)
                     # Whatever only follows from one end is told of that end, however far up it was.
                     settled.append((child, True, how if follows else _how_it_ended(child)))
             if parent.state.final:
@@ -414,7 +428,8 @@ class JobLifecycle:
         if verdict is Verdict.SKIP:
             self._drop(job, Cause.SKIPPED, f"skipped: {reason}", now)
         else:
-            self._drop(job, Cause.PARENT_ENDED, f"not started: {reason}", now)
+            cause = Cause.UNDECIDED if verdict is Verdict.BREAK else Cause.PARENT_ENDED
+            self._drop(job, cause, f"not started: {reason}", now)
 
     def _block_children(self, job: Job) -> None:
         """A service that was ready no longer is: what still waits for others waits for it again."""
