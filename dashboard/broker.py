@@ -73,11 +73,13 @@ class Broker:
     """Topics and who listens. Any thread may call.
 
     Args:
-        on_topic: called with a topic and True when its first listener comes, False when its last one has gone.
+        on_topic: called with a topic and whether anybody listens to it, when its first listener has come or its last
+            one has gone; the last call tells how it is.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
         self._streams: set[Stream] = set()
         self._listeners: dict[str, int] = {}
         self._closed = False
@@ -99,10 +101,13 @@ class Broker:
             for topic in stream.topics:
                 self._listeners[topic] = self._listeners.get(topic, 0) + 1
         # Published meanwhile, an event comes before the snapshot and is repeated by it, which does no harm.
-        for event in first():
-            stream.put(event)
-        for topic in fresh:
-            self.on_topic(topic, True)
+        try:
+            for event in first():
+                stream.put(event)
+            self._tell(fresh)
+        except BaseException:
+            self.forget(stream)
+            raise
         return stream
 
     def forget(self, stream: Stream) -> None:
@@ -116,8 +121,13 @@ class Broker:
                 if not self._listeners[topic]:
                     del self._listeners[topic]
                     gone.append(topic)
-        for topic in gone:
-            self.on_topic(topic, False)
+        self._tell(gone)
+
+    def _tell(self, topics: list[str]) -> None:
+        # A page that is loaded again comes and goes at once, on two threads: what counts is how it is by now.
+        with self._telling:
+            for topic in topics:
+                self.on_topic(topic, self.has(topic))
 
     def publish(self, topic: str, name: str, data: Any) -> None:
         """Encoded once, for all who listen; not at all when nobody does."""

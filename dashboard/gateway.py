@@ -42,10 +42,10 @@ class Gateway:
     def welcome(self) -> Welcome | None:
         return self._rpc.welcome
 
-    def run(self, run_id: str) -> RunInfo:
-        """A run with all its jobs."""
+    def run(self, run_id: str, limit: int | None = None) -> RunInfo:
+        """A run with all its jobs, or as many as come with ``limit`` of them."""
         info = self.call(WatchRun(id=run_id))
-        while len(info.jobs) < info.total:
+        while len(info.jobs) < (info.total if limit is None else min(limit, info.total)):
             more = self.call(WatchRun(id=info.run_id, first=len(info.jobs)))
             if not more.jobs:
                 break

@@ -14,6 +14,9 @@ SAMPLES: Final = 3600 // SAMPLE_S
 MAX_TIMES: Final = 4_000
 """Waiting and running times kept of one sample's jobs; beyond it they are a fair part of all."""
 
+MAX_SEEN: Final = 100_000
+"""Jobs that have not ended whose last change is remembered, some 20 MB; a start of one beyond may count twice."""
+
 
 @dataclass
 class _Open:
@@ -43,6 +46,8 @@ class History:
         self._seen.pop(job.key, None)
         if job.state not in FINAL_STATES:
             self._seen[job.key] = now
+            if len(self._seen) > MAX_SEEN:
+                del self._seen[next(iter(self._seen))]
         if job.attempt > before[0]:
             self._open.started += 1
             if job.attempt == 1 and job.started_at and not job.parents and len(self._open.waits) < MAX_TIMES:

@@ -23,7 +23,7 @@ from typing import Any, Final
 from dashboard.broker import Broker
 from dashboard.gateway import Gateway
 from dashboard.log_assembler import LogAssembler
-from titan_sdk.errors import ConfigError, TitanError, TransportError
+from titan_sdk.errors import ConfigError, TitanError, TransportError, Unavailable
 from titan_sdk.log_datagrams import MAX_DATAGRAM, LogDatagram, unseal
 from titan_sdk.messages import FINAL_STATES, GetLogs, JobInfo, LogChunk, LogTarget, WatchLogs
 
@@ -261,7 +261,7 @@ class LiveLogs:
         if self._views.get(view.key) is not view or serial != view.serial:
             return
         view.asking = False
-        if isinstance(answer, TransportError):
+        if isinstance(answer, (TransportError, Unavailable)):
             view.due = time.monotonic() + RETRY_S
             return
         if isinstance(answer, TitanError):
@@ -278,6 +278,10 @@ class LiveLogs:
         if answer.attempt and not view.attempt:
             self._begin(view, answer.attempt)
         self.filled += len(answer.data)
+        if answer.data:
+            view.log.skip(answer.offset)  # the log of a service rotates: what is older is not there any more
+        elif answer.attempt == view.attempt and view.log.position < answer.size:
+            view.log.skip(max(view.log.next_piece, answer.size if answer.finished else answer.offset))
         self._publish(view, view.log.add(answer.offset, answer.data))
         if answer.finished and view.log.position >= answer.size:
             self._flush()
@@ -289,7 +293,8 @@ class LiveLogs:
         elif answer.data and (view.log.waiting or view.log.position < answer.size):
             self._ask(view)
         else:
-            view.due = time.monotonic() + (QUIET_S if answer.data else 0.0)
+            hole = view.log.position < answer.size
+            view.due = time.monotonic() + (RETRY_S if hole else QUIET_S if answer.data else 0.0)
 
     def _next_attempt(self, view: _View) -> None:
         """A job that was tried again meanwhile goes on with what that attempt prints."""

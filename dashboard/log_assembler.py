@@ -16,6 +16,18 @@ class LogAssembler:
         self.waiting = 0
         self._beyond: dict[int, bytes] = {}
 
+    def skip(self, offset: int) -> None:
+        """What lies before ``offset`` and has not come is gone: the log has a hole there."""
+        if offset > self.position:
+            self.position = offset
+            for start in [start for start in self._beyond if start < offset]:
+                self.waiting -= len(self._beyond.pop(start))
+
+    @property
+    def next_piece(self) -> int:
+        """Where the first piece beyond the gap begins; -1: there is none."""
+        return min(self._beyond, default=-1)
+
     def add(self, offset: int, data: bytes) -> bytes:
         """Take a piece; what follows ``position`` without a gap by now."""
         if offset > self.position:

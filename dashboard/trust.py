@@ -89,19 +89,18 @@ class Trust:
         """Begin a session when the token is right.
 
         Raises:
-            TooManyRequests: too many wrong ones.
+            TooManyRequests: this is one of too many wrong ones. The right one is never refused for those of others.
         """
-        with self._lock:
-            now = self._clock()
-            self._failures = [at for at in self._failures if at > now - FAILURE_WINDOW_S]
-            if len(self._failures) >= MAX_FAILURES:
-                raise TooManyRequests("too many wrong tokens; wait a minute")
         token = self.token()
         if token and hmac.compare_digest(given.strip().encode("utf-8", "replace"), token.encode()):
             self._begin()
             return True
         with self._lock:
-            self._failures.append(self._clock())
+            now = self._clock()
+            self._failures = [at for at in self._failures if at > now - FAILURE_WINDOW_S]
+            if len(self._failures) >= MAX_FAILURES:
+                raise TooManyRequests("too many wrong tokens; wait a minute")
+            self._failures.append(now)
         return False
 
     def log_in_once(self, code: str) -> bool:
@@ -143,7 +142,7 @@ class Trust:
         if request.headers.get("Host", "").lower() not in self.hosts():
             raise MisdirectedRequest("this is no name of this dashboard; --allow-host adds one")
         if (
-            request.headers.get("Sec-Fetch-Site") == "cross-site"
+            request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")  # same-site: another port here
             and request.headers.get("Sec-Fetch-Mode") != "navigate"
         ):
             raise Forbidden("asked for by another site")

@@ -50,12 +50,13 @@ def run(summary: RunSummary) -> Json:
     return found
 
 
-def run_info(info: RunInfo) -> Json:
-    """A run with its jobs, as a summary with ``jobs``."""
+def run_info(info: RunInfo, limit: int | None = None) -> Json:
+    """A run with its jobs, ``limit`` of them, as a summary with ``jobs``."""
     states: dict[str, int] = {}
     for each in info.jobs:
         states[each.state] = states.get(each.state, 0) + 1
     found = plain(info)
+    found["jobs"] = found["jobs"][:limit]
     found["states"] = states
     found["ended_at"] = max((each.ended_at for each in info.jobs), default=0)
     found["state"] = state_of(states, info.finished)

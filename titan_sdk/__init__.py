@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from titan_sdk.client import TitanClient
     from titan_sdk.errors import (
         BadRequest,
+        BudgetExceeded,
         ConfigError,
         Conflict,
         ConnectFailed,
@@ -61,6 +62,7 @@ __all__ = [
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
     "BadRequest",
+    "BudgetExceeded",
     "ConfigError",
     "Conflict",
     "ConnectFailed",

@@ -32,6 +32,7 @@ from titan_sdk.messages import (
     ListJobs,
     ListServices,
     ListWorkers,
+    RunOptions,
     ServiceInfo,
     Stop,
     SubmitRun,
@@ -140,6 +141,7 @@ class TitanClient:
         idempotency_key: str | None = None,
         progress: Progress | bool | None = None,
         replace: bool = False,
+        options: RunOptions | None = None,
     ) -> RunHandle:
         """Submit jobs that are linked by their parents: all of them are accepted, durably, or none.
 
@@ -149,6 +151,7 @@ class TitanClient:
                 is always one, made up when none is given, so that a submission whose answer was lost is sent again.
             progress: called with the bytes uploaded and the bytes to upload; True draws a bar on a terminal.
             replace: services of these ids that are active are replaced, see ``deploy``.
+            options: of the run as a whole: parameters, the agent run that it belongs to.
 
         Raises:
             PipelineError: what is wrong with the jobs (files, ids, parents, cycles), all of it; nothing was submitted.
@@ -165,6 +168,7 @@ class TitanClient:
                 idempotency_key=f"sdk-{uuid.uuid4()}" if idempotency_key is None else idempotency_key,
                 parent=self._parent,
                 replace=replace,
+                options=options,
             )
         accepted: Accepted = self._caller.call(request)
         log.info("run %s (%s) with %d jobs was accepted", accepted.run_id, name, len(accepted.jobs))

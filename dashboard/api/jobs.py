@@ -17,6 +17,8 @@ from titan_sdk.messages import CHUNK_BYTES, CancelJob, GetJob, GetLogs, GetSpecs
 
 blueprint = Blueprint("jobs", __name__)
 
+MAX_FAMILY = 10_000
+"""Jobs of a run that are looked through for those that wait for one; some 2 MB."""
 _JOB = "/runs/<run_id>/jobs/<job_id>"
 
 
@@ -30,12 +32,14 @@ def listing() -> dict[str, Any]:
 
 @blueprint.get(_JOB)
 def one(run_id: str, job_id: str) -> dict[str, Any]:
-    """The job with its attempts, what was asked for, its children, and the events about it."""
+    """The job with its attempts, what was asked for, its children (null: its run is too big), and events about it."""
     gateway = parts().gateway
     info = gateway.call(GetJob(id=f"{run_id}/{job_id}"))
-    specs = gateway.call(GetSpecs(id=run_id))
-    spec = next((wire.spec(each) for each in specs.jobs if each.id == job_id), None)
-    children = [each.id for each in specs.jobs if job_id in each.parents]
+    summary = parts().hub.read(lambda state: state.runs.get(run_id))
+    big = summary is not None and summary.total > MAX_FAMILY
+    specs = gateway.call(GetSpecs(id=info.key if big else info.run_id))
+    spec = next((wire.spec(each) for each in specs.jobs if each.id == info.id), None)
+    children = None if big else [each.id for each in specs.jobs if info.id in each.parents]
     events = parts().hub.read(lambda state: state.events_of(info.key))
     return {"job": wire.job(info), "spec": spec, "children": children, "events": events, "run_name": specs.name}
 

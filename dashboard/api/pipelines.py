@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, request
 from werkzeug.exceptions import BadRequest
 
-from dashboard import pipelines
+from dashboard import pipeline_model, pipelines
 from dashboard.api.asked import body, text
 from dashboard.errors import problems_json
 from dashboard.parts import parts
@@ -27,10 +27,11 @@ def check() -> dict[str, Any]:
     if not isinstance(files, list) or not all(isinstance(each, str) for each in files):
         raise BadRequest("files: a list of paths is wanted")
     try:
-        found = pipelines.check(_text(text(asked, "yaml")), files, pipelines.known_files(parts().gateway))
+        pipelines.check(_text(text(asked, "yaml")), files, pipelines.known_files(parts().gateway))
+        problems = problems_json(())
     except PipelineError as error:
-        return {"ok": False, "problems": problems_json(error.problems), "pipeline": pipelines.sketch(asked["yaml"])}
-    return {"ok": True, "problems": [], "pipeline": pipelines.describe(found)}
+        problems = problems_json(error.problems)
+    return {"ok": not problems, "problems": problems, "pipeline": pipeline_model.sketch(asked["yaml"])}
 
 
 @blueprint.post("/render")
@@ -40,7 +41,7 @@ def render() -> dict[str, Any]:
     jobs = described.get("jobs") if isinstance(described, dict) else None
     if not isinstance(described, dict) or not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
         raise BadRequest("pipeline: an object with name and jobs is wanted")
-    return {"yaml": pipelines.render(described)}
+    return {"yaml": pipeline_model.render(described)}
 
 
 @blueprint.post("/deploy")

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint
 from werkzeug.exceptions import BadRequest
 
-from dashboard import pipelines, reruns, wire
+from dashboard import pipeline_model, reruns, wire
 from dashboard.api.asked import body, number, text
 from dashboard.parts import parts
 from titan_sdk.messages import CancelJob, GetSpecs, ListRuns, Stop, SubmitRun
@@ -24,15 +24,23 @@ def listing() -> dict[str, Any]:
 
 @blueprint.get("/<run_id>")
 def one(run_id: str) -> dict[str, Any]:
-    return wire.run_info(parts().gateway.run(run_id))
+    """With its first jobs, ``limit`` of them."""
+    limit = number("limit", 5_000, 0, 1_000_000)
+    info = parts().gateway.run(run_id, limit)
+    summary = parts().hub.read(lambda state: state.runs.get(info.run_id))
+    found = wire.run_info(info, limit)
+    if summary is not None and len(info.jobs) < info.total:
+        found |= {"states": summary.states, "ended_at": summary.ended_at}  # of all of them
+        found["state"] = wire.state_of(summary.states, info.finished)
+    return found
 
 
 @blueprint.get("/<run_id>/pipeline")
 def pipeline(run_id: str) -> dict[str, Any]:
     """What was asked for, in the shape of a checked pipeline, and as YAML."""
     specs = parts().gateway.call(GetSpecs(id=run_id))
-    described = pipelines.describe_specs(specs.name, specs.jobs)
-    return {"pipeline": described, "yaml": pipelines.render(described)}
+    described = pipeline_model.of_specs(specs.name, specs.jobs)
+    return {"pipeline": described, "yaml": pipeline_model.render(described)}
 
 
 @blueprint.post("/<run_id>/cancel")

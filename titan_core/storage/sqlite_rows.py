@@ -32,6 +32,11 @@ UPDATE_JOB: Final = """UPDATE jobs SET
     restarts = ?, port = ?
 WHERE seq = ?"""
 
+INSERT_ADDITION: Final = "INSERT INTO additions (run_seq, idempotency_key, digest) VALUES (?,?,?)"
+SELECT_ADDITIONS: Final = "SELECT run_seq, idempotency_key, digest FROM additions"
+FIND_ADDITION: Final = """SELECT a.digest FROM runs r JOIN additions a ON a.run_seq = r.seq
+WHERE r.run_id = ? AND a.idempotency_key = ?"""
+
 INSERT_SPEC: Final = "INSERT INTO specs (job_seq, body) VALUES (?,?)"
 
 SAVE_EXECUTION: Final = """INSERT OR REPLACE INTO executions (
@@ -55,6 +60,9 @@ SELECT_CORDONS: Final = "SELECT worker_id, host, port FROM cordons ORDER BY rowi
 SELECT_RUNS: Final = """SELECT
     run_id, seq, name, submitted_at, idempotency_key, parent, digest, options, open, tree_jobs, deadline_at
 FROM runs"""
+
+SELECT_PARENT_RUNS: Final = """SELECT p.seq FROM runs c JOIN runs p
+ON p.run_id = substr(c.parent, 1, instr(c.parent, '/') - 1) WHERE c.seq IN ({}) AND c.parent <> ''"""
 
 SELECT_JOBS: Final = """SELECT
     j.run_seq, r.run_id, j.job_id, j.seq, j.state, j.attempt, j.epoch, j.failures, j.losses, j.worker_id, j.ready,

@@ -212,7 +212,13 @@ class SqliteStore:
             return db.executemany(statement, prepare(rows)).rowcount
 
         if batch.runs:
-            execute(sql.INSERT_RUN, map(sql.run_parameters, batch.runs))
+            execute(sql.INSERT_RUN, map(sql.run_parameters, batch.runs.values()))
+        if batch.run_updates:
+            changed = execute(sql.UPDATE_RUN, map(sql.run_update_parameters, batch.run_updates.values()))
+            if changed != len(batch.run_updates):
+                raise StoreError(f"{len(batch.run_updates)} runs are to be updated, {changed} of them are stored")
+        if batch.additions:
+            execute(sql.INSERT_ADDITION, batch.additions)
         if batch.inserts:
             execute(sql.INSERT_JOB, (sql.insert_parameters(row) for _, row in batch.inserts.values()))
             execute(sql.INSERT_SPEC, (sql.spec_parameters(spec, row) for spec, row in batch.inserts.values()))
@@ -285,9 +291,24 @@ class SqliteStore:
             oldest = self._oldest_finished(db, finished)
             wanted = {row[0] for row in db.execute("SELECT seq FROM runs WHERE seq >= ?", (oldest,))}
             wanted.update(row[0] for row in db.execute(SELECT_OPEN))
+            wanted.update(row[0] for row in db.execute("SELECT seq FROM runs WHERE open <> 0"))
+            self._add_ancestors(db, wanted)
             seqs = sorted(wanted)
             for start in range(0, len(seqs), RUNS_PER_QUERY):
                 yield from self._runs(db, seqs[start : start + RUNS_PER_QUERY])
+
+    @staticmethod
+    def _add_ancestors(db: sqlite3.Connection, wanted: set[int]) -> None:
+        """The runs from which these were submitted, however far up: what these may do depends on them."""
+        level = list(wanted)
+        while level:
+            above: list[int] = []
+            for start in range(0, len(level), RUNS_PER_QUERY):
+                some = level[start : start + RUNS_PER_QUERY]
+                query = sql.SELECT_PARENT_RUNS.format(",".join("?" * len(some)))
+                above += [row[0] for row in db.execute(query, some) if row[0] not in wanted]
+            wanted.update(above)
+            level = list(dict.fromkeys(above))
 
     @staticmethod
     def _oldest_finished(db: sqlite3.Connection, finished: int) -> int:
@@ -308,9 +329,11 @@ class SqliteStore:
     def _runs(db: sqlite3.Connection, seqs: Sequence[int]) -> Iterator[StoredRun]:
         marks = ",".join("?" * len(seqs))
         stored = {
-            row[1]: StoredRun(sql.run_from_row(row), [], [])
+            row[1]: StoredRun(sql.run_from_row(row), [], [], {})
             for row in db.execute(f"{sql.SELECT_RUNS} WHERE seq IN ({marks}) ORDER BY seq", seqs)
         }
+        for run_seq, key, digest in db.execute(f"{sql.SELECT_ADDITIONS} WHERE run_seq IN ({marks})", seqs):
+            stored[run_seq].additions[key] = digest
         attempted: set[int] = set()
         for row in db.execute(f"{sql.SELECT_JOBS} WHERE r.seq IN ({marks}) ORDER BY j.seq", seqs):
             spec, job = sql.job_from_row(row)
@@ -337,6 +360,11 @@ class SqliteStore:
             query = f"{sql.SELECT_RUNS} WHERE idempotency_key = ? AND idempotency_key <> ''"
             row = db.execute(query, (idempotency_key,)).fetchone()
             return None if row is None else sql.run_from_row(row)
+
+    def find_addition(self, run_id: str, idempotency_key: str) -> str | None:
+        with self._reading() as db:
+            row = db.execute(sql.FIND_ADDITION, (run_id, idempotency_key)).fetchone()
+            return None if row is None else str(row[0])
 
     def find_run(self, name: str) -> StoredRun | None:
         run = self._find("SELECT seq FROM runs WHERE run_id = ?", name)

@@ -34,6 +34,8 @@ class StoredRun:
     run: RunRow
     jobs: list[tuple[JobSpec, JobRow]]
     executions: list[ExecutionRow]
+    additions: dict[str, str] = field(default_factory=dict)
+    """Digests of what was added to it, by idempotency key."""
     outputs: list[tuple[str, bytes]] = field(default_factory=list)
     """By job key, of the jobs that left any."""
 
@@ -85,7 +87,8 @@ class Store(Protocol):
         ...
 
     def load(self, finished: int) -> Iterator[StoredRun]:
-        """Every unfinished run, and of the finished ones the most recently accepted, about ``finished`` jobs of them.
+        """Every unfinished run with those it was submitted from, and of the finished ones the latest accepted, about
+        ``finished`` jobs of them.
 
         In order of acceptance. Raises StoreDamaged.
         """
@@ -97,6 +100,10 @@ class Store(Protocol):
 
     def find_submission(self, idempotency_key: str) -> RunRow | None:
         """The run that was accepted with that key, however long ago; None when there is none."""
+        ...
+
+    def find_addition(self, run_id: str, idempotency_key: str) -> str | None:
+        """The digest of what was added to that run with that key, however long ago; None when nothing was."""
         ...
 
     def find_run(self, name: str) -> StoredRun | None:

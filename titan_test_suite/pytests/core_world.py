@@ -21,6 +21,7 @@ from titan_core.scheduling.core.commands import (
     DispatchJob,
     EndAttempt,
     ForgetCordon,
+    InsertAddition,
     InsertEvent,
     InsertJob,
     InsertRun,
@@ -30,11 +31,14 @@ from titan_core.scheduling.core.commands import (
     SaveOutputs,
     SetAlarm,
     UpdateJob,
+    UpdateRun,
 )
 from titan_core.scheduling.core.events import (
+    AddRequested,
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
+    CloseRequested,
     CordonRequested,
     DispatchRefused,
     DrainRequested,
@@ -57,6 +61,8 @@ from titan_sdk.messages import CHILD_WORKERS, DEFAULT_FLOW, Accepted, JobSpec, L
 WALL_START = 1_800_000_000_000
 RECORDS = (
     InsertRun,
+    UpdateRun,
+    InsertAddition,
     InsertJob,
     UpdateJob,
     SaveExecution,
@@ -73,7 +79,8 @@ class SavedRun:
     run: RunRow
     jobs: list[tuple[JobSpec, JobRow]]
     executions: list[ExecutionRow]
-    outputs: list[tuple[str, bytes]]
+    additions: dict[str, str] = field(default_factory=dict)
+    outputs: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 @dataclass
@@ -86,12 +93,24 @@ class Journal:
     executions: dict[tuple[str, int], ExecutionRow] = field(default_factory=dict)
     outputs: dict[str, bytes] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
+    additions: dict[int, dict[str, str]] = field(default_factory=dict)
     cordons: dict[str, CordonRow] = field(default_factory=dict)
 
     def apply(self, command: Command) -> None:
         if isinstance(command, InsertRun):
             assert command.run.run_id not in self.runs
             self.runs[command.run.run_id] = command.run
+        elif isinstance(command, UpdateRun):
+            before = self.runs[command.run.run_id]
+            assert command.run != before, f"nothing changed: {before}"
+            assert command.run._replace(growth=None) == before._replace(growth=None), "only its growth changes"
+            was_open = before.growth is not None and before.growth.open
+            assert was_open or not (command.run.growth and command.run.growth.open), f"opened again: {before}"
+            self.runs[command.run.run_id] = command.run
+        elif isinstance(command, InsertAddition):
+            known = self.additions.setdefault(command.run_seq, {})
+            assert command.idempotency_key not in known
+            known[command.idempotency_key] = command.digest
         elif isinstance(command, InsertJob):
             assert command.row.key not in self.jobs
             self.specs[command.row.key] = command.spec
@@ -119,6 +138,7 @@ class Journal:
                 run,
                 [(self.specs[key], row) for key, row in self.jobs.items() if row.run_id == run_id],
                 [row for row in self.executions.values() if self.jobs[row.key].run_id == run_id],
+                dict(self.additions.get(run.seq, {})),
                 [(key, body) for key, body in self.outputs.items() if self.jobs[key].run_id == run_id],
             )
             for run_id, run in self.runs.items()
@@ -226,10 +246,11 @@ class History:
         """A new master knows nobody."""
         self._workers.clear()
 
-    def row(self, row: JobRow, before: JobRow | None) -> None:
+    def row(self, row: JobRow, before: JobRow | None, parents: tuple[str, ...] = ()) -> None:
         """A job's row is about to be written."""
         if before is None:
-            assert row.state in INITIAL or row.attempt == 1, f"accepted into {row}"
+            doomed = row.state.final and self._ended_parent(row, parents)
+            assert row.state in INITIAL or row.attempt == 1 or doomed, f"accepted into {row}"
             return
         assert not before.state.final, f"revived, or ended twice: {before} -> {row}"
         assert row.attempt in (before.attempt, before.attempt + 1), f"{before} -> {row}"
@@ -249,6 +270,12 @@ class History:
             self._ready_once.add(row.key)
         if row.ending == "aside":
             self._stepped_aside.add(row.key)
+
+    def _ended_parent(self, row: JobRow, parents: tuple[str, ...]) -> bool:
+        """Whether a job that was added ends at once, as parents in its run have."""
+        keys = (f"{row.run_id}/{each}" for each in parents)
+        known = [self._journal.jobs[key] for key in keys if key in self._journal.jobs]
+        return any(each.state.final for each in known)
 
     def dispatch(self, command: DispatchJob) -> None:
         """A dispatch; the records of its event are in the journal already."""
@@ -284,7 +311,9 @@ class History:
     def _check_parents(self, command: DispatchJob) -> None:
         """The rule of the job was met, as far as the ends of its parents show."""
         run_id = command.lease.job.partition("/")[0]
-        keys = [f"{run_id}/{parent}" for parent in command.spec.parents]
+        options = self._journal.runs[run_id].options
+        kept = options.kept if options is not None else {}
+        keys = [f"{run_id}/{parent}" for parent in command.spec.parents if parent not in kept]
         states = [self._journal.jobs[key].state for key in keys]
         good = [state is JobState.COMPLETED or key in self._ready_once for key, state in zip(keys, states, strict=True)]
         bad = [state in (JobState.DEAD, JobState.CANCELLED) for state in states]
@@ -296,7 +325,7 @@ class History:
             "all_done": all(ended),
             "always": all(ended),
             "none_failed": all(fine),
-            "one_success": any(good),
+            "one_success": any(good) or any(parent in kept for parent in command.spec.parents),
             "one_failed": any(bad),
         }[rule]
         assert met, f"{command.lease} before its parents let it, by {rule}: {states}"
@@ -374,8 +403,12 @@ class History:
 
 
 def _as_submitted(spec: JobSpec) -> JobSpec:
-    """A spec without what is told to one attempt."""
-    flow = spec.flow and replace(spec.flow, given=None)
+    """A spec without what is told to one attempt, and without texts whose references are replaced for it."""
+    if spec.flow is None:
+        return spec
+    if spec.flow.templates:
+        spec = replace(spec, args=(), env={})
+    flow = replace(spec.flow, given=None)
     return replace(spec, flow=None if flow == DEFAULT_FLOW else flow)
 
 
@@ -420,7 +453,8 @@ class World:
         assert len(updated) == len(set(updated)), "one row for each job"
         for command in commands:
             if isinstance(command, (InsertJob, UpdateJob)):
-                self.history.row(command.row, self.journal.jobs.get(command.row.key))
+                parents = command.spec.parents if isinstance(command, InsertJob) else ()
+                self.history.row(command.row, self.journal.jobs.get(command.row.key), parents)
             self.journal.apply(command)
             if isinstance(command, SetAlarm):
                 self.alarm = command.at
@@ -560,8 +594,19 @@ class World:
     def refuse(self, name: str) -> None:
         self.do(DispatchRefused(self.worker_of(name), self.lease(name), "saturated"))
 
-    def cancel(self, name: str) -> list[str]:
-        answer = self.do(CancelRequested(name))
+    def add(self, name: str, *jobs: JobSpec, parent: str = "", key: str = "") -> list[str]:
+        """The keys of the jobs added to that run."""
+        answer = self.do(AddRequested(name, jobs, key, parent))
+        assert isinstance(answer, Accepted)
+        return answer.jobs
+
+    def close(self, name: str) -> bool:
+        answer = self.do(CloseRequested(name))
+        assert isinstance(answer, bool)
+        return answer
+
+    def cancel(self, name: str, *, children: bool = False) -> list[str]:
+        answer = self.do(CancelRequested(name, children=children))
         assert isinstance(answer, list)
         return answer
 

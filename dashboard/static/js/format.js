@@ -30,11 +30,16 @@ const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-d
 const DAY = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 const WHOLE = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 
-export const clock = (ms) => CLOCK.format(ms);
-export const wholeTime = (ms) => WHOLE.format(ms);
+// Times come from the clocks of other machines, and may be anything.
+const sane = (ms) => Number.isFinite(ms) && Math.abs(ms) <= 8.64e15;
+
+export const clock = (ms) => (sane(ms) ? CLOCK.format(ms) : "–");
+export const wholeTime = (ms) => (sane(ms) ? WHOLE.format(ms) : "–");
+export const isoTime = (ms) => (sane(ms) ? new Date(ms).toISOString() : "");
 
 /** The time of day, with the date when it was another day. */
 export function moment(ms) {
+  if (!sane(ms)) return "–";
   return new Date(ms).toDateString() === new Date().toDateString() ? CLOCK.format(ms) : DAY.format(ms);
 }
 
@@ -51,7 +56,7 @@ export function ago(ms) {
 /** A time that is kept up to date while it is on the page. */
 export function when(ms) {
   if (!ms) return h("span", {}, "–");
-  return h("time", { datetime: new Date(ms).toISOString(), title: wholeTime(ms), data: { ago: String(ms) } }, ago(ms));
+  return h("time", { datetime: isoTime(ms), title: wholeTime(ms), data: { ago: String(ms) } }, ago(ms));
 }
 
 /** Running time: of what has ended, or counting. */

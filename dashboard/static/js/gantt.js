@@ -2,6 +2,7 @@
 import { h } from "./dom.js";
 import { clock, duration, jobName, moment } from "./format.js";
 
+const LONGEST = 30 * 86_400_000;
 const ROW = 22, HEAD = 26, GROUP = 24;
 
 export class Gantt {
@@ -18,7 +19,9 @@ export class Gantt {
   }
 
   set(executions) {
-    this.executions = executions.filter((each) => each.started_at).sort((a, b) => a.started_at - b.started_at);
+    // By the clocks of other machines: what cannot be is left out.
+    const latest = Date.now() + 86_400_000, earliest = Date.now() - LONGEST;
+    this.executions = executions.filter((each) => each.started_at > earliest && each.started_at < latest).sort((a, b) => a.started_at - b.started_at);
     this.pack();
     this.draw();
   }
@@ -26,7 +29,7 @@ export class Gantt {
   span(chosen) {
     if (chosen === "all") {
       const first = this.executions?.[0]?.started_at || Date.now() - 900_000;
-      this.window = Math.max(10_000, (Date.now() - first) * 1.05);
+      this.window = Math.min(LONGEST * 1.05, Math.max(10_000, (Date.now() - first) * 1.05));
     } else this.window = Number(chosen) * 1000;
     this.live = true;
     this.draw();
@@ -76,7 +79,7 @@ export class Gantt {
     const from = this.end - this.window;
     this.x = (at) => (at - from) / this.window * width;
     draw.font = `11.5px ${v("--sans")}`;
-    const step = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400].map((each) => each * 1000).find((each) => each / this.window * width >= 88) || 172_800_000;
+    const step = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400].map((each) => each * 1000).find((each) => each / this.window * width >= 88) || Math.ceil(this.window * 88 / width / 86_400_000) * 86_400_000;
     const zone = new Date().getTimezoneOffset() * 60_000;
     for (let at = Math.ceil((from - zone) / step) * step + zone; at < this.end; at += step) {
       const x = Math.round(this.x(at)) + 0.5;
@@ -125,7 +128,7 @@ export class Gantt {
 
   zoom(factor, share = 0.5) {
     const anchor = this.end - this.window * (1 - share);
-    this.window = Math.min(7 * 86_400_000, Math.max(2_000, this.window * factor));
+    this.window = Math.min(LONGEST * 1.05, Math.max(2_000, this.window * factor));
     if (!this.live) this.end = anchor + this.window * (1 - share);
     this.draw();
   }

@@ -19,8 +19,12 @@ export class LogBuffer {
     this.longest = 0;
   }
 
-  /** Bytes that begin at `offset`, which is at most `position`; how many of them were new. */
+  /** Bytes that begin at `offset`; how many of them were new. What lies between is not there any more. */
   add(offset, bytes) {
+    if (offset > this.position) {
+      this.append(`… ${(offset - this.position).toLocaleString()} bytes are not there any more …`, true);
+      this.position = offset;
+    }
     const skip = this.position - offset;
     if (skip >= bytes.length) return 0;
     const fresh = skip > 0 ? bytes.subarray(skip) : bytes;

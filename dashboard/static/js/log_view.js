@@ -6,6 +6,7 @@ import { bytes as sizeText, jobApi } from "./format.js";
 import { LogBuffer } from "./log_buffer.js";
 
 const LINE = 19, AROUND = 30, MIN_HEIGHT = 150;
+const GAP_MS = 150;
 const FIRST = 12 * 1024 * 1024, PART = 4 * 1024 * 1024;
 const ERROR = /\b(\w*error|\w*exception|traceback|fatal|panic|critical|failed|failure|segmentation fault)\b/i;
 
@@ -96,12 +97,17 @@ export class LogView {
     this.draw();
   }
 
-  take(event) {
+  /** Output as it comes. `hole`: the master does not have what lies before it, and never will again. */
+  take(event, hole = false) {
     if (event.attempt !== this.attempt) {
       if (event.attempt > this.attempt && (!this.attempt || this.attempt === this.latest)) this.started(event);
       return;
     }
-    if (event.offset > this.buffer.position) { this.queue.push(event); this.load(); return; }
+    if (event.offset > this.buffer.position && !hole) {
+      this.queue.push(event);
+      this.loadLater(GAP_MS); // the master's log may be a little behind what comes straight from the worker
+      return;
+    }
     this.feed(event.offset, Uint8Array.from(atob(event.data), (char) => char.charCodeAt(0)));
   }
 
@@ -113,38 +119,46 @@ export class LogView {
 
   /** From the master's log, from where we are to its end; then what the events brought meanwhile. */
   load() {
-    if (this.loading) { this.again = true; return this.loading; }
+    if (this.loading) { this.again = true; return; }
+    clearTimeout(this.later);
     const generation = this.generation;
-    this.loading = this.read(generation).catch((error) => {
-      if (error.status !== 404) tell(`The log cannot be read: ${error.message}`, { bad: true });
-      this.note.textContent = error.message;
-    }).finally(() => {
+    let hole = false, failed = null;
+    this.loading = this.read(generation).then((found) => { hole = found; }, (error) => { failed = error; }).finally(() => {
       this.loading = null;
+      if (this.again || generation !== this.generation) { this.again = false; this.load(); return; }
       const queue = this.queue;
       this.queue = [];
-      for (const event of queue) this.take(event);
-      if (this.again || generation !== this.generation) { this.again = false; this.load(); }
+      this.problem = failed?.message;
+      if (failed) {
+        if (failed.status !== 404) { tell(`The log cannot be read: ${failed.message}`, { bad: true }); this.loadLater(5000); }
+      } else for (const event of queue) this.take(event, hole);
       this.draw();
     });
-    return this.loading;
   }
 
+  loadLater(ms) {
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.load(), ms);
+  }
+
+  /** Resolves to whether the log has a hole where we are. */
   async read(generation) {
     let first = this.buffer.position === 0;
     for (;;) {
       const offset = first ? -FIRST : this.buffer.position;
       const answer = await getBytes(jobApi(this.key, `log?attempt=${this.attempt}&offset=${offset}&limit=${PART}`));
-      if (generation !== this.generation) return;
+      if (generation !== this.generation) return false;
       const header = (name) => Number(answer.headers.get(`X-Titan-${name}`));
       const data = new Uint8Array(await answer.arrayBuffer());
-      if (generation !== this.generation) return;
+      if (generation !== this.generation) return false;
       if (!this.attempt) { this.attempt = header("Attempt"); if (this.attempt > this.latest) { this.latest = 0; this.setAttempts(this.attempt); } }
       if (first && header("Offset") > 0) { this.buffer.reset(header("Offset")); this.skippedBytes = header("Offset"); }
       first = false;
       this.size = Math.max(this.size, header("Size"));
       this.ended = header("Finished") === 1 && header("Attempt") === this.attempt;
       this.feed(header("Offset"), data);
-      if (!data.length || this.buffer.position >= header("Size")) return;
+      if (this.buffer.position >= header("Size")) return false;
+      if (!data.length) return true;
     }
   }
 
@@ -179,7 +193,7 @@ export class LogView {
     this.view.style.height = `clamp(${MIN_HEIGHT}px, ${total * LINE + 24}px, min(58vh, 600px))`;
     this.space.style.width = `max(100%, ${Math.min(this.buffer.longest, 20_000) + 12}ch)`;
     this.note.hidden = total > 0;
-    if (!total && !this.loading) this.note.textContent = this.ended ? "It printed nothing." : this.attempt ? "Nothing printed yet; output shows up here as it comes." : "It has not started yet; output shows up here as it comes.";
+    if (!total && !this.loading) this.note.textContent = this.problem ? this.problem : this.ended ? "It printed nothing." : this.attempt ? "Nothing printed yet; output shows up here as it comes." : "It has not started yet; output shows up here as it comes.";
     this.count.textContent = `${(total + dropped).toLocaleString()} ${total + dropped === 1 ? "line" : "lines"} · ${sizeText(this.size)}${this.ended ? "" : " · live"}`;
     this.count.title = this.skippedBytes || dropped ? "The last lines; the download has all" : "";
     this.downloadLink.href = `/api/v1${jobApi(this.key, `log/download?attempt=${this.attempt}`)}`;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from titan_core.model.job import Job
 from titan_core.model.rows import EventRow
 from titan_core.model.run import Run
@@ -11,6 +13,7 @@ from titan_core.scheduling.core.commands import (
     Effect,
     EventsChanged,
     ForgetCordon,
+    InsertAddition,
     InsertEvent,
     InsertJob,
     InsertRun,
@@ -19,6 +22,7 @@ from titan_core.scheduling.core.commands import (
     SaveExecution,
     SaveOutputs,
     UpdateJob,
+    UpdateRun,
 )
 
 
@@ -30,6 +34,11 @@ class Changes:
 
     def __init__(self) -> None:
         self._new: dict[str, Run] = {}
+        self._grown = False
+        """Whether there is anything in the three that follow."""
+        self._runs: dict[str, Run] = {}
+        self._added: dict[str, Job] = {}
+        self._additions: list[InsertAddition] = []
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
         self._outputs: list[SaveOutputs] = []
@@ -40,6 +49,20 @@ class Changes:
     def accepted(self, run: Run) -> None:
         """A new run. Its jobs are recorded as they are when the event has been handled."""
         self._new[run.run_id] = run
+        self._seen[run.run_id] = run
+
+    def run(self, run: Run) -> None:
+        """Something of the run's own row changed."""
+        self._grown = True
+        self._runs[run.run_id] = run
+        self._seen[run.run_id] = run
+
+    def added(self, run: Run, jobs: Iterable[Job], idempotency_key: str, digest: str) -> None:
+        """Jobs were added to a run. They are recorded as they are when the event has been handled."""
+        self._grown = True
+        self._added.update((job.key, job) for job in jobs)
+        if idempotency_key:
+            self._additions.append(InsertAddition(run.row.seq, idempotency_key, digest))
         self._seen[run.run_id] = run
 
     def touch(self, job: Job) -> None:
@@ -76,8 +99,10 @@ class Changes:
             commands.append(InsertRun(run.row))
             commands += [InsertJob(job.spec, job.row()) for job in run.jobs]
         for job in self._touched.values():
-            if job.run.run_id not in self._new:
+            if job.run.run_id not in self._new and job.key not in self._added:
                 commands.append(UpdateJob(job.row()))
+        if self._grown:
+            commands += self._take_growth()
         commands += [SaveExecution(execution.row()) for execution in self._executions]
         if self._outputs:
             commands += self._outputs
@@ -86,6 +111,7 @@ class Changes:
         commands += self._effects
         if self._events:
             commands.append(EventsChanged())
+            self._events.clear()
         for run in self._seen.values():
             # Following the wall clock, versions keep growing when the next master starts them anew.
             run.version = max(run.version + 1, wall)
@@ -93,7 +119,16 @@ class Changes:
         self._new.clear()
         self._touched.clear()
         self._executions.clear()
-        self._events.clear()
         self._effects.clear()
         self._seen.clear()
+        return commands
+
+    def _take_growth(self) -> list[Command]:
+        commands: list[Command] = [UpdateRun(run.row) for run in self._runs.values() if run.run_id not in self._new]
+        commands += [InsertJob(job.spec, job.row()) for job in self._added.values()]
+        commands += self._additions
+        self._grown = False
+        self._runs.clear()
+        self._added.clear()
+        self._additions.clear()
         return commands

@@ -21,6 +21,22 @@ class InsertRun:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateRun:
+    """What changes of a run: its ``growth``."""
+
+    run: RunRow
+
+
+@dataclass(frozen=True, slots=True)
+class InsertAddition:
+    """Jobs were added to a run under an idempotency key."""
+
+    run_seq: int
+    idempotency_key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class InsertJob:
     """A new job: its spec, which never changes, and the first state of the rest."""
 
@@ -101,9 +117,8 @@ class ForgetCordon:
     worker_id: str
 
 
-Record = (
-    InsertRun | InsertJob | UpdateJob | SaveExecution | SaveOutputs | InsertEvent | KvRecord | SaveCordon | ForgetCordon
-)
+RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | SaveOutputs
+Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 

@@ -38,14 +38,39 @@ class RunSubmitted:
 
 
 @dataclass(frozen=True, slots=True)
+class AddRequested:
+    """Further jobs of a run, named by its id or by a job of it. Answer: messages.Accepted with the keys of these jobs.
+
+    Parents may be among them or in the run already. ``parent`` is the key of the job that adds from inside, or empty.
+    The same key with the same jobs is answered again. Raises SubmissionRefused, BudgetExceeded, Conflict or NotFound,
+    and then nothing has changed.
+    """
+
+    id: str
+    jobs: tuple[JobSpec, ...]
+    idempotency_key: str = ""
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRequested:
+    """Nothing more is added to the run of that id or job. Answer: bool, whether it was open. Raises NotFound."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """``id`` as a person wrote it (job, key or run). Answer: list of the keys that were not final yet.
 
-    Raises NotFound. A running job stays RUNNING until its worker says that the process tree is gone.
+    With ``children``, also the jobs of the runs that these jobs have submitted, however far down. An open run that is
+    cancelled is closed. Raises NotFound. A running job stays RUNNING until its worker says that the process tree is
+    gone, and starts nothing more meanwhile.
     """
 
     id: str
     reason: str = "cancelled on request"
+    children: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +268,8 @@ class MachinesAskedFor:
 
 Event = (
     RunSubmitted
+    | AddRequested
+    | CloseRequested
     | CancelRequested
     | StopRequested
     | RestartRequested

@@ -81,21 +81,49 @@ class JobLifecycle:
         """A new run; its jobs are in their initial states."""
         self._book.add(run)
         self._changes.accepted(run)
-        for job in run.jobs:
+        self._begin(run.jobs, now)
+        if run.row.options is not None and run.kept_jobs:
+            for job in run.jobs:
+                self._place(job, now)
+
+    def accept_more(self, jobs: Sequence[Job], now: Instant) -> None:
+        """Jobs added to a run; they are in their initial states, and their parents may have ended long ago."""
+        self._begin(jobs, now)
+        for job in jobs:
+            self._place(job, now)
+
+    def _begin(self, jobs: Sequence[Job], now: Instant) -> None:
+        free: list[Job] = []
+        for job in jobs:
             if job.state is JobState.PENDING:
                 self._matcher.enqueue(job)
             elif job.state is JobState.DELAYED:
                 self._delay(job, job.spec.delay_ms / 1000, now)
             elif not job.blockers:
-                self._place(job, now)
+                free.append(job)
+        for job in free:  # only now, as what becomes of one may move others
+            self._place(job, now)
 
     def _place(self, job: Job, now: Instant) -> None:
-        """A new job that waits for nobody, but was to be judged by its own words."""
-        verdict, why = admit(job, self._book)
+        """When a new job waits, those of its parents that were settled before may say at once what becomes of it."""
+        if job.state is not JobState.WAITING:
+            return
+        kept, flow = job.run.kept_jobs, job.spec.flow
+        one_is_enough = bool(kept) and flow is not None and flow.trigger == "one_success"
+        enough = not job.blockers or (one_is_enough and any(parent in kept for parent in job.spec.parents))
+        verdict, how = (Verdict.START if enough else Verdict.WAIT), ""
+        for parent in self._book.parents(job):
+            if parent.settled:
+                verdict = judge(job, parent, self._book.parents)
+                how = _how_it_ended(parent) if verdict is _FOLLOWS.get(parent.state) else why_not(job)
+                if verdict is not Verdict.WAIT:
+                    break
+        if verdict is Verdict.START and flow is not None:
+            verdict, how = admit(job, self._book)
         if verdict is Verdict.START:
             self._unblock(job, now)
-        else:
-            self._leave_out(job, verdict, why, now)
+        elif verdict is not Verdict.WAIT:
+            self._leave_out(job, verdict, how, now)
             self._settle_children(job, now)
 
     def resume(self, job: Job, now: Instant) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from titan_core.model.job import Job
@@ -27,6 +27,9 @@ class SavedRun(Protocol):
     def jobs(self) -> Sequence[tuple[JobSpec, JobRow]]: ...
 
     @property
+    def additions(self) -> Mapping[str, str]: ...
+
+    @property
     def executions(self) -> Sequence[ExecutionRow]: ...
 
     @property
@@ -40,6 +43,7 @@ def rebuild(saved: SavedRun, pool: SpecPool, version: int, executions_per_job: i
     run = Run(saved.run, version)
     jobs = [Job.from_row(pool.share(spec), run, row) for spec, row in saved.jobs]
     run.jobs = tuple(sorted(jobs, key=lambda job: job.seq))
+    run.additions = dict(saved.additions) or None
     link(run.jobs)
     by_key = {job.key: job for job in jobs}
     for row in sorted(saved.executions, key=lambda row: row.attempt):

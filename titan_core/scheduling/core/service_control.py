@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from titan_core.model.job import Job
@@ -128,9 +130,9 @@ class ServiceControl:
             if old is not None and goes_on(old) and self.needs_the_port_of(old, new)
         ]
 
-    def _start(self, specs: list[JobSpec], run_id: str, name: str, now: Instant) -> tuple[Job, ...]:
+    def _start(self, specs: list[JobSpec], run_id: str, name: str, now: Instant) -> Sequence[Job]:
         event = RunSubmitted(run_id, name, tuple(specs))
-        self._acceptance.check(event)
+        self._acceptance.check(event, now)
         run = self._acceptance.build(event, now.wall)
         self._lifecycle.accept(run, now)
         return run.jobs

@@ -19,8 +19,10 @@ from msgspec.structs import replace
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.commands import DecommissionWorker
 from titan_core.scheduling.core.events import (
+    AddRequested,
     AttemptEnded,
     AttemptStarted,
+    CloseRequested,
     CordonRequested,
     DispatchRefused,
     LinkBroken,
@@ -34,17 +36,20 @@ from titan_core.scheduling.core.events import (
     WorkerSilent,
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits
-from titan_sdk.errors import Conflict, NotFound
+from titan_sdk.errors import BudgetExceeded, Conflict, NotFound, SubmissionRefused
 from titan_sdk.messages import (
     Accepted,
+    Budget,
     FlowSpec,
     JobKind,
     JobSpec,
     Lease,
     Outcome,
+    RunOptions,
     ServiceSpec,
     TriggerRule,
 )
+from titan_sdk.run_rules import parent_run
 from titan_test_suite.pytests.core_world import World
 
 CAPABILITIES = ("GENERAL", "GPU", "HIGH_MEM")
@@ -91,6 +96,18 @@ UPKEEPS = st.none() | st.builds(
 )
 
 
+OPTIONS = st.none() | st.builds(
+    RunOptions,
+    open=st.just(True),
+    idle_s=st.sampled_from((0.0, 3.0)),
+    budget=st.none()
+    | st.builds(
+        Budget,
+        max_jobs=st.sampled_from((0, 3, 9)),
+        max_depth=st.sampled_from((None, 0, 1)),
+        wall_s=st.sampled_from((0.0, 0.0, 4.0)),
+    ),
+)
 FLOWS = st.none() | st.builds(FlowSpec, trigger=st.sampled_from(RULES))
 
 
@@ -185,19 +202,24 @@ class ClusterMachine(RuleBasedStateMachine):
     def first_worker(self) -> None:
         self._register(self._new_worker(("GENERAL",), 2))
 
-    @rule(specs=job_specs(), key=st.sampled_from(("", "", "k1", "k2")), data=st.data())
-    def submit(self, specs: list[JobSpec], key: str, data) -> None:
+    @rule(specs=job_specs(), key=st.sampled_from(("", "", "k1", "k2")), options=OPTIONS, data=st.data())
+    def submit(self, specs: list[JobSpec], key: str, options: RunOptions | None, data) -> None:
         running = [row.key for row in self.world.journal.in_state(JobState.RUNNING)]
         parent = self.pick(data, ["", *running], "parent")
-        event = RunSubmitted(f"run{len(self.accepted)}", "test", tuple(specs), key, parent)
+        event = RunSubmitted(f"run{len(self.accepted)}", "test", tuple(specs), key, parent, options=options)
         active = {row.job_id for row in self.world.journal.jobs.values() if row.state not in FINAL}
-        clash = any(spec.id in active for spec in specs)
+        clash = any(spec.id in active for spec in specs) or self._is_being_cancelled(parent)
         known = self.submitted.get(key)
+        over_budget = self._over_budget(parent.partition("/")[0], len(specs), new=options)
         try:
             answer = self.do(event)
         except Conflict:
             assert clash or known is not None
             return
+        except BudgetExceeded as refusal:
+            assert over_budget or "is over" in str(refusal), refusal
+            return
+        assert not over_budget or answer.repeated
         if known is not None:
             assert answer.repeated and known.jobs == event.jobs
             return
@@ -205,6 +227,82 @@ class ClusterMachine(RuleBasedStateMachine):
         self.accepted |= set(answer.jobs)
         if key:
             self.submitted[key] = event
+
+    def _is_being_cancelled(self, parent: str) -> bool:
+        return bool(parent) and self.world.journal.jobs[parent].ending == "cancel"
+
+    def _over_budget(self, run_id: str, jobs: int, *, new: RunOptions | None = None, deeper: bool = True) -> bool:
+        """Whether a budget allows no more so many jobs in that run (``deeper``: below it), by the journal."""
+        journal, depth = self.world.journal, int(deeper)
+        over = new is not None and new.budget is not None and 0 < new.budget.max_jobs < jobs
+        while run_id:
+            options = journal.runs[run_id].options
+            if options is not None and options.budget is not None:
+                budget = options.budget
+                used = sum(self._is_below(row.run_id, run_id) for row in journal.jobs.values())
+                over |= 0 < budget.max_jobs < used + jobs
+                over |= deeper and budget.max_depth is not None and depth > budget.max_depth
+            run_id, depth = parent_run(journal.runs[run_id].parent), depth + 1
+        return over
+
+    def _is_below(self, run_id: str, top: str) -> bool:
+        while run_id and run_id != top:
+            run_id = parent_run(self.world.journal.runs[run_id].parent)
+        return run_id == top
+
+    @precondition(lambda self: self.world.journal.runs)
+    @rule(specs=job_specs(), inside=st.booleans(), data=st.data())
+    def add_to_a_run(self, specs: list[JobSpec], inside: bool, data) -> None:
+        journal = self.world.journal
+        run_id = self.pick(data, journal.runs, "run")
+        mine = [row for row in journal.jobs.values() if row.run_id == run_id]
+        running = [row.key for row in mine if row.state is JobState.RUNNING]
+        parent = self.pick(data, running, "adder") if inside and running else ""
+        there = self.pick(data, mine, "parent").job_id
+        if all(spec.id != there for spec in specs):
+            specs = [replace(specs[0], parents=(there,)), *specs[1:]]
+        growth = journal.runs[run_id].growth
+        is_open = growth is not None and growth.open
+        active = {row.job_id for row in journal.jobs.values() if row.state not in FINAL}
+        taken = active | {row.job_id for row in mine}
+        possible = not any(spec.id in taken for spec in specs) and (is_open or bool(parent))
+        possible = possible and not self._is_being_cancelled(parent)
+        over_budget = self._over_budget(run_id, len(specs), deeper=False)
+        try:
+            answer = self.do(AddRequested(run_id, tuple(specs), "", parent))
+        except BudgetExceeded as refusal:
+            assert over_budget or "is over" in str(refusal), refusal
+        except (Conflict, SubmissionRefused) as refusal:
+            assert not possible, refusal
+        else:
+            assert possible and not over_budget and answer.jobs == [f"{run_id}/{spec.id}" for spec in specs]
+            self.accepted |= set(answer.jobs)
+
+    @precondition(lambda self: self.world.journal.runs)
+    @rule(data=st.data())
+    def close_a_run(self, data) -> None:
+        run_id = self.pick(data, self.world.journal.runs, "run")
+        self.do(CloseRequested(run_id))
+        growth = self.world.journal.runs[run_id].growth
+        assert growth is None or not growth.open
+
+    @precondition(lambda self: self.accepted)
+    @rule(whole_run=st.booleans(), data=st.data())
+    def cancel_a_tree(self, whole_run: bool, data) -> None:
+        name = self.pick(data, sorted(self.accepted), "job")
+        run_id = name.partition("/")[0]
+        self.world.cancel(run_id if whole_run else name, children=True)
+        self.deliver()
+        rows = self.world.journal.jobs.values()
+        runs = self.world.journal.runs
+        tops = {run_id} if whole_run else {each for each in runs if runs[each].parent == name}
+        for row in rows:
+            if row.key == name or any(self._is_below(row.run_id, top) for top in tops):
+                flow = self.world.journal.specs[row.key].flow
+                cleanup = flow is not None and flow.trigger == "always"
+                assert row.state in FINAL or row.ending == "cancel" or cleanup, (
+                    f"it was to be cancelled with {name}: {row}"
+                )
 
     def _services(self) -> list[str]:
         specs, rows = self.world.journal.specs, self.world.journal.jobs

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from flask import Flask
+from msgspec.structs import replace
+from werkzeug.exceptions import TooManyRequests
 
 from dashboard import reruns
 from dashboard.broker import MAX_STREAMS, Broker, TooManyStreams
 from dashboard.cluster_state import MAX_RUNS, ClusterState
 from dashboard.history import History, percentile
-from dashboard.options import parse
-from dashboard.trust import safe_next
-from titan_sdk.errors import ConfigError, NotFound
+from dashboard.log_assembler import LogAssembler
+from dashboard.options import Options, parse
+from dashboard.pipeline_model import of_specs, render, sketch
+from dashboard.pipelines import MAX_FILES, check
+from dashboard.trust import FAILURE_WINDOW_S, MAX_FAILURES, Trust, safe_next
+from titan_sdk.errors import ConfigError, InvalidName, NotFound
 from titan_sdk.messages import (
     ClusterChanges,
     EventInfo,
@@ -22,6 +28,7 @@ from titan_sdk.messages import (
     StateName,
     WorkerInfo,
 )
+from titan_sdk.titan_yaml_parser import parse_pipeline
 
 #      a
 #     / \
@@ -167,3 +174,119 @@ def test_options(tmp_path):
             parse(bad, home)
     with pytest.raises(ConfigError):
         parse([], home | {"TITAN_DASHBOARD_LOGIN": "short"})
+
+
+ALL_KEYS = """\
+name: whole
+project: true
+jobs:
+  - id: first
+    file: sub/a.py
+    args:
+      - --day
+      - '7'
+    requirement: GPU,EU
+    priority: -3
+    delay: 1.5
+    affinity: true
+    retries: 0
+    timeout: 60
+    cpus: 0.5
+    memory: 2GB
+    gpus: 1
+    env:
+      DAY: '7'
+    python: python3
+    fresh: true
+  - id: second
+    file: sub/b.py
+    type: service
+    depends_on:
+      - first
+    port: auto
+    restart: on-failure
+    health:
+      path: /healthz
+      failures: 5
+    lifetime: run
+"""
+
+
+def test_a_pipeline_goes_through_the_page_and_through_a_run_without_a_loss(tmp_path):
+    assert render(sketch(ALL_KEYS) or {}) == ALL_KEYS
+    for name in ("a.py", "b.py"):
+        (tmp_path / "sub").mkdir(exist_ok=True)
+        (tmp_path / "sub" / name).touch()
+    pipeline = parse_pipeline(ALL_KEYS.encode(), tmp_path / "pipeline.yaml")
+    specs = [replace(job.spec(str(job.filename)), archive="whole.zip") for job in pipeline.jobs]
+    assert render(of_specs(pipeline.name, specs)) == ALL_KEYS
+
+
+def test_what_is_wrong_in_a_pipeline_does_not_hide_the_rest():
+    found = sketch("jobs:\n  - id: a\n    script: a.py\n    retries: many\n    dependencies: b\n  - nonsense\n")
+    assert found is not None and found["name"] == ""
+    first, second = found["jobs"]
+    assert (first["file"], first["retries"], first["depends_on"], first["line"]) == ("a.py", 3, ["b"], 2)
+    assert second["id"] == "" and sketch("a: [") is None
+
+
+def test_a_topic_that_somebody_came_back_to_is_on():
+    broker = Broker()
+    told: list[tuple[str, bool]] = []
+    first = broker.open(["log:x"], list)
+    again: list[bool] = []
+
+    def on_topic(topic: str, on: bool) -> None:
+        told.append((topic, on))
+
+    def first_events() -> list[bytes]:
+        if not again:  # the page was loaded again, and its former stream ends only now
+            again.append(True)
+            broker.forget(first)
+        return []
+
+    broker.on_topic = on_topic
+    broker.open(["log:x"], first_events)
+    assert all(on for _, on in told) and broker.has("log:x")
+
+
+def test_what_a_browser_could_not_be_told_first_leaves_no_stream():
+    broker = Broker()
+
+    def fails() -> list[bytes]:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        broker.open(["runs"], fails)
+    assert broker.count() == 0 and not broker.has("runs")
+
+
+def test_a_log_with_a_hole_goes_on_behind_it():
+    log = LogAssembler(0)
+    assert log.add(10, b"beyond") == b"" and log.add(0, b"first") == b"first"
+    log.skip(log.next_piece)
+    assert log.add(10, b"") == b"beyond" and log.add(16, b" and on") == b" and on"
+    assert (log.position, log.waiting, log.next_piece) == (23, 0, -1)
+
+
+def test_the_right_token_is_taken_whatever_others_try(tmp_path):
+    now = [0.0]
+    trust = Trust(Options(token="right", home=tmp_path), lambda: 5000, clock=lambda: now[0])
+    app = Flask("test")
+    trust.install(app)
+    with app.test_request_context():
+        assert [trust.log_in("wrong") for _ in range(MAX_FAILURES)] == [False] * MAX_FAILURES
+        with pytest.raises(TooManyRequests):
+            trust.log_in("wrong")
+        assert trust.log_in("right")
+        now[0] = FAILURE_WINDOW_S + 1
+        assert not trust.log_in("wrong")
+
+
+def test_files_that_exclude_each_other_are_refused():
+    text = "name: n\njobs:\n  - id: a\n    file: a.py\n"
+    with pytest.raises(InvalidName, match=r"a\.py/b\.py cannot be among"):
+        check(text, ["a.py", "a.py/b.py"], [])
+    with pytest.raises(InvalidName, match="too many"):
+        check(text, [f"{number}.py" for number in range(MAX_FILES + 1)], [])
+    assert check(text + "    args: a.py/b.py\n", ["a.py"], ["b.py"]).name == "n"

@@ -2,7 +2,7 @@ import { jobButtons } from "../actions.js";
 import { get } from "../api.js";
 import { $, h, show } from "../dom.js";
 import { listen } from "../events.js";
-import { badge, bytes, duration, jobApi, moment, outcome, running, runUrl, wholeTime, WORDS } from "../format.js";
+import { badge, bytes, duration, isoTime, jobApi, moment, outcome, running, runUrl, wholeTime, WORDS } from "../format.js";
 import { list } from "../happenings.js";
 import { LogView } from "../log_view.js";
 
@@ -13,7 +13,7 @@ let details = null;
 let usage = null; // of a service, as its worker measured it last
 let reading = false, again = false;
 
-const clockTime = (ms) => h("time", { datetime: new Date(ms).toISOString(), title: wholeTime(ms) }, moment(ms));
+const clockTime = (ms) => h("time", { datetime: isoTime(ms), title: wholeTime(ms) }, moment(ms));
 const STEPS = 4; // attempts in the history; the table below it has more
 const jobLink = (id) => h("a", { href: `${runUrl(run)}/${encodeURIComponent(id)}` }, id);
 
@@ -71,7 +71,7 @@ function pairs({ job, spec, children }) {
     spec?.python && ["Interpreter", code(spec.python)],
     job.worker && ["Worker", job.worker],
     ["Parents", job.parents.length ? job.parents.map((each) => [jobLink(each), " "]) : "none"],
-    ["Children", children.length ? children.slice(0, 60).map((each) => [jobLink(each), " "]) : "none"],
+    children && ["Children", children.length ? children.slice(0, 60).map((each) => [jobLink(each), " "]) : "none"],
     ["Key", code(job.key)],
     spec?.sha256 && ["Content", [code(spec.sha256.slice(0, 16)), ` ${bytes(spec.size)}`]],
   ];

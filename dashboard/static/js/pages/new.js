@@ -10,7 +10,9 @@ const text = document.querySelector("#editor textarea"), gutter = document.query
 const files = new Map(); // path -> File, to go along
 let model = { name: "pipeline", project: false, jobs: [] };
 let readable = true; // the text could be read, and the model is what it says
-let problems = [], chosen = null, timer = 0, serial = 0, known = [];
+let problems = [], chosen = null, timer = 0, known = [];
+let serial = 0; // of the latest change; answers to what was asked before it do not count
+let rendering = 0; // serial of the change whose text is being written
 
 const graph = new DagView($("graph"), {
   onChoose: (id) => choose(id),
@@ -47,7 +49,8 @@ function changed({ redraw = true } = {}) {
 }
 
 async function check(redraw) {
-  const mine = serial += 1;
+  if (rendering) return; // the text is about to be another
+  const mine = serial;
   try {
     const answer = await post("/pipelines/check", { yaml: text.value, files: [...files.keys()] });
     if (mine !== serial) return;
@@ -80,7 +83,7 @@ function goTo(line) {
   text.scrollTop = Math.max(0, (line - 6) * 20);
 }
 
-text.addEventListener("input", () => changed());
+text.addEventListener("input", () => { serial += 1; changed(); });
 text.addEventListener("scroll", () => { gutter.scrollTop = text.scrollTop; });
 text.addEventListener("keydown", (event) => {
   if (event.key !== "Tab" || event.shiftKey || event.altKey || event.ctrlKey) return;
@@ -109,13 +112,18 @@ async function edit(change, { redraw = true } = {}) {
   drawGraph();
   if (redraw) drawProperties();
   const mine = serial += 1;
+  rendering = mine;
+  clearTimeout(timer);
   try {
     const answer = await post("/pipelines/render", { pipeline: model });
     if (mine !== serial) return;
     text.value = answer.yaml;
     readable = true;
+    rendering = 0;
     changed({ redraw: false });
-  } catch (error) { tell(error.message, { bad: true }); }
+  } catch (error) { tell(error.message, { bad: true }); } finally {
+    if (rendering === mine) rendering = 0;
+  }
 }
 
 function add() {
@@ -123,7 +131,7 @@ function add() {
   while (find(`job-${number}`)) number += 1;
   const after = find(chosen);
   edit(() => {
-    model.jobs.push({ id: `job-${number}`, type: "run", file: "", args: [], depends_on: after ? [after.id] : [], requirement: ["GENERAL"], priority: 1, delay: 0, affinity: false, retries: 3, timeout: null, port: 0, env: {}, python: "", fresh: false });
+    model.jobs.push({ id: `job-${number}`, type: "run", file: "", args: [], depends_on: after ? [after.id] : [], requirement: ["GENERAL"], priority: 1, delay: 0, affinity: false, retries: 3, timeout: null, cpus: 0, memory: "", gpus: 0, port: 0, env: {}, python: "", fresh: false });
     chosen = `job-${number}`;
   }).then(() => document.querySelector("#properties input")?.select());
 }
@@ -151,27 +159,36 @@ function drawProperties() {
     return;
   }
   const id = job.id;
-  const set = (name) => (value) => { job[name] = value; };
-  const number = (name, none) => (value) => { job[name] = value === "" ? none : Number(value); };
+  // Of the model as it is by then: each check of the text makes it anew.
+  const set = (name) => (value) => { const now = find(id); if (now) now[name] = value; };
+  const number = (name, none) => (value) => set(name)(value === "" ? none : Number(value));
   show($("properties"), h("div", { class: "fields" },
-    field("Id", id, (value) => rename(job, value.trim())),
+    field("Id", id, (value) => rename(id, value.trim())),
     field("File", job.file, set("file"), { list: "known-files" }),
     h("datalist", { id: "known-files" }, [...new Set([...files.keys(), ...known])].map((each) => h("option", { value: each }))),
-    h("label", {}, "Type", h("select", { data: { key: "type" }, onchange: (event) => edit(() => { job.type = event.target.value; if (job.type === "run") job.port = 0; }) },
+    h("label", {}, "Type", h("select", { data: { key: "type" }, onchange: (event) => edit(() => { set("type")(event.target.value); if (event.target.value === "run") Object.assign(find(id) || {}, { port: 0, restart: "always", health: null, lifetime: "stopped" }); }) },
       ["run", "service", "worker"].map((each) => h("option", { value: each, selected: each === job.type }, each)))),
-    field("Arguments", join(job.args), (value) => { job.args = split(value); }),
-    field("Requirement", job.requirement.join(","), (value) => { job.requirement = value.split(",").map((each) => each.trim()).filter(Boolean); }),
+    field("Arguments", join(job.args), (value) => set("args")(split(value))),
+    field("Requirement", job.requirement.join(","), (value) => set("requirement")(value.split(",").map((each) => each.trim()).filter(Boolean))),
     field("Priority", job.priority, number("priority", 1), { type: "number" }),
     field("Retries", job.retries, number("retries", 3), { type: "number", min: 0 }),
     field("Delay in seconds", job.delay, number("delay", 0), { type: "number", min: 0, step: "any" }),
     field("Time limit in seconds", job.timeout ?? "", number("timeout", null), { type: "number", min: 0, step: "any", placeholder: "none" }),
-    job.type !== "run" && field("Port", job.port || "", number("port", 0), { type: "number", min: 1, max: 65535 }),
-    field("Environment", Object.entries(job.env).map(([name, value]) => `${name}=${value}`).join(" "), (value) => { job.env = Object.fromEntries(split(value).map((each) => [each.split("=", 1)[0], each.slice(each.indexOf("=") + 1)]).filter(([name]) => name)); }, { placeholder: "DAY=today REGION=eu" }),
-    h("label", { class: "check" }, h("input", { type: "checkbox", checked: job.affinity, data: { key: "affinity" }, onchange: (event) => edit(() => { job.affinity = event.target.checked; }) }), "Prefer the parent's worker"),
+    field("Cores", job.cpus || "", number("cpus", 0), { type: "number", min: 0, step: "any", placeholder: "a slot alone" }),
+    field("Memory", job.memory || "", set("memory"), { placeholder: "512MB" }),
+    field("GPUs", job.gpus || "", number("gpus", 0), { type: "number", min: 0 }),
+    job.type !== "run" && field("Port", job.port || "", (value) => set("port")(/^[0-9]+$/.test(value) ? Number(value) : value.trim()), { placeholder: "a number, or auto" }),
+    job.type === "service" && [
+      choice("Restart", job.restart, ["always", "on-failure", "never"], set("restart")),
+      choice("Lives until", job.lifetime, [["stopped", "it is stopped"], ["run", "its run no longer needs it"]], set("lifetime")),
+      (!job.health || typeof job.health === "string") && field("Health", job.health || "", (value) => set("health")(value.trim() || null), { placeholder: "/health" }),
+    ],
+    field("Environment", Object.entries(job.env).map(([name, value]) => `${name}=${value}`).join(" "), (value) => set("env")(Object.fromEntries(split(value).map((each) => [each.split("=", 1)[0], each.slice(each.indexOf("=") + 1)]).filter(([name]) => name))), { placeholder: "DAY=today REGION=eu" }),
+    h("label", { class: "check" }, h("input", { type: "checkbox", checked: job.affinity, data: { key: "affinity" }, onchange: (event) => edit(() => set("affinity")(event.target.checked)) }), "Prefer the parent's worker"),
     model.jobs.length > 1 && h("fieldset", { class: "full" }, h("legend", {}, "Runs after"), model.jobs.filter((each) => each.id !== id).map((each) => h("label", { class: "check" },
-      h("input", { type: "checkbox", checked: job.depends_on.includes(each.id), data: { key: `after-${each.id}` }, onchange: (event) => { if (event.target.checked) { event.target.checked = false; connect(each.id, id); } else edit(() => { job.depends_on = job.depends_on.filter((parent) => parent !== each.id); }); } }), each.id)))),
+      h("input", { type: "checkbox", checked: job.depends_on.includes(each.id), data: { key: `after-${each.id}` }, onchange: (event) => { if (event.target.checked) { event.target.checked = false; connect(each.id, id); } else edit(() => set("depends_on")((find(id)?.depends_on || []).filter((parent) => parent !== each.id))); } }), each.id)))),
   h("div", { class: "head-end" }, h("button", { type: "button", class: "button small danger", data: { key: "delete" }, onclick: () => edit(() => {
-    model.jobs = model.jobs.filter((each) => each !== job);
+    model.jobs = model.jobs.filter((each) => each.id !== id);
     for (const each of model.jobs) each.depends_on = each.depends_on.filter((parent) => parent !== id);
     chosen = null;
   }) }, "Delete this job")));
@@ -181,7 +198,14 @@ function field(words, value, set, attributes = {}) {
   return h("label", {}, words, h("input", { value: String(value), autocomplete: "off", data: { key: words }, onchange: (event) => edit(() => set(event.target.value)), ...attributes }));
 }
 
-function rename(job, id) {
+function choice(words, value, choices, set) {
+  return h("label", {}, words, h("select", { data: { key: words }, onchange: (event) => edit(() => set(event.target.value)) },
+    choices.map((each) => (Array.isArray(each) ? each : [each, each])).map(([key, text]) => h("option", { value: key, selected: key === value }, text))));
+}
+
+function rename(old, id) {
+  const job = find(old);
+  if (!job || old === id) return;
   if (!id || find(id)) { tell(id ? `There is a job ${id} already.` : "A job has an id.", { bad: true }); return; }
   for (const each of model.jobs) each.depends_on = each.depends_on.map((parent) => (parent === job.id ? id : parent));
   job.id = id;
@@ -221,6 +245,7 @@ async function deploy(button) {
 async function load(run) {
   await act(null, async () => {
     const answer = await get(`/runs/${encodeURIComponent(run)}/pipeline`);
+    serial += 1;
     text.value = answer.yaml;
     chosen = null;
     graph.moved = false;

@@ -6,7 +6,9 @@ import { listen } from "../events.js";
 import { badge, duration, jobUrl, running, runUrl, STATES, when, WORDS } from "../format.js";
 
 const id = $("run").dataset.run;
+const DRAWN = 2000; // jobs of a graph that a browser still moves smoothly
 const jobs = new Map();
+let drawn = true;
 let run = null;
 let waiting = []; // what came while the run was read
 let reading = false;
@@ -49,7 +51,8 @@ function drawJobs() {
         h("td", { class: "nowrap" }, job.worker || ""), h("td", { class: "num wide-only" }, job.attempt || ""), h("td", { class: "nowrap" }, job.started_at ? running(job.started_at, job.ended_at) : ""),
         h("td", { class: "why" }, job.reason)))))
     : empty("No job is like that", "Change the search."),
-  found.length > 200 && h("p", { class: "hint empty" }, `200 of ${found.length} jobs; the search finds the others.`));
+  found.length > 200 && h("p", { class: "hint empty" }, `200 of ${found.length.toLocaleString()} jobs; the search finds the others.`),
+  jobs.size < run.total && h("p", { class: "hint empty" }, `Of the run's ${run.total.toLocaleString()} jobs these are the first ${jobs.size.toLocaleString()}, and those that changed since.`));
 }
 
 let scheduled = false;
@@ -62,12 +65,12 @@ function drawSoon() {
 function take(data) {
   const changed = [];
   for (const job of data.jobs) {
-    if (!jobs.has(job.key)) { read(); return; }
+    if (!jobs.has(job.key) && jobs.size >= run.total) { read(); return; } // there are more than there were
     jobs.set(job.key, job);
     changed.push(job);
   }
   run = { ...run, ...data.run };
-  graph.update(nodes(changed));
+  if (drawn) graph.update(nodes(changed));
   drawSoon();
 }
 
@@ -79,8 +82,13 @@ async function read() {
     if (run.run_id !== id) { location.replace(runUrl(run.run_id)); return; }
     jobs.clear();
     for (const job of run.jobs) jobs.set(job.key, job);
-    graph.draw(nodes(run.jobs));
-    $("graph").classList.toggle("short", run.jobs.length < 12 && graph.height < 260);
+    drawn = run.total <= DRAWN;
+    $("graph").hidden = !drawn;
+    $("too-big").hidden = drawn;
+    if (drawn) {
+      graph.draw(nodes(run.jobs));
+      $("graph").classList.toggle("short", run.jobs.length < 12 && graph.height < 260);
+    }
     drawRun();
     drawJobs();
   } catch (error) {
