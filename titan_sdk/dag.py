@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from titan_sdk.errors import ExpressionError, InvalidName, Problem
 from titan_sdk.expressions import Expression, Text, expression
-from titan_sdk.messages import DEFAULT_FLOW, JobSpec, ServiceSpec
+from titan_sdk.messages import DEFAULT_FLOW, ApproveSpec, JobSpec, ServiceSpec
 from titan_sdk.names import (
     check_capability,
     check_file_name,
@@ -38,6 +38,10 @@ MAX_PATTERN_CHARS: Final = 1000
 MAX_TEXT: Final = 1024 * 1024
 """Characters of a job's arguments and environment together: what macOS gives a new program (Linux: twice as much). They
 stay in the master's memory with the job; what is larger belongs into a file."""
+MAX_QUESTION_CHARS: Final = 2000
+"""Of what a person is asked; it stays in the master's memory with the job."""
+MAX_QUESTION_S: Final = 10 * 366 * 24 * 3600.0
+"""Until the clock answers it; longer is a slip of the unit."""
 _SHOWN: Final = 8
 """Ids of a cycle that its problem spells out."""
 
@@ -78,11 +82,8 @@ def validate_dag(
                 problems.append(Problem(job.id, "it waits for itself", numbers[index]))
             elif parent not in first and parent not in known:
                 problems.append(Problem(job.id, f"its parent {parent!r} is not a job of this run", numbers[index]))
-        if job.flow is not None and job.flow.trigger != DEFAULT_FLOW.trigger and not job.parents:
-            text = f"trigger {job.flow.trigger} is about the parents of a job, and this has none"
-            problems.append(Problem(job.id, text, numbers[index]))
-        if job.flow is not None and params is not None:
-            problems.extend(Problem(job.id, text, numbers[index]) for text in _unknown_params(job, params))
+        if job.flow is not None:
+            problems.extend(Problem(job.id, text, numbers[index]) for text in _flow_problems(job, params))
         if job.upkeep.lifetime == "run" and job.id not in needed:
             text = "lifetime run ends a service when no job of the run needs it, and none depends on this one"
             problems.append(Problem(job.id, text, numbers[index]))
@@ -160,6 +161,8 @@ def _check_flow(job: JobSpec) -> None:
     assert job.flow is not None
     if job.flow.given is not None:
         raise InvalidName("what a job is given of others is for the master to say")
+    if job.flow.approve is not None:
+        check_approve(job.flow.approve)
     for what, each in _expressions(job):
         if each.items:
             raise InvalidName(f"{what} speaks of an item, and this is no each job")
@@ -186,8 +189,13 @@ def _read(what: str, read: Callable[[str, tuple[str, ...]], T], text: str, paren
         raise ExpressionError(f"{what}: {error}") from None
 
 
-def _unknown_params(job: JobSpec, params: Collection[str]) -> Iterator[str]:
-    """References to parameters that the run does not have, as texts."""
+def _flow_problems(job: JobSpec, params: Collection[str] | None) -> Iterator[str]:
+    """What is wrong with a job's flow in its run, as texts."""
+    assert job.flow is not None
+    if job.flow.trigger != DEFAULT_FLOW.trigger and not job.parents:
+        yield f"trigger {job.flow.trigger} is about the parents of a job, and this has none"
+    if params is None:
+        return
     try:
         for what, each in _expressions(job):
             for name in sorted(each.params - set(params)):
@@ -195,6 +203,16 @@ def _unknown_params(job: JobSpec, params: Collection[str]) -> Iterator[str]:
                 yield f"{what}: the run has no parameter {name}; {has}"
     except ExpressionError:
         return  # told by itself
+
+
+def check_approve(asked: ApproveSpec) -> None:
+    """Raises InvalidName."""
+    if not asked.message.strip() or len(asked.message) > MAX_QUESTION_CHARS:
+        raise InvalidName(f"what is to be approved is asked in 1 to {MAX_QUESTION_CHARS} characters")
+    if asked.timeout_s is not None and not 0 < asked.timeout_s <= MAX_QUESTION_S:
+        raise InvalidName(
+            f"a timeout of {asked.timeout_s:g} s is out of range; above 0 to {MAX_QUESTION_S:g} is wanted"
+        )
 
 
 def _check_numbers(job: JobSpec) -> None:

@@ -82,6 +82,8 @@ class Expression:
         self.items = False
         if len(text) > MAX_CHARS:
             raise ExpressionError(f"an expression of {len(text)} characters is over the limit of {MAX_CHARS}")
+        if not self.text:
+            raise ExpressionError("an expression is wanted, not nothing")
         if "\\" in text:
             raise ExpressionError(f"{self._shown()} holds a backslash")
         try:

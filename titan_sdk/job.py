@@ -7,8 +7,9 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final, cast, get_args
+from typing import Any, Final, cast, get_args
 
+from titan_sdk.approving import approve_spec
 from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import MAX_DELAY_MS, job_problems
 from titan_sdk.errors import InvalidName
@@ -75,6 +76,9 @@ class TitanJob:
         when: a condition like ``"parents.count.rows > 0 and params.region == 'eu'"``, judged when the parents let the
             job run; it is SKIPPED when that does not hold. Arguments and ``env`` may refer to the same things, as in
             ``"${parents.count.rows}"``.
+        approve: what a person is asked before it runs, once its parents have completed; it holds no slot meanwhile. A
+            text, or a map of ``message``, ``timeout`` (seconds, or a text like ``"8h"``) and ``on_timeout``
+            (``"reject"``, ``"approve"``).
         lifetime: a service is up until it is ``stopped``, or as long as its ``run`` needs it.
         archive: a zip or folder that ``filename`` is a path inside of; says what ``is_archive`` would have to guess.
         base_dir: the folder that relative paths start from; the current one at the time of submission by default.
@@ -113,6 +117,7 @@ class TitanJob:
         lifetime: str = DEFAULT_SERVICE.lifetime,
         trigger: str = DEFAULT_FLOW.trigger,
         when: str = "",
+        approve: str | Mapping[str, Any] | None = None,
         archive: str | os.PathLike[str] | None = None,
         base_dir: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -132,6 +137,7 @@ class TitanJob:
         self.lifetime = _choice(self.job_id, "lifetime", lifetime, LIFETIMES)
         self.trigger = _choice(self.job_id, "trigger", trigger, TRIGGERS)
         self.when = when
+        self.approve = None if approve is None else approve_spec(self.job_id, approve)
         self.delay = _seconds("delay", delay)
         self.affinity = bool(affinity)
         self.retries = _integer("retries", retries)
@@ -200,6 +206,7 @@ class TitanJob:
             trigger=cast(TriggerRule, self.trigger),
             when=self.when,
             templates=any(map(refers, [*self.args, *self.env.values()])),
+            approve=self.approve,
         )
         return None if found == DEFAULT_FLOW else found
 

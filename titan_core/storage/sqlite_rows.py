@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from titan_core.model.rows import ExecutionRow, JobRow, RunGrowth, RunRow
+from titan_core.model.rows import ApprovalRow, ExecutionRow, JobRow, RunGrowth, RunRow
 from titan_core.model.states import JobState
 from titan_sdk.messages import JobSpec, RunOptions, decode_message, encode_message
 
@@ -48,6 +48,15 @@ SAVE_OUTPUTS: Final = "INSERT OR REPLACE INTO outputs (job_seq, body) VALUES (?,
 FORGET_EXECUTIONS: Final = "DELETE FROM executions WHERE key = ? AND attempt <= ?"
 KEPT_EXECUTIONS: Final = 100
 """Of one job; only a service that is started again and again comes to more."""
+
+SAVE_APPROVAL: Final = """INSERT OR REPLACE INTO approvals (
+    key, number, message, asked_at, expires_at, on_timeout, decision, decided_by, comment, decided_at, request_id
+) VALUES (?,?,?,?,?,?,?,?,?,?,?)"""
+_APPROVAL: Final = """a.key, a.number, a.message, a.asked_at, a.expires_at, a.on_timeout, a.decision, a.decided_by,
+    a.comment, a.decided_at, a.request_id"""
+SELECT_APPROVALS: Final = f"""SELECT j.run_seq, {_APPROVAL}
+FROM runs r JOIN jobs j ON j.run_seq = r.seq CROSS JOIN approvals a ON a.key = r.run_id || '/' || j.job_id"""
+SELECT_DECIDED: Final = f"SELECT 0, {_APPROVAL} FROM approvals a WHERE decision <> ''"
 
 INSERT_EVENT: Final = "INSERT OR REPLACE INTO events (seq, at, kind, subject, text) VALUES (?,?,?,?,?)"
 FORGET_EVENTS: Final = "DELETE FROM events WHERE seq <= ?"
@@ -125,6 +134,11 @@ def job_from_row(row: Sequence[Any]) -> tuple[JobSpec, JobRow]:
 def execution_from_row(row: Sequence[Any]) -> ExecutionRow:
     """A row of SELECT_EXECUTIONS."""
     return ExecutionRow._make(row[1:])
+
+
+def approval_from_row(row: Sequence[Any]) -> ApprovalRow:
+    """A row of SELECT_APPROVALS or SELECT_DECIDED."""
+    return ApprovalRow._make(row[1:])
 
 
 def run_from_row(row: Sequence[Any]) -> RunRow:

@@ -14,6 +14,7 @@ DEFAULT_RETRIES: Final = 3
 JobKind = Literal["run", "service", "worker"]
 RestartPolicy = Literal["always", "on-failure", "never"]
 Lifetime = Literal["stopped", "run"]
+OnTimeout = Literal["approve", "reject"]
 TriggerRule = Literal["all_success", "all_done", "one_success", "one_failed", "none_failed", "always"]
 """What has to become of a job's parents for it to start, as Airflow names it."""
 
@@ -65,6 +66,19 @@ class Given(Message, frozen=True):
     failure: str = ""
 
 
+class ApproveSpec(Message, frozen=True):
+    """A person is asked, and the job waits for the answer.
+
+    Attributes:
+        message: the question.
+        timeout_s: seconds after which ``on_timeout`` is the answer; None: it waits as long as it takes.
+    """
+
+    message: str
+    timeout_s: float | None = None
+    on_timeout: OnTimeout = "reject"
+
+
 class FlowSpec(Message, frozen=True):
     """Under which circumstances a job runs; the defaults are those of a job that says nothing of it.
 
@@ -78,12 +92,14 @@ class FlowSpec(Message, frozen=True):
         when: a condition (titan_sdk.expressions), judged when the trigger rule lets the job run; it is SKIPPED when
             that does not hold, and DEAD when it cannot be told. Empty: none.
         templates: arguments and environment hold references (``${parents.ID.NAME}``) that are replaced.
+        approve: what a person is asked once its parents let it run; None: nothing.
         given: what the attempt finds of the jobs before it; set by the master when it dispatches.
     """
 
     trigger: TriggerRule = "all_success"
     when: str = ""
     templates: bool = False
+    approve: ApproveSpec | None = None
     given: Given | None = None
 
 

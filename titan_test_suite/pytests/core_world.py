@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from titan_core.model.requirement import Need, need_of, offer_of
-from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.model.states import INITIAL, TRANSITIONS, JobState
 from titan_core.scheduling.core.commands import (
     Answer,
@@ -26,6 +26,7 @@ from titan_core.scheduling.core.commands import (
     InsertJob,
     InsertRun,
     RunChanged,
+    SaveApproval,
     SaveCordon,
     SaveExecution,
     SaveOutputs,
@@ -40,6 +41,7 @@ from titan_core.scheduling.core.events import (
     CancelRequested,
     CloseRequested,
     CordonRequested,
+    DecisionMade,
     DispatchRefused,
     DrainRequested,
     Event,
@@ -67,6 +69,7 @@ RECORDS = (
     UpdateJob,
     SaveExecution,
     SaveOutputs,
+    SaveApproval,
     InsertEvent,
     SaveCordon,
     ForgetCordon,
@@ -81,6 +84,7 @@ class SavedRun:
     executions: list[ExecutionRow]
     additions: dict[str, str] = field(default_factory=dict)
     outputs: list[tuple[str, bytes]] = field(default_factory=list)
+    approvals: list[ApprovalRow] = field(default_factory=list)
 
 
 @dataclass
@@ -92,6 +96,7 @@ class Journal:
     jobs: dict[str, JobRow] = field(default_factory=dict)
     executions: dict[tuple[str, int], ExecutionRow] = field(default_factory=dict)
     outputs: dict[str, bytes] = field(default_factory=dict)
+    approvals: dict[tuple[str, int], ApprovalRow] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
     additions: dict[int, dict[str, str]] = field(default_factory=dict)
     cordons: dict[str, CordonRow] = field(default_factory=dict)
@@ -124,6 +129,10 @@ class Journal:
             assert command.key not in self.outputs, f"outputs counted twice: {command}"
             assert self.jobs[command.key].state is JobState.COMPLETED and self.jobs[command.key].seq == command.seq
             self.outputs[command.key] = command.outputs
+        elif isinstance(command, SaveApproval):
+            asked = self.approvals.get((command.row.key, command.row.number))
+            assert asked is None or not asked.decision, f"decided twice: {asked}, {command.row}"
+            self.approvals[command.row.key, command.row.number] = command.row
         elif isinstance(command, SaveCordon):
             self.cordons[command.row.worker_id] = command.row
         elif isinstance(command, ForgetCordon):
@@ -140,6 +149,7 @@ class Journal:
                 [row for row in self.executions.values() if self.jobs[row.key].run_id == run_id],
                 dict(self.additions.get(run.seq, {})),
                 [(key, body) for key, body in self.outputs.items() if self.jobs[key].run_id == run_id],
+                [row for row in self.approvals.values() if self.jobs[row.key].run_id == run_id],
             )
             for run_id, run in self.runs.items()
         ]
@@ -249,7 +259,7 @@ class History:
     def row(self, row: JobRow, before: JobRow | None, parents: tuple[str, ...] = ()) -> None:
         """A job's row is about to be written."""
         if before is None:
-            doomed = row.state.final and self._ended_parent(row, parents)
+            doomed = row.state is JobState.SKIPPED or (row.state.final and self._ended_parent(row, parents))
             assert row.state in INITIAL or row.attempt == 1 or doomed, f"accepted into {row}"
             return
         assert not before.state.final, f"revived, or ended twice: {before} -> {row}"
@@ -291,6 +301,9 @@ class History:
         if lease.attempt > 1:
             assert journal.executions[lease.job, lease.attempt - 1].outcome, f"two attempts at once: {lease}"
         self._check_parents(command)
+        if command.spec.flow is not None and command.spec.flow.approve is not None:
+            decisions = [row.decision for row in journal.approvals.values() if row.key == lease.job]
+            assert decisions == ["approved"], f"{lease} was not approved: {decisions}"
         if lease.attempt > 1:
             row_before = journal.executions[lease.job, lease.attempt - 1]
             policy = command.spec.upkeep.restart if command.spec.kind == "service" else "on-failure"
@@ -404,11 +417,12 @@ class History:
 
 def _as_submitted(spec: JobSpec) -> JobSpec:
     """A spec without what is told to one attempt, and without texts whose references are replaced for it."""
-    if spec.flow is None:
+    flow = spec.flow
+    if flow is None:
         return spec
-    if spec.flow.templates:
+    if flow.templates:
         spec = replace(spec, args=(), env={})
-    flow = replace(spec.flow, given=None)
+    flow = replace(flow, given=None)
     return replace(spec, flow=None if flow == DEFAULT_FLOW else flow)
 
 
@@ -470,6 +484,9 @@ class World:
     def _check_alarm(self) -> None:
         for row in self.journal.in_state(JobState.DELAYED):
             assert self.alarm is not None, f"nobody will wake {row.key}"
+        for asked in self.journal.approvals.values():
+            if asked.expires_at and not asked.decision:
+                assert self.alarm is not None, f"nobody will answer for {asked.key}"
 
     def pass_time(self, seconds: float) -> None:
         """Let time go by, with TimePassed at the moments the core asked for, as the ClockWatcher posts it."""
@@ -613,6 +630,12 @@ class World:
     def stop(self, name: str) -> list[str]:
         answer = self.do(StopRequested(name))
         assert isinstance(answer, list)
+        return answer
+
+    def decide(self, name: str, approve: bool, comment: str = "", **fields: Any) -> ApprovalRow:
+        """Somebody answers what is asked about a job."""
+        answer = self.do(DecisionMade(name, approve, fields.pop("by", "me"), comment, **fields))
+        assert isinstance(answer, ApprovalRow)
         return answer
 
     def not_ready(self, name: str, why: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_sdk.messages import JobSpec, KvUpdate, Lease
 
 # --- records: for the store ---------------------------------------------------------------------------------------
@@ -66,6 +66,13 @@ class SaveOutputs:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveApproval:
+    """Insert or replace the approval (row.key, row.number)."""
+
+    row: ApprovalRow
+
+
+@dataclass(frozen=True, slots=True)
 class KvPut:
     """``now``: epoch ms, as in all records of the key-value store: what has expired by then is gone."""
 
@@ -117,7 +124,7 @@ class ForgetCordon:
     worker_id: str
 
 
-RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | SaveOutputs
+RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | SaveOutputs | SaveApproval
 Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------

@@ -104,6 +104,22 @@ class ScaleRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionMade:
+    """A person approved or rejected what is asked about a job. Answer: the ApprovalRow.
+
+    ``number``: of the question, 0 for the open one. A repetition with the same ``request_id`` gets the first answer.
+    Raises NotFound, or Conflict when nothing is asked, or somebody has decided.
+    """
+
+    id: str
+    approve: bool
+    by: str = ""
+    comment: str = ""
+    number: int = 0
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """The moment asked for with SetAlarm has come (or may have; early and repeated ones do no harm)."""
 
@@ -274,6 +290,7 @@ Event = (
     | StopRequested
     | RestartRequested
     | ScaleRequested
+    | DecisionMade
     | TimePassed
     | WorkerRegistered
     | LinkBroken

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from titan_core.model.job import Job
+from titan_core.model.rows import ApprovalRow
 from titan_core.model.run import Run
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.lineage import Lineage
@@ -36,6 +37,8 @@ class JobBook:
         """Services that are to replace the one of that key, and are not ready yet."""
         self.unneeded: list[Job] = []
         """Services whose run no longer needs them; whoever ends them empties the list."""
+        self.approvals: dict[str, list[ApprovalRow]] = {}
+        """What people were asked about jobs, by their keys; see core.approvals."""
         self.lineage = Lineage()
         self.idle: list[Run] = []
         """Open runs whose last unfinished job has ended, or that began without one; whoever looks empties the list."""
@@ -235,6 +238,7 @@ class JobBook:
             if self.outputs:
                 self.outputs.forget(job)
             del self.jobs[job.key]
+            self.approvals.pop(job.key, None)
             self.counts[job.state] -= 1
             if self._latest.get(job.spec.id) is job:
                 del self._latest[job.spec.id]

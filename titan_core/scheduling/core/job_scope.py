@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from titan_core.model.job import Job
+from titan_core.model.states import JobState
 from titan_core.scheduling.core.job_book import JobBook
 from titan_sdk.errors import ExpressionError
 from titan_sdk.job_outputs import decode
@@ -27,13 +28,16 @@ class JobScope:
         return decode(self._book.outputs.of(self._parent(parent)))
 
     def state(self, parent: str) -> str:
+        if parent in self._job.run.kept_jobs:
+            return JobState.COMPLETED.value
         return self._parent(parent).state.value
 
     def item(self) -> Any:
         raise ExpressionError(f"{self._job.spec.id} is no instance of an each job, and has no item")
 
     def _parent(self, parent: str) -> Job:
-        job = self._book.jobs.get(f"{self._job.run.run_id}/{parent}")
+        run = self._job.run
+        job = self._book.jobs.get(run.kept_jobs.get(parent) or f"{run.run_id}/{parent}")
         if job is None:
-            raise ExpressionError(f"nothing is known of {parent} any more")
+            raise ExpressionError(f"what {parent} left in an earlier run is not in memory any more")
         return job

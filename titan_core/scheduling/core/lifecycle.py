@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from titan_core.model.job import Job
+from titan_core.model.rows import ApprovalRow
 from titan_core.model.run import Run
 from titan_core.model.states import Cause, JobState
 from titan_core.model.task_execution import TaskExecution
 from titan_core.model.worker import Worker
 from titan_core.scheduling.core.admission import admit
+from titan_core.scheduling.core.approvals import Approvals, gate_of
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import DispatchJob, EndAttempt
 from titan_core.scheduling.core.crash_loops import in_crash_loop, quick_ends
@@ -64,6 +66,7 @@ class JobLifecycle:
         delays: DelayHeap,
         changes: Changes,
         events: EventLog,
+        approvals: Approvals,
         limits: CoreLimits,
     ) -> None:
         self._book = book
@@ -71,6 +74,7 @@ class JobLifecycle:
         self._delays = delays
         self._changes = changes
         self._events = events
+        self._approvals = approvals
         self._limits = limits
         self._handover = Handover(book)
         self.epoch = 0
@@ -99,6 +103,8 @@ class JobLifecycle:
                 self._matcher.enqueue(job)
             elif job.state is JobState.DELAYED:
                 self._delay(job, job.spec.delay_ms / 1000, now)
+            elif job.state is JobState.HELD:
+                self._ask(job, now)
             elif not job.blockers:
                 free.append(job)
         for job in free:  # only now, as what becomes of one may move others
@@ -134,6 +140,8 @@ class JobLifecycle:
             delay_s = self._pause(job) if job.attempt else job.spec.delay_ms / 1000
             remaining_s = min(max((job.due_at - now.wall) / 1000, 0.0), delay_s)
             self._delays.put(job, now.monotonic + remaining_s)
+        elif job.state is JobState.HELD:
+            self._approvals.resume(job, now)
 
     def delays_over(self, now: Instant) -> None:
         """Queue what is due."""
@@ -410,6 +418,8 @@ class JobLifecycle:
             self._matcher.withdraw(job)
         elif origin is JobState.DELAYED:
             self._delays.withdraw()
+        elif origin is JobState.HELD and cause is Cause.CANCELLED:
+            self._approvals.decide(job, "withdrawn", "", reason, now)
 
     # --- children ---
 
@@ -444,11 +454,32 @@ class JobLifecycle:
     def _unblock(self, job: Job, now: Instant) -> None:
         """Its parents let a WAITING job run."""
         job.blockers = 0
-        if job.spec.delay_ms:
+        if gate_of(job) is not None:
+            self._move(job, Cause.ASKED)
+            self._ask(job, now)
+        elif job.spec.delay_ms:
             self._move(job, Cause.UNBLOCKED_LATER)
             self._delay(job, job.spec.delay_ms / 1000, now)
         else:
             self._move(job, Cause.UNBLOCKED)
+            self._matcher.enqueue(job)
+
+    def _ask(self, job: Job, now: Instant) -> None:
+        gate = gate_of(job)
+        assert gate is not None, job.story()
+        self._approvals.ask(job, gate, now)
+
+    def decided(self, job: Job, row: ApprovalRow, now: Instant) -> None:
+        """A HELD job was approved, or rejected: then it is dead, and no retry is of any use."""
+        if row.decision != "approved":
+            by = f" by {row.by}" if row.by else ""
+            self._drop(job, Cause.REJECTED, f"rejected{by}" + (f": {row.comment}" if row.comment else ""), now)
+            self._settle_children(job, now)
+        elif job.spec.delay_ms:
+            self._move(job, Cause.APPROVED_LATER)
+            self._delay(job, job.spec.delay_ms / 1000, now)
+        else:
+            self._move(job, Cause.APPROVED)
             self._matcher.enqueue(job)
 
     def _leave_out(self, job: Job, verdict: Verdict, reason: str, now: Instant) -> None:

@@ -22,7 +22,8 @@ def when(job_id: str, condition: str, *parents: str, **fields: object) -> JobSpe
 
 
 def submit(world: World, *jobs: JobSpec, **params: str) -> str:
-    return world.do(RunSubmitted("r1", "test", jobs, options=RunOptions(params=params))).run_id
+    event = RunSubmitted("r1", "test", jobs, options=RunOptions(params=params))
+    return str(world.do(event).run_id)
 
 
 def test_a_condition_is_judged_by_the_outputs_and_the_rest_follows(world: World) -> None:

@@ -17,7 +17,10 @@ class Facts:
     params: Mapping[str, str] = {"region": "eu", "n": "5"}
 
     def outputs(self, parent: str) -> Mapping[str, Any]:
-        values = {"split": {"items": ["x", "y"], "rows": 3, "meta": {"ok": True, "none": None}}, "my-job": {"n": 1}}
+        values: dict[str, dict[str, Any]] = {
+            "split": {"items": ["x", "y"], "rows": 3, "meta": {"ok": True, "none": None}},
+            "my-job": {"n": 1},
+        }
         return values.get(parent, {})
 
     def state(self, parent: str) -> str:
@@ -65,7 +68,7 @@ def test_what_they_come_to(text: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "is not an expression"),
+        ("  ", "not nothing"),
         ("parents.split.rows >", "is not an expression"),
         ("rows > 3", "rows is none of parents, states, params, item"),
         ("parents.other.rows", "other is no parent of this job; its parents are: a.b, load data, my-job, split"),
