@@ -8,6 +8,7 @@
     │   └── BadMessage            a payload that is not the message its opcode promises
     ├── ConfigError               a setting that cannot be used; the text names it and where it was given
     ├── InvalidName               a job id, file name, capability or port outside its rules
+    │   └── ExpressionError       a condition or reference that says nothing, or leads to nothing
     ├── PipelineError             a pipeline file with problems, all of them listed
     ├── LaunchFailed              a job's file cannot be run on this worker
     ├── TransportError            the bytes did not get through
@@ -20,6 +21,7 @@
     │   ├── NotFound              no such job, run, file or worker
     │   ├── Conflict              the id is still active, or the key was used for something else
     │   ├── SubmissionRefused     a run was refused whole; ``problems`` says why, job by job
+    │   │   └── BudgetExceeded    it was refused because of what a run that it belongs to may use
     │   ├── Saturated             every slot is busy
     │   └── Unavailable           draining, shutting down, or the disk does not take more
     ├── JobFailed                 a job waited for ended DEAD or CANCELLED
@@ -99,6 +101,10 @@ class InvalidName(TitanError):
     """A name or number from outside breaks its rule."""
 
 
+class ExpressionError(InvalidName):
+    """A condition or a reference of a job that cannot be read, or whose value cannot be told."""
+
+
 class PipelineError(TitanError):
     """A pipeline or DAG definition with problems, all of them listed."""
 
@@ -170,6 +176,12 @@ class SubmissionRefused(RemoteError):
     code = "refused"
 
 
+class BudgetExceeded(SubmissionRefused):
+    """Jobs were refused because of a budget; the text names it, and how much of it is used."""
+
+    code = "budget_exceeded"
+
+
 class Saturated(RemoteError):
     """Every slot is busy; the job goes back to the queue without a charge."""
 
@@ -206,6 +218,7 @@ _BY_CODE: dict[str, type[RemoteError]] = {
         NotFound,
         Conflict,
         SubmissionRefused,
+        BudgetExceeded,
         Saturated,
         Unavailable,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from titan_sdk.messages.approvals import ApprovalInfo, ApprovalList, Decide, Decision, ListApprovals
 from titan_sdk.messages.base import (
     CHUNK_BYTES,
     A_co,
@@ -60,11 +61,14 @@ from titan_sdk.messages.job_spec import (
     DEFAULT_RETRIES,
     DEFAULT_SERVICE,
     GENERAL,
+    ApproveSpec,
     FlowSpec,
+    Given,
     JobKind,
     JobSpec,
     Lease,
     Lifetime,
+    OnTimeout,
     RestartPolicy,
     ServiceSpec,
     TriggerRule,
@@ -211,12 +215,17 @@ __all__ = [
     "A_co",
     "Accepted",
     "AddMembers",
+    "ApprovalInfo",
+    "ApprovalList",
+    "ApproveSpec",
     "Budget",
     "CancelAttempt",
     "CancelJob",
     "ClusterChanges",
     "Content",
     "Cordon",
+    "Decide",
+    "Decision",
     "Decommission",
     "DeleteKey",
     "DeleteSchedule",
@@ -243,6 +252,7 @@ __all__ = [
     "GetSpecs",
     "GetStats",
     "GetStatsJson",
+    "Given",
     "Heartbeat",
     "Hello",
     "Increment",
@@ -274,6 +284,7 @@ __all__ = [
     "KvValue",
     "Lease",
     "Lifetime",
+    "ListApprovals",
     "ListEvents",
     "ListFiles",
     "ListFirings",
@@ -292,6 +303,7 @@ __all__ = [
     "Missing",
     "MissingContent",
     "Ok",
+    "OnTimeout",
     "Outcome",
     "OverlapPolicy",
     "PauseSchedule",
@@ -360,10 +372,9 @@ TO_MASTER: Final = _by_opcode(
     Hello, SubmitRun, RunFile, Deploy, Stop, CancelJob, KillWorker, Cordon, ExplainJob, GetStats, GetStatsJson, GetJob,
     WatchRun, ListJobs, ListWorkers, ListEvents, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet,
     KvSadd, KvSmembers, Register, Heartbeat, JobStarted, JobReport, LogPiece, Deregister, Restart, Scale, ListServices,
-    WatchCluster, ListRuns, GetSpecs, ListFiles, WatchLogs, PutSchedule, ListSchedules, PauseSchedule, TriggerSchedule,
-    DeleteSchedule, ListFirings,
-    KvUpdate, KvKeys, KvItems, KvListMembers,
-    WatchSettled,
+    WatchCluster, ListRuns, GetSpecs, ListFiles, WatchLogs, KvUpdate, KvKeys, KvItems, KvListMembers,
+    PutSchedule, ListSchedules, PauseSchedule, TriggerSchedule, DeleteSchedule, ListFirings,
+    ListApprovals, Decide, WatchSettled,
 )  # fmt: skip
 """What a client or a worker may ask of the master."""
 

@@ -61,6 +61,8 @@ EventKind = Literal[
     "service-replaced", "service-rolled-back", "service-handover",
     "schedule-created", "schedule-changed", "schedule-deleted", "schedule-paused", "schedule-resumed",
     "schedule-fired", "schedule-skipped", "schedule-missed", "schedule-refused", "schedule-ended",
+    "approval-asked", "approval-given", "approval-refused", "approval-expired",
+    "approval-withdrawn",
 ]  # fmt: skip
 """What can happen to a cluster."""
 

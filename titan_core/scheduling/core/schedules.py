@@ -200,7 +200,7 @@ class Schedules:
 
     # --- time -----------------------------------------------------------------------------------------------------
 
-    def next_alarm(self, now: Instant) -> float | None:
+    def _next_alarm(self, now: Instant) -> float | None:
         """The monotonic second at which to look again; None when nothing is to fire."""
         fire_at = self.book.next_fire()
         if fire_at is None:
@@ -343,13 +343,14 @@ class Schedules:
 
     # --- runs that end --------------------------------------------------------------------------------------------
 
-    def settle(self, now: Instant) -> None:
-        """Note which runs have ended, and fire what waited for that."""
+    def settle(self, now: Instant) -> float | None:
+        """Note which runs have ended, and fire what waited for that; when to look at the clock (monotonic seconds)."""
         while self._jobs.over:
             run = self._jobs.over.popleft()
             schedule = self._by_run.pop(run.run_id, None)
             if schedule is not None:
                 self._run_over(schedule, run.run_id, _outcome(run), run.ended_at() or now.wall, now)
+        return self._next_alarm(now)
 
     def _run_over(self, schedule: Schedule, run_id: str, state: str, ended_at: int, now: Instant) -> None:
         ended = next(each for each in schedule.state.active if each.run_id == run_id)

@@ -6,6 +6,8 @@ books: what was due since a schedule was made is what was fired, skipped, refuse
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -25,7 +27,7 @@ from titan_sdk.timetable import timetable_of
 from titan_test_suite.pytests.core_world import World
 
 NAMES = ("s1", "s2")
-TIMES: dict[str, dict[str, object]] = {
+TIMES: dict[str, dict[str, Any]] = {
     "s1": {"every_ms": 10_000},
     "s2": {"cron": "*/2 * * * *", "timezone": "Europe/Berlin", "jitter_ms": 30_000},
 }
