@@ -424,14 +424,9 @@ class Scheduler:
 
 
 def _split(commands: Sequence[Command]) -> tuple[list[Record], list[Effect]]:
-    records: list[Record] = []
-    effects: list[Effect] = []
-    for command in commands:
-        if type(command) in _RECORDS:
-            records.append(cast(Record, command))
-        else:
-            effects.append(cast(Effect, command))
-    return records, effects
+    records = [command for command in commands if type(command) in _RECORDS]
+    effects = [command for command in commands if type(command) not in _RECORDS]
+    return cast(list[Record], records), cast(list[Effect], effects)
 
 
 def _tell(on_done: OnDone | None, answer: object) -> None:
