@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from titan_sdk.approving import decide
 from titan_sdk.archive import zip_folder
 from titan_sdk.connection import CALL_TIMEOUT_S, ConnectionPool
 from titan_sdk.handles import JobHandle, RunHandle
@@ -19,6 +20,7 @@ from titan_sdk.kv import KeyValues, as_bytes
 from titan_sdk.log_reader import LogReader
 from titan_sdk.messages import (
     Accepted,
+    ApprovalInfo,
     CancelJob,
     EventList,
     GetStats,
@@ -28,6 +30,7 @@ from titan_sdk.messages import (
     KvGet,
     KvSadd,
     KvSet,
+    ListApprovals,
     ListEvents,
     ListJobs,
     ListServices,
@@ -257,6 +260,34 @@ class TitanClient:
     def fetch_log_bytes(self, job_id: str) -> bytes:
         """The same, byte for byte."""
         return LogReader(self._caller, job_id).read()
+
+    # --- approving ------------------------------------------------------------------------------------------------
+
+    def approvals(self, id: str = "", *, decided: bool = False) -> list[ApprovalInfo]:
+        """What waits for a person, asked first in front; with ``decided`` the latest 1000 that were answered.
+
+        Args:
+            id: only of this job, or this run.
+
+        Raises:
+            NotFound: no such job or run.
+        """
+        return self._caller.call(ListApprovals(id=id, decided=decided)).approvals
+
+    def approve(self, job_id: str, comment: str = "", *, by: str | None = None, number: int = 0) -> ApprovalInfo:
+        """Let a job that waits for approval go on.
+
+        Args:
+            by: who says so; user and machine by default. number: of the question, so that no later one is answered.
+
+        Raises:
+            NotFound: no such job. Conflict: it does not wait, or somebody has decided: the text says who.
+        """
+        return decide(self._caller, job_id, True, comment, by, number)
+
+    def reject(self, job_id: str, comment: str = "", *, by: str | None = None, number: int = 0) -> ApprovalInfo:
+        """End a job that waits for approval: it is DEAD, with the comment as the reason. Raises as ``approve``."""
+        return decide(self._caller, job_id, False, comment, by, number)
 
     # --- ending ---------------------------------------------------------------------------------------------------
 

@@ -151,13 +151,13 @@ class ServiceControl:
 
     def _go_on(self, old: Job, new: Job, now: Instant) -> None:
         deadline = self._deadlines.get(new.key)
-        if deadline is None and new.state is not JobState.WAITING:
+        if deadline is None and new.state not in (JobState.WAITING, JobState.HELD):
             allowed_s = self._limits.rollout_allowed(new.spec.upkeep.start_s)
             deadline = self._deadlines[new.key] = now.monotonic + allowed_s
         if new.state.final:
             self._book.abandon(new)
             self._bring_back(old, new, new.reason or new.state.value)
-        elif new.ready or not goes_on(old):
+        elif new.ready or not goes_on(old) or (old.state is JobState.PENDING and not old.attempt):
             self._book.promote(new)
             self._events.note("service-replaced", new.key, f"it has taken the place of {old.key}", now)
             if goes_on(old):

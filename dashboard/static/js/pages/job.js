@@ -4,6 +4,7 @@ import { $, h, show } from "../dom.js";
 import { listen } from "../events.js";
 import { badge, bytes, duration, isoTime, jobApi, moment, outcome, running, runUrl, wholeTime, WORDS } from "../format.js";
 import { list } from "../happenings.js";
+import { decideButtons, decision, who } from "../deciding.js";
 import { LogView } from "../log_view.js";
 
 const run = $("job").dataset.run, name = $("job").dataset.job;
@@ -27,6 +28,11 @@ function steps(job) {
       found.push(["dot-delay", `Attempt ${each.attempt} ${outcome(each)}`, each.ended_at, each.reason]);
     }
   }
+  for (const each of job.approvals || []) {
+    found.push(["dot-delay", `Asked: ${each.message}`, each.asked_at, ""]);
+    if (each.decision) found.push([each.decision === "approved" ? "dot-done" : "dot-dead", decision(each)[1], each.decided_at, [who(each) && `by ${who(each)}`, each.comment].filter(Boolean).join(": ")]);
+  }
+  if (job.approvals?.length) found.sort((a, b) => a[2] - b[2]);
   if (job.state === "DELAYED" && job.due_at) found.push(["dot-delay", "Due", job.due_at, job.reason]);
   if (job.state === "PENDING") found.push(["dot-queue", "In the queue", 0, job.reason]);
   if (job.state === "WAITING") found.push(["", "Waits", 0, job.reason]);
@@ -51,6 +57,18 @@ function resources(spec) {
   return found.length ? `a slot, ${found.join(", ")}` : "a slot";
 }
 
+// Trigger rules, as they end the sentence "starts when".
+const TRIGGERS = {
+  all_done: "all its parents have ended", one_success: "one parent has completed", one_failed: "one parent has failed",
+  none_failed: "no parent has failed", always: "all its parents have ended, whatever happens to the run",
+};
+
+function outputs(text) {
+  let values;
+  try { values = Object.entries(JSON.parse(text)); } catch { return h("code", {}, text); }
+  return values.map(([name, value]) => h("div", {}, h("code", {}, `${name} = ${JSON.stringify(value)}`)));
+}
+
 function pairs({ job, spec, children }) {
   const code = (text) => h("code", {}, text);
   const rows = [
@@ -66,6 +84,8 @@ function pairs({ job, spec, children }) {
     ["Retries left", `${job.retries_left} of ${spec ? spec.retries : "?"}`],
     spec?.timeout_s && ["Time limit", `${spec.timeout_s} s`],
     spec?.delay_ms > 0 && ["Delay", duration(spec.delay_ms)],
+    spec?.flow && spec.flow.trigger !== "all_success" && ["Starts when", TRIGGERS[spec.flow.trigger] || spec.flow.trigger],
+    job.outputs && ["Outputs", outputs(job.outputs)],
     spec?.affinity && ["Affinity", "prefers its parent's worker"],
     spec && Object.keys(spec.env).length > 0 && ["Environment", Object.entries(spec.env).map(([each, value]) => [code(`${each}=${value}`), " "])],
     spec?.python && ["Interpreter", code(spec.python)],
@@ -88,6 +108,9 @@ function draw() {
   $("reason").hidden = !job.reason;
   $("reason").textContent = job.reason;
   $("reason").className = job.state === "DEAD" ? "reason" : "reason calm";
+  const open = (job.approvals || []).find((each) => !each.decision);
+  $("question").hidden = !open;
+  show($("question"), open && [h("h2", {}, "A person is asked"), h("p", { class: "question" }, open.message), h("p", { class: "hint" }, open.expires_at ? `Without an answer it is ${open.on_timeout === "approve" ? "approved" : "rejected"} at ${moment(open.expires_at)}.` : "It waits as long as it takes."), h("div", { class: "acts" }, decideButtons(open, ""))]);
   show($("steps"), steps(job));
   show($("attempts"), attempts(job));
   if (details.spec !== undefined) show($("spec"), pairs(details));
@@ -116,8 +139,8 @@ const stream = listen([`run:${run}`, `log:${key}`], {
   jobs: (data) => {
     const job = data.jobs.find((each) => each.key === key);
     if (!job) return;
-    if (!details || job.attempt !== details.job.attempt) read(); // with what happened in between
-    if (details) { details = { ...details, job: { ...job, log_bytes: job.log_bytes } }; draw(); }
+    if (!details || job.attempt !== details.job.attempt || job.state !== details.job.state) read(); // with what comes with it alone
+    if (details) { details = { ...details, job: { ...job, outputs: job.outputs || details.job.outputs } }; draw(); }
   },
   master: (master) => { if (master.up) read(); },
   services: ({ services }) => {
