@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 from titan_sdk.errors import InvalidName, Problem
-from titan_sdk.messages import DEFAULT_FLOW, ApproveSpec, JobSpec, ServiceSpec
+from titan_sdk.messages import DEFAULT_FLOW, ApproveSpec, JobSpec, RepairSpec, ServiceSpec
 from titan_sdk.names import (
     check_capability,
     check_file_name,
@@ -35,6 +35,8 @@ MAX_PATTERN_CHARS: Final = 1000
 MAX_TEXT: Final = 1024 * 1024
 """Characters of a job's arguments and environment together: what macOS gives a new program (Linux: twice as much). They
 stay in the master's memory with the job; what is larger belongs into a file."""
+MAX_REPAIRS: Final = 20
+"""Of one job; what is still broken then needs somebody to look at it."""
 MAX_QUESTION_CHARS: Final = 2000
 """Of what a person is asked; it stays in the master's memory with the job."""
 MAX_QUESTION_S: Final = 10 * 366 * 24 * 3600.0
@@ -151,6 +153,26 @@ def _check_flow(job: JobSpec) -> None:
             raise InvalidName(f"trigger {flow.trigger} is about the parents of a job, and this has none")
         if flow.approve is not None:
             check_approve(flow.approve)
+        if flow.mends is not None:
+            raise InvalidName("mends is for the master to say")
+        if flow.repair is not None:
+            _check_repair(job, flow.repair)
+
+
+def _check_repair(job: JobSpec, repair: RepairSpec) -> None:
+    if job.kind != "run":
+        raise InvalidName(f"a repair is for jobs that end, and this is of type {job.kind}")
+    check_file_name(repair.file)
+    if repair.sha256:
+        check_sha256(repair.sha256)
+    if not 1 <= repair.max <= MAX_REPAIRS:
+        raise InvalidName(f"{repair.max} repairs are out of range; 1 to {MAX_REPAIRS} is wanted")
+    if repair.timeout_s is not None and not 0 < repair.timeout_s < math.inf:
+        raise InvalidName(f"a timeout of {repair.timeout_s:g} s is not above 0")
+    if any("\0" in arg for arg in repair.args) or sum(map(len, repair.args)) > MAX_TEXT:
+        raise InvalidName(f"the arguments of the repair hold a NUL, or more than {MAX_TEXT} characters")
+    if repair.approve is not None:
+        check_approve(repair.approve)
 
 
 def check_approve(asked: ApproveSpec) -> None:

@@ -160,6 +160,14 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) WITHOUT ROWID""",
         "CREATE INDEX approvals_decided ON approvals (decided_at) WHERE decision <> ''",
     ),
+    (
+        """CREATE TABLE repairs (
+            key TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            body BLOB NOT NULL,
+            PRIMARY KEY (key, number)
+        ) WITHOUT ROWID""",
+    ),
 )
 
 SCHEMA_VERSION: Final = len(VERSIONS)

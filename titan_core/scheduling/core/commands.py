@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
-from titan_sdk.messages import JobSpec, KvUpdate, Lease
+from titan_sdk.messages import JobSpec, KvUpdate, Lease, RepairInfo
 
 # --- records: for the store ---------------------------------------------------------------------------------------
 
@@ -61,6 +61,22 @@ class SaveApproval:
     """Insert or replace the approval (row.key, row.number)."""
 
     row: ApprovalRow
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRepair:
+    """Insert or replace the repair (row.key, row.number)."""
+
+    row: RepairInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceSpec:
+    """A repaired job: from its next attempt on it is this. ``seq`` is the job's."""
+
+    key: str
+    seq: int
+    spec: JobSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +131,8 @@ class ForgetCordon:
     worker_id: str
 
 
-RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | SaveApproval
+HistoryRecord = SaveExecution | SaveApproval | SaveRepair | ReplaceSpec
+RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | HistoryRecord
 Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
