@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 from titan_sdk.errors import InvalidName, Problem
-from titan_sdk.messages import DEFAULT_FLOW, ApproveSpec, JobSpec, RepairSpec, ServiceSpec
+from titan_sdk.messages import DEFAULT_FLOW, ApproveSpec, FlowSpec, JobSpec, RepairSpec, ServiceSpec
 from titan_sdk.names import (
     check_capability,
     check_file_name,
@@ -74,6 +74,9 @@ def validate_dag(jobs: Sequence[JobSpec], *, lines: Sequence[int] = (), known: C
                 problems.append(Problem(job.id, "it waits for itself", numbers[index]))
             elif parent not in first and parent not in known:
                 problems.append(Problem(job.id, f"its parent {parent!r} is not a job of this run", numbers[index]))
+        if job.flow is not None and job.flow.trigger != DEFAULT_FLOW.trigger and not job.parents:
+            text = f"trigger {job.flow.trigger} is about the parents of a job, and this has none"
+            problems.append(Problem(job.id, text, numbers[index]))
         if job.upkeep.lifetime == "run" and job.id not in needed:
             text = "lifetime run ends a service when no job of the run needs it, and none depends on this one"
             problems.append(Problem(job.id, text, numbers[index]))
@@ -100,8 +103,9 @@ def job_problems(job: JobSpec) -> Iterator[str]:
         (_check_numbers, job),
         (_check_strings, job),
         (_check_service, job),
-        (_check_flow, job),
     ]
+    if job.flow is not None:
+        checks += [(_check_flow, job.flow), (_check_repair, job)]
     for check, value in checks:
         try:
             check(value)
@@ -146,20 +150,19 @@ def _check_service(job: JobSpec) -> None:
         raise InvalidName(f"{asked.failures} failures are out of range; 1 to {MAX_HEALTH_FAILURES} is wanted")
 
 
-def _check_flow(job: JobSpec) -> None:
-    flow = job.flow
-    if flow is not None:
-        if flow.trigger != DEFAULT_FLOW.trigger and not job.parents:
-            raise InvalidName(f"trigger {flow.trigger} is about the parents of a job, and this has none")
-        if flow.approve is not None:
-            check_approve(flow.approve)
-        if flow.mends is not None:
-            raise InvalidName("mends is for the master to say")
-        if flow.repair is not None:
-            _check_repair(job, flow.repair)
+def _check_flow(flow: FlowSpec) -> None:
+    if flow.given is not None:
+        raise InvalidName("what a job is given of others is for the master to say")
+    if flow.approve is not None:
+        check_approve(flow.approve)
+    if flow.mends is not None:
+        raise InvalidName("mends is for the master to say")
 
 
-def _check_repair(job: JobSpec, repair: RepairSpec) -> None:
+def _check_repair(job: JobSpec) -> None:
+    repair: RepairSpec | None = job.flow.repair if job.flow is not None else None
+    if repair is None:
+        return
     if job.kind != "run":
         raise InvalidName(f"a repair is for jobs that end, and this is of type {job.kind}")
     check_file_name(repair.file)

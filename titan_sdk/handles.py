@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 
 from titan_sdk.approving import decide
 from titan_sdk.errors import JobFailed, NotFound, WaitTimeout
+from titan_sdk.job_outputs import decode
 from titan_sdk.log_reader import LogReader, as_text
 from titan_sdk.messages import (
     FINAL_STATES,
@@ -147,6 +148,13 @@ class JobHandle(Handle):
     def cancel(self) -> bool:
         """Cancel it. False: it had ended before. ``wait(check=False)`` tells when its processes have ended."""
         return bool(self._caller.call(CancelJob(id=self.key)).text)
+
+    def outputs(self) -> dict[str, Any]:
+        """What the job left for others (``titan_sdk.output``), by name; nothing before it has completed.
+
+        Raises NotFound.
+        """
+        return decode(self.info().outputs.encode())
 
     def stop(self) -> bool:
         """Stop it; a service has completed then. False: it had ended before."""

@@ -7,7 +7,7 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
 from titan_sdk.approving import approve_spec
 from titan_sdk.classic_jobs import WORKER_FILES
@@ -27,6 +27,7 @@ from titan_sdk.messages import (
     RepairSpec,
     RestartPolicy,
     ServiceSpec,
+    TriggerRule,
 )
 from titan_sdk.sizes import parse_size
 
@@ -35,6 +36,7 @@ Argument = str | int | float | os.PathLike[str]
 KINDS: Final = ("run", "service", "worker")
 RESTARTS: Final = ("always", "on-failure", "never")
 LIFETIMES: Final = ("stopped", "run")
+TRIGGERS: Final[tuple[str, ...]] = get_args(TriggerRule)
 HEALTH_KEYS: Final = ("path", "log", "start", "interval", "failures")
 REPAIR_KEYS: Final = ("repair", "max", "args", "timeout", "approve")
 AUTO: Final = "auto"
@@ -54,6 +56,8 @@ class TitanJob:
         requirement: one capability, several joined by commas, or a list; all must be on one worker.
         priority: higher goes first.
         parents: ids of jobs of the same run (or the TitanJobs themselves) that must complete first.
+        trigger: what has to become of the parents instead: ``all_done``, ``one_success``, ``one_failed``,
+            ``none_failed`` or ``always`` (messages.FlowSpec says it in full).
         is_archive: ``filename`` names a zip or a folder.
         args: the argument list; a text is split as a shell would.
         port: a service's port, or ``"auto"`` for a free one that its worker picks. It finds it in PORT.
@@ -113,6 +117,7 @@ class TitanJob:
         restart: str = DEFAULT_SERVICE.restart,
         health: str | Mapping[str, str | float] | None = None,
         lifetime: str = DEFAULT_SERVICE.lifetime,
+        trigger: str = DEFAULT_FLOW.trigger,
         approve: str | Mapping[str, Any] | None = None,
         on_failure: Mapping[str, Any] | None = None,
         archive: str | os.PathLike[str] | None = None,
@@ -132,6 +137,7 @@ class TitanJob:
         self.restart = _choice(self.job_id, "restart", restart, RESTARTS)
         self.health = _health(self.job_id, health)
         self.lifetime = _choice(self.job_id, "lifetime", lifetime, LIFETIMES)
+        self.trigger = _choice(self.job_id, "trigger", trigger, TRIGGERS)
         self.approve = None if approve is None else approve_spec(self.job_id, approve)
         self.repair_file = ""
         """The script that repairs it; empty: there is none."""
@@ -216,7 +222,7 @@ class TitanJob:
         )
 
     def _flow(self) -> FlowSpec | None:
-        found = FlowSpec(approve=self.approve, repair=self.on_failure)
+        found = FlowSpec(trigger=cast(TriggerRule, self.trigger), approve=self.approve, repair=self.on_failure)
         return None if found == DEFAULT_FLOW else found
 
     def _service(self) -> ServiceSpec | None:

@@ -25,7 +25,7 @@ from titan_sdk.dag import (
 )
 from titan_sdk.durations import parse_duration
 from titan_sdk.errors import InvalidName, TitanError
-from titan_sdk.job import AUTO, HEALTH_KEYS, KINDS, LIFETIMES, RESTARTS, split_args, split_requirement
+from titan_sdk.job import AUTO, HEALTH_KEYS, KINDS, LIFETIMES, RESTARTS, TRIGGERS, split_args, split_requirement
 from titan_sdk.names import check_capability, check_job_id, check_relative_path
 from titan_sdk.sizes import parse_size
 from titan_sdk.yaml_lines import List, Map, Node, Text
@@ -406,6 +406,7 @@ JOB_KEYS: Final = {
     "args": Key("args", _args),
     "depends_on": _PARENTS,
     "dependencies": _PARENTS,
+    "trigger": Key("trigger", _one_of(TRIGGERS, "a trigger rule")),
     "requirement": Key("requirement", _requirement),
     "priority": Key("priority", _between(-MAX_PRIORITY, MAX_PRIORITY)),
     "delay": Key("delay", _delay),
@@ -433,8 +434,9 @@ _MEANT: Final = {
     "environment": "env", "retry": "retries", "max_retries": "retries", "interpreter": "python", "tasks": "jobs",
     "cpu": "cpus", "cores": "cpus", "mem": "memory", "ram": "memory", "gpu": "gpus",
     "steps": "jobs", "pipeline": "name", "title": "name", "restart_policy": "restart", "healthcheck": "health",
-    "repair": "on_failure", "heal": "on_failure", 
+    "repair": "on_failure", "heal": "on_failure",
     "approval": "approve", "gate": "approve", "health_check": "health", "health_path": "health",
+    "trigger_rule": "trigger",
 }  # fmt: skip
 """What other tools, or TitanJob, call a key."""
 

@@ -21,6 +21,7 @@ from titan_core.scheduling.core.commands import (
     SaveApproval,
     SaveCordon,
     SaveExecution,
+    SaveOutputs,
     SaveRepair,
     UpdateJob,
     UpdateRun,
@@ -46,6 +47,7 @@ class Batch:
         self.repairs: dict[tuple[str, int], RepairInfo] = {}
         self.specs: dict[int, JobSpec] = {}
         """That replace those of jobs, by the jobs' seq."""
+        self.outputs: dict[int, bytes] = {}
         self.approvals: dict[tuple[str, int], ApprovalRow] = {}
         self.events: list[EventRow] = []
         self.cordons: dict[str, CordonRow | None] = {}
@@ -70,6 +72,8 @@ class Batch:
         elif type(record) is InsertRun:
             self.runs[record.run.seq] = record.run
             self.run_seq = max(self.run_seq, record.run.seq)
+        elif type(record) is SaveOutputs:
+            self.outputs[record.seq] = record.outputs
         elif type(record) is SaveApproval:
             self.approvals[record.row.key, record.row.number] = record.row
         elif type(record) is UpdateRun:

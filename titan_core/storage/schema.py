@@ -161,6 +161,10 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX approvals_decided ON approvals (decided_at) WHERE decision <> ''",
     ),
     (
+        # What jobs left for others, as JSON objects. Few do, and it may be large: not in a row that is often written.
+        "CREATE TABLE outputs (job_seq INTEGER PRIMARY KEY REFERENCES jobs (seq), body BLOB NOT NULL)",
+    ),
+    (
         """CREATE TABLE repairs (
             key TEXT NOT NULL,
             number INTEGER NOT NULL,

@@ -43,6 +43,8 @@ SAVE_EXECUTION: Final = """INSERT OR REPLACE INTO executions (
     key, attempt, epoch, worker_id, worker_name, started_at, ended_at, outcome, exit_code, reason
 ) VALUES (?,?,?,?,?,?,?,?,?,?)"""
 
+SAVE_OUTPUTS: Final = "INSERT OR REPLACE INTO outputs (job_seq, body) VALUES (?,?)"
+
 FORGET_EXECUTIONS: Final = "DELETE FROM executions WHERE key = ? AND attempt <= ?"
 KEPT_EXECUTIONS: Final = 100
 """Of one job; only a service that is started again and again comes to more."""
@@ -86,6 +88,9 @@ SELECT_EXECUTIONS: Final = """SELECT
     j.run_seq, e.key, e.attempt, e.epoch, e.worker_id, e.worker_name, e.started_at, e.ended_at, e.outcome,
     e.exit_code, e.reason
 FROM runs r JOIN jobs j ON j.run_seq = r.seq CROSS JOIN executions e ON e.key = r.run_id || '/' || j.job_id"""
+
+SELECT_OUTPUTS: Final = """SELECT j.run_seq, r.run_id || '/' || j.job_id, o.body
+FROM runs r JOIN jobs j ON j.run_seq = r.seq JOIN outputs o ON o.job_seq = j.seq"""
 
 _NO_GROWTH: Final = RunGrowth()
 _STATES: Final = {state.value: state for state in JobState}

@@ -235,6 +235,8 @@ class SqliteStore:
             execute(sql.REPLACE_SPEC, [(encode_message(spec), seq) for seq, spec in batch.specs.items()])
         if batch.repairs:
             execute(sql.SAVE_REPAIR, map(sql.repair_parameters, batch.repairs.values()))
+        if batch.outputs:
+            execute(sql.SAVE_OUTPUTS, batch.outputs.items())
         if batch.approvals:
             execute(sql.SAVE_APPROVAL, batch.approvals.values())
         if batch.events:
@@ -352,6 +354,10 @@ class SqliteStore:
             query = f"{sql.SELECT_EXECUTIONS} WHERE r.seq IN ({marks}) ORDER BY j.seq, e.attempt"
             for row in db.execute(query, sorted(attempted)):
                 stored[row[0]].executions.append(sql.execution_from_row(row))
+            if db.execute("SELECT EXISTS (SELECT 1 FROM outputs)").fetchone()[0]:
+                query = f"{sql.SELECT_OUTPUTS} WHERE r.seq IN ({marks}) ORDER BY j.seq"
+                for run_seq, key, body in db.execute(query, sorted(attempted)):
+                    stored[run_seq].outputs.append((key, bytes(body)))
         if gated:
             marks = ",".join("?" * len(gated))
             for row in db.execute(f"{sql.SELECT_APPROVALS} WHERE r.seq IN ({marks}) ORDER BY a.number", sorted(gated)):

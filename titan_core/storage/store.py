@@ -36,6 +36,8 @@ class StoredRun:
     executions: list[ExecutionRow]
     additions: dict[str, str] = field(default_factory=dict)
     """Digests of what was added to it, by idempotency key."""
+    outputs: list[tuple[str, bytes]] = field(default_factory=list)
+    """By job key, of the jobs that left any."""
     approvals: list[ApprovalRow] = field(default_factory=list)
     repairs: list[RepairInfo] = field(default_factory=list)
 

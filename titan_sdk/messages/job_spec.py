@@ -50,6 +50,22 @@ class ServiceSpec(Message, frozen=True):
 DEFAULT_SERVICE: Final = ServiceSpec()
 
 
+class Given(Message, frozen=True):
+    """What an attempt is told of the jobs before it. Set by the master at each dispatch, never by who submits.
+
+    Attributes:
+        inputs: JSON object of the parents' outputs, each an object, by the parent's id; empty: there are none.
+        item, index: JSON of the element that an instance of an ``each`` job is for, and its place; empty: it is none.
+        failed: ids of the jobs whose failure it is to know of. failure: why they failed.
+    """
+
+    inputs: bytes = b""
+    item: bytes = b""
+    index: int = 0
+    failed: tuple[str, ...] = ()
+    failure: str = ""
+
+
 class ApproveSpec(Message, frozen=True):
     """A person is asked, and the job waits for the answer.
 
@@ -108,12 +124,14 @@ class FlowSpec(Message, frozen=True):
             ``always``: as ``all_done``, and neither a cancelled run nor fail_fast keeps it from running.
         approve: what a person is asked once its parents let it run; None: nothing.
         repair: what repairs it when it failed for good. mends: the failure it is to repair; set by the master.
+        given: what the attempt finds of the jobs before it; set by the master when it dispatches.
     """
 
     trigger: TriggerRule = "all_success"
     approve: ApproveSpec | None = None
     repair: RepairSpec | None = None
     mends: Mends | None = None
+    given: Given | None = None
 
 
 DEFAULT_FLOW: Final = FlowSpec()

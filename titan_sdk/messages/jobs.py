@@ -41,8 +41,9 @@ class JobInfo(Message):
     """A job's state, for people and handles. ``exit_code`` is minus the signal number when a signal ended it.
 
     Of a service: ``restarts`` counts the times it was started again after its process had ended, ``port`` is the one it
-    was given, ``url`` where it answers while it is ready. ``approvals``: what people were asked, oldest
-    first; ``repairs``: what was done when it had failed for good.
+    was given, ``url`` where it answers while it is ready. ``approvals``: what people were asked, oldest first;
+    ``repairs``: what was done when it had failed for good. ``outputs``, a JSON object, comes with a job that is asked
+    for alone.
     """
 
     key: str
@@ -71,6 +72,7 @@ class JobInfo(Message):
     executions: list[ExecutionInfo] = field(default_factory=list)
     approvals: list[ApprovalInfo] = field(default_factory=list)
     repairs: list[RepairInfo] = field(default_factory=list)
+    outputs: str = ""
 
 
 class RunInfo(Message):

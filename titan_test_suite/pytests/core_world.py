@@ -6,8 +6,11 @@ core's own invariants cannot: what must never have happened.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from titan_core.model.requirement import Need, need_of, offer_of
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
@@ -22,10 +25,13 @@ from titan_core.scheduling.core.commands import (
     InsertEvent,
     InsertJob,
     InsertRun,
+    ReplaceSpec,
     RunChanged,
     SaveApproval,
     SaveCordon,
     SaveExecution,
+    SaveOutputs,
+    SaveRepair,
     SetAlarm,
     UpdateJob,
     UpdateRun,
@@ -54,7 +60,7 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import CHILD_WORKERS, Accepted, JobSpec, Lease, Outcome, RunOptions
+from titan_sdk.messages import CHILD_WORKERS, DEFAULT_FLOW, Accepted, JobSpec, Lease, Outcome, RepairInfo, RunOptions
 
 WALL_START = 1_800_000_000_000
 RECORDS = (
@@ -64,7 +70,10 @@ RECORDS = (
     InsertJob,
     UpdateJob,
     SaveExecution,
+    SaveOutputs,
     SaveApproval,
+    SaveRepair,
+    ReplaceSpec,
     InsertEvent,
     SaveCordon,
     ForgetCordon,
@@ -78,7 +87,9 @@ class SavedRun:
     jobs: list[tuple[JobSpec, JobRow]]
     executions: list[ExecutionRow]
     additions: dict[str, str] = field(default_factory=dict)
+    outputs: list[tuple[str, bytes]] = field(default_factory=list)
     approvals: list[ApprovalRow] = field(default_factory=list)
+    repairs: list[RepairInfo] = field(default_factory=list)
 
 
 @dataclass
@@ -89,7 +100,9 @@ class Journal:
     specs: dict[str, JobSpec] = field(default_factory=dict)
     jobs: dict[str, JobRow] = field(default_factory=dict)
     executions: dict[tuple[str, int], ExecutionRow] = field(default_factory=dict)
+    outputs: dict[str, bytes] = field(default_factory=dict)
     approvals: dict[tuple[str, int], ApprovalRow] = field(default_factory=dict)
+    repairs: dict[tuple[str, int], RepairInfo] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
     additions: dict[int, dict[str, str]] = field(default_factory=dict)
     cordons: dict[str, CordonRow] = field(default_factory=dict)
@@ -118,6 +131,17 @@ class Journal:
             self.jobs[command.row.key] = command.row
         elif isinstance(command, SaveExecution):
             self.executions[command.row.key, command.row.attempt] = command.row
+        elif isinstance(command, SaveOutputs):
+            assert command.key not in self.outputs, f"outputs counted twice: {command}"
+            assert self.jobs[command.key].state is JobState.COMPLETED and self.jobs[command.key].seq == command.seq
+            self.outputs[command.key] = command.outputs
+        elif isinstance(command, SaveRepair):
+            open_before = self.repairs.get((command.row.key, command.row.number))
+            assert open_before is None or open_before.state in ("running", "asked"), f"repaired twice: {command}"
+            self.repairs[command.row.key, command.row.number] = command.row
+        elif isinstance(command, ReplaceSpec):
+            assert self.jobs[command.key].seq == command.seq
+            self.specs[command.key] = command.spec
         elif isinstance(command, SaveApproval):
             asked = self.approvals.get((command.row.key, command.row.number))
             assert asked is None or not asked.decision, f"decided twice: {asked}, {command.row}"
@@ -137,7 +161,9 @@ class Journal:
                 [(self.specs[key], row) for key, row in self.jobs.items() if row.run_id == run_id],
                 [row for row in self.executions.values() if self.jobs[row.key].run_id == run_id],
                 dict(self.additions.get(run.seq, {})),
+                [(key, body) for key, body in self.outputs.items() if self.jobs[key].run_id == run_id],
                 [row for row in self.approvals.values() if self.jobs[row.key].run_id == run_id],
+                [row for row in self.repairs.values() if self.jobs[row.key].run_id == run_id],
             )
             for run_id, run in self.runs.items()
         ]
@@ -253,7 +279,9 @@ class History:
         assert not before.state.final, f"revived, or ended twice: {before} -> {row}"
         assert row.attempt in (before.attempt, before.attempt + 1), f"{before} -> {row}"
         service = self._journal.specs[row.key].kind != "run"
-        assert row.epoch >= before.epoch and row.failures >= before.failures and row.restarts >= before.restarts
+        assert row.epoch >= before.epoch and row.restarts >= before.restarts
+        anew = before.state is JobState.HELD and row.failures == 0  # a repaired job has all its retries again
+        assert row.failures >= before.failures or anew
         assert row.losses >= before.losses or (service and row.losses == 1), "forgotten only by what ran for long"
         assert row.failures + row.losses + row.restarts <= before.failures + before.losses + before.restarts + 1
         assert service or not (row.restarts or row.port or row.ready), f"only services have these: {row}"
@@ -283,14 +311,15 @@ class History:
         self._highest_epoch = lease.epoch
         assert (row.state, row.attempt, row.epoch) == (JobState.RUNNING, lease.attempt, lease.epoch)
         assert row.worker_id == command.worker_id
-        assert command.spec == journal.specs[lease.job]
+        assert _as_submitted(command.spec) == _as_submitted(journal.specs[lease.job])
+        self._check_given(command)
         assert not journal.executions[lease.job, lease.attempt].outcome
         if lease.attempt > 1:
             assert journal.executions[lease.job, lease.attempt - 1].outcome, f"two attempts at once: {lease}"
         self._check_parents(command)
         if command.spec.flow is not None and command.spec.flow.approve is not None:
             decisions = [row.decision for row in journal.approvals.values() if row.key == lease.job]
-            assert decisions == ["approved"], f"{lease} was not approved: {decisions}"
+            assert decisions and set(decisions) == {"approved"}, f"{lease} was not approved: {decisions}"
         if lease.attempt > 1:
             row_before = journal.executions[lease.job, lease.attempt - 1]
             policy = command.spec.upkeep.restart if command.spec.kind == "service" else "on-failure"
@@ -298,6 +327,15 @@ class History:
             goes_on = policy == "always" or lease.job in self._restarts_asked or lease.job in self._stepped_aside
             assert goes_on or not ended_well, f"{lease} after an end that was to be the last"
         self._check_worker(command)
+
+    def _check_given(self, command: DispatchJob) -> None:
+        """It is told of what its parents left, and of nothing else."""
+        given = command.spec.flow.given if command.spec.flow else None
+        run_id = command.lease.job.partition("/")[0]
+        left = {parent: self._journal.outputs.get(f"{run_id}/{parent}") for parent in command.spec.parents}
+        expected = {parent: json.loads(body) for parent, body in left.items() if body}
+        told = json.loads(given.inputs) if given is not None and given.inputs else {}
+        assert told == expected, f"{command.lease} was told {told}"
 
     def _check_parents(self, command: DispatchJob) -> None:
         """The rule of the job was met, as far as the ends of its parents show."""
@@ -391,6 +429,12 @@ class History:
 
     def _rank(self, key: str) -> tuple[int, int]:
         return (-self._journal.specs[key].priority, self._journal.jobs[key].seq)
+
+
+def _as_submitted(spec: JobSpec) -> JobSpec:
+    """A spec without what is told to one attempt."""
+    flow = spec.flow and replace(spec.flow, given=None)
+    return replace(spec, flow=None if flow == DEFAULT_FLOW else flow)
 
 
 class World:
@@ -555,11 +599,18 @@ class World:
     def worker_of(self, name: str) -> str:
         return self.journal.jobs[self.lease(name).job].worker_id
 
-    def end(self, name: str, outcome: Outcome = "completed", exit_code: int | None = None, reason: str = "") -> bool:
+    def end(
+        self,
+        name: str,
+        outcome: Outcome = "completed",
+        exit_code: int | None = None,
+        reason: str = "",
+        outputs: dict[str, Any] | None = None,
+    ) -> bool:
         """Its worker reports the end of a running job; whether that was stale."""
         lease = self.lease(name)
         code = {"completed": 0, "failed": 1}.get(outcome) if exit_code is None else exit_code
-        stale = self.do(AttemptEnded(self.worker_of(name), lease, outcome, code, reason))
+        stale = self.do(AttemptEnded(self.worker_of(name), lease, outcome, code, reason, outputs=_encoded(outputs)))
         assert isinstance(stale, bool)
         return stale
 
@@ -628,6 +679,10 @@ class World:
 
     def states(self, *names: str) -> list[str]:
         return [self.state(name) for name in names]
+
+
+def _encoded(outputs: dict[str, Any] | None) -> bytes:
+    return b"" if outputs is None else json.dumps(outputs).encode()
 
 
 def job(job_id: str, *parents: str, **fields: Any) -> JobSpec:

@@ -138,6 +138,7 @@ class JobService:
                     info = job_info(job, job.reason)
                     info.repairs = [row for row in saved.repairs if row.key == job.key]
                     info.executions = [execution_info(each, info.repairs) for each in job.executions or ()]
+                    info.outputs = dict(saved.outputs).get(job.key, b"").decode()
                     info.approvals = [approval_info(row) for row in saved.approvals if row.key == job.key]
                     return info
         raise NotFound(f"no job {name}")

@@ -22,6 +22,7 @@ from titan_core.scheduling.core.commands import (
     SaveApproval,
     SaveCordon,
     SaveExecution,
+    SaveOutputs,
     SaveRepair,
     UpdateJob,
     UpdateRun,
@@ -44,6 +45,7 @@ class Changes:
         self._additions: list[InsertAddition] = []
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
+        self._outputs: list[SaveOutputs] = []
         self._events: list[InsertEvent | SaveApproval | SaveRepair | ReplaceSpec | SaveCordon | ForgetCordon] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
@@ -83,6 +85,10 @@ class Changes:
         """The job is another one from its next attempt on; there is an event about it."""
         self._events.append(ReplaceSpec(job.key, job.seq, job.spec))
 
+    def outputs(self, job: Job, outputs: bytes) -> None:
+        """The job left these for others."""
+        self._outputs.append(SaveOutputs(job.key, job.seq, outputs))
+
     def approval(self, row: ApprovalRow) -> None:
         """A question about a job, or the answer to it; there is an event about it."""
         self._events.append(SaveApproval(row))
@@ -114,6 +120,9 @@ class Changes:
         if self._grown:
             commands += self._take_growth()
         commands += [SaveExecution(execution.row()) for execution in self._executions]
+        if self._outputs:
+            commands += self._outputs
+            self._outputs.clear()
         commands += self._events
         commands += self._effects
         if self._events:

@@ -57,6 +57,15 @@ class SaveExecution:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveOutputs:
+    """What a job left for others, a JSON object. ``seq`` is the job's; insert or replace."""
+
+    key: str
+    seq: int
+    outputs: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SaveApproval:
     """Insert or replace the approval (row.key, row.number)."""
 
@@ -131,7 +140,7 @@ class ForgetCordon:
     worker_id: str
 
 
-HistoryRecord = SaveExecution | SaveApproval | SaveRepair | ReplaceSpec
+HistoryRecord = SaveExecution | SaveOutputs | SaveApproval | SaveRepair | ReplaceSpec
 RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | HistoryRecord
 Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon
 

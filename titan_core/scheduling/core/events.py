@@ -227,6 +227,7 @@ class AttemptEnded:
     """Answer: bool, True when the lease is stale. Repeats and reports of other workers are stale too.
 
     ``lost``: the worker goes on, but what ran the attempt there was lost.
+    ``outputs``: of a completed job, what it left for others, as a JSON object (titan_sdk.job_outputs); empty: nothing.
     """
 
     worker_id: str
@@ -237,6 +238,7 @@ class AttemptEnded:
     started_at: int = 0
     ended_at: int = 0
     log_size: int = 0
+    outputs: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

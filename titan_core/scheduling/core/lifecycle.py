@@ -18,6 +18,7 @@ from titan_core.scheduling.core.crash_loops import in_crash_loop, quick_ends
 from titan_core.scheduling.core.delay_heap import DelayHeap
 from titan_core.scheduling.core.event_log import EventLog
 from titan_core.scheduling.core.events import Instant
+from titan_core.scheduling.core.handover import Handover
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.matcher import Matcher
@@ -44,6 +45,7 @@ class AttemptEnd(NamedTuple):
     started_at: int = 0
     ended_at: int = 0
     log_size: int = 0
+    outputs: bytes = b""
 
     @property
     def why(self) -> str:
@@ -77,6 +79,7 @@ class JobLifecycle:
         self._approvals = approvals
         self._repairs = repairs
         self._limits = limits
+        self._handover = Handover(book)
         self.epoch = 0
 
     # --- the way in ---
@@ -173,7 +176,8 @@ class JobLifecycle:
         self._remember(job, execution, now)
         worker.hold(job)
         (self._matcher.ports_changed if job.need.port else self._matcher.load_changed)(worker)
-        self._changes.effect(DispatchJob(worker.worker_id, job.lease(), job.spec))
+        spec = self._handover.spec(job) if job.spec.parents or job.spec.flow is not None else job.spec
+        self._changes.effect(DispatchJob(worker.worker_id, job.lease(), spec))
 
     def attempt_started(self, job: Job, started_at: int, port: int, trouble: str) -> None:
         """The process of the current attempt runs, since ``started_at``.
@@ -211,6 +215,8 @@ class JobLifecycle:
         """
         worker.give_up(job, now.monotonic)
         (self._matcher.ports_changed if job.need.port else self._matcher.load_changed)(worker)
+        if end.outputs and (why_not_kept := self._book.outputs.why_not(job, end.outputs)):
+            end = end._replace(outcome="failed", reason=why_not_kept, outputs=b"")
         self._close(job, job.execution, end, now)
         was_ready, job.ready = job.ready, False
         cause = self._verdict(job, end, now)
@@ -233,6 +239,9 @@ class JobLifecycle:
             if end.outcome == LOST and job.state is JobState.DEAD:
                 self._events.note("job-quarantined", job.key, job.reason, now)
         if job.state is JobState.COMPLETED:
+            if end.outputs:
+                self._book.outputs.keep(job, end.outputs)
+                self._changes.outputs(job, end.outputs)
             if not was_ready:
                 self._settle_children(job, now)
             job.children = ()
@@ -258,7 +267,7 @@ class JobLifecycle:
         elif asked is not None and asked.approve is not None:
             self._repairs.asked(target)
             self._approvals.ask(target, asked.approve, now)
-            self._changes.touch(target)
+            self._changes.show(target)
         else:
             self._repaired(target, now)
 
@@ -459,6 +468,9 @@ class JobLifecycle:
 
         ``news`` is False for a service that had been ready: those that wait have counted it as settled then.
         """
+        if not job.children:
+            job.children = ()
+            return
         settled = [(job, news, _how_it_ended(job))]
         while settled:
             parent, news, how = settled.pop()

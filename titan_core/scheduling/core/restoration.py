@@ -33,6 +33,11 @@ class SavedRun(Protocol):
     def executions(self) -> Sequence[ExecutionRow]: ...
 
     @property
+    def outputs(self) -> Sequence[tuple[str, bytes]]:
+        """By job key, of the jobs that left any."""
+        ...
+
+    @property
     def approvals(self) -> Sequence[ApprovalRow]:
         """In the order of their numbers."""
         ...

@@ -90,7 +90,7 @@ class SchedulerCore:
     def __init__(self, limits: CoreLimits) -> None:
         self._limits = limits
         self._pool = SpecPool()
-        self._book = JobBook(limits.finished_jobs_in_memory)
+        self._book = JobBook(limits.finished_jobs_in_memory, limits.output_bytes_in_memory)
         self._registry = WorkerRegistry(limits.dead_workers, limits.histories, limits.history_per_worker)
         self._matcher = Matcher(self._book.jobs, self._registry.workers, limits.idle_lanes)
         self._delays = DelayHeap()
@@ -181,6 +181,8 @@ class SchedulerCore:
         book.run_seq, book.job_seq, self._lifecycle.epoch = sequences
         for saved in sorted(runs, key=lambda saved: saved.run.seq):
             book.add(rebuild(saved, self._pool, now.wall, self._limits.executions_per_job))
+            for key, outputs in saved.outputs:
+                book.outputs.keep(book.jobs[key], outputs)
             for row in saved.approvals:
                 book.approvals.setdefault(row.key, []).append(row)
             for repair in saved.repairs:

@@ -54,6 +54,7 @@ class Views:
             raise NotFound(f"no job {name}")
         info = job_info(job, self._explain(job, {}))
         self._add_history(info, job)
+        info.outputs = self._book.outputs.of(job).decode()
         return info
 
     def _add_history(self, info: JobInfo, job: Job) -> None:

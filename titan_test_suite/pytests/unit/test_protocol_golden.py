@@ -493,6 +493,14 @@ STRUCTURED = [
         b"\x80",
     ),
     Golden(
+        JobReport(lease=LEASE, outcome="completed", outputs=b'{"n":1}'),
+        0x12,
+        b'\x83\xa5lease\x83\xa3job\xa4r1/a\xa7attempt\x02\xa5epoch\x07\xa7outcome\xa9completed\xa7outputs\xc4\x07{"n":1}',
+        Verdict(),
+        0x52,
+        b"\x80",
+    ),
+    Golden(
         LogPiece(lease=LEASE, offset=5, data=b"\x00"),
         0x17,
         b"\x83\xa5lease\x83\xa3job\xa4r1/a\xa7attempt\x02\xa5epoch\x07\xa6offset\x05\xa4data\xc4\x01\x00",

@@ -8,9 +8,9 @@ import { badge, brief, bytes, jobName, jobUrl, running, runUrl, when, WORDS } fr
 const TILES = [["RUNNING", "--run"], ["PENDING", "--queue"], ["WAITING", "--wait"], ["DELAYED", "--delay"], ["HELD", "--delay"], ["COMPLETED", "--done"], ["DEAD", "--dead"], ["CANCELLED", "--stop"], ["SKIPPED", "--stop"]];
 
 function tiles(counts) {
-  const shown = TILES.filter(([state]) => state !== "SKIPPED" || counts[state]); // most clusters never skip anything
+  const shown = TILES.filter(([state]) => !["SKIPPED", "HELD"].includes(state) || counts[state]); // most clusters have none
   show($("tiles"), shown.map(([state, colour]) => {
-    const href = state === "DEAD" ? "/failures" : null;
+    const href = { DEAD: "/failures", HELD: "/approvals" }[state] || null;
     return h(href ? "a" : "div", { class: "tile", href, data: { state } },
       h("b", {}, (counts[state] || 0).toLocaleString()),
       h("span", {}, h("i", { vars: { background: `var(${colour})` } }), WORDS[state]));
