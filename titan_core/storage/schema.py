@@ -165,6 +165,14 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE outputs (job_seq INTEGER PRIMARY KEY REFERENCES jobs (seq), body BLOB NOT NULL)",
     ),
     (
+        """CREATE TABLE repairs (
+            key TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            body BLOB NOT NULL,
+            PRIMARY KEY (key, number)
+        ) WITHOUT ROWID""",
+    ),
+    (
         # The specs of a schedule's jobs may be large and change seldom, its state changes with every firing.
         # AUTOINCREMENT: the seq of a schedule that was deleted is not used again.
         """CREATE TABLE schedules (

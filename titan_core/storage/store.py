@@ -10,7 +10,7 @@ from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow
 from titan_core.model.schedule import ScheduleRow
 from titan_core.scheduling.core.commands import Record
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import FiringInfo, JobSpec, KvEntry, KvMemberPage, KvPart
+from titan_sdk.messages import FiringInfo, JobSpec, KvEntry, KvMemberPage, KvPart, RepairInfo
 
 WAY_OUT: Final = "What to do is in docs/operations.md."
 """At the end of what people are told of a database that cannot be used."""
@@ -40,6 +40,7 @@ class StoredRun:
     outputs: list[tuple[str, bytes]] = field(default_factory=list)
     """By job key, of the jobs that left any."""
     approvals: list[ApprovalRow] = field(default_factory=list)
+    repairs: list[RepairInfo] = field(default_factory=list)
 
 
 class Store(Protocol):

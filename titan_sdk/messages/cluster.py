@@ -62,7 +62,7 @@ EventKind = Literal[
     "schedule-created", "schedule-changed", "schedule-deleted", "schedule-paused", "schedule-resumed",
     "schedule-fired", "schedule-skipped", "schedule-missed", "schedule-refused", "schedule-ended",
     "approval-asked", "approval-given", "approval-refused", "approval-expired",
-    "approval-withdrawn",
+    "approval-withdrawn", "repair-begun", "repair-applied", "repair-failed",
 ]  # fmt: skip
 """What can happen to a cluster."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.model.schedule import FiringRow, ScheduleRow
-from titan_sdk.messages import JobSpec, KvUpdate, Lease
+from titan_sdk.messages import JobSpec, KvUpdate, Lease, RepairInfo
 
 # --- records: for the store ---------------------------------------------------------------------------------------
 
@@ -71,6 +71,22 @@ class SaveApproval:
     """Insert or replace the approval (row.key, row.number)."""
 
     row: ApprovalRow
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRepair:
+    """Insert or replace the repair (row.key, row.number)."""
+
+    row: RepairInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceSpec:
+    """A repaired job: from its next attempt on it is this. ``seq`` is the job's."""
+
+    key: str
+    seq: int
+    spec: JobSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +162,8 @@ class SaveFiring:
 
 ScheduleRecord = SaveSchedule | ForgetSchedule | SaveFiring
 
-RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | SaveOutputs | SaveApproval
+HistoryRecord = SaveExecution | SaveOutputs | SaveApproval | SaveRepair | ReplaceSpec
+RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | HistoryRecord
 Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon | ScheduleRecord
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
@@ -185,9 +202,10 @@ class CloseLink:
 
 @dataclass(frozen=True, slots=True)
 class RunChanged:
-    """Someone may be waiting for this."""
+    """Someone may be waiting for this. ``settled``: for jobs of it to be settled too; else none became so."""
 
     run_id: str
+    settled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
