@@ -91,6 +91,12 @@ class Opcode(IntEnum):
     KV_ITEMS = 0xD2
     KV_LIST_MEMBERS = 0xD3
 
+    ADD_JOBS = 0xC0
+    CLOSE_RUN = 0xC1
+    GET_RUN_TREE = 0xC2
+    RERUN = 0xC3
+    LIST_AGENT_RUNS = 0xC4
+
     WATCH_SETTLED = 0xE8
 
 
