@@ -9,10 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+from msgspec.structs import replace
+
 from titan_sdk.archive import zip_folder
 from titan_sdk.connection import CALL_TIMEOUT_S, ConnectionPool
-from titan_sdk.handles import JobHandle, RunHandle
 from titan_sdk.errors import InvalidName, NotFound
+from titan_sdk.handles import JobHandle, RunHandle
 from titan_sdk.job import Argument, TitanJob
 from titan_sdk.kv import KeyValues, as_bytes
 from titan_sdk.log_reader import LogReader
@@ -49,7 +51,7 @@ from titan_sdk.settings import client_settings
 from titan_sdk.sources import archive_name
 from titan_sdk.steady import SteadyCaller
 from titan_sdk.submitter import Submitter, submitting_job
-from titan_sdk.uploads import Progress, content_of_file, content_of_path
+from titan_sdk.uploads import Progress, Uploader, content_of_file, content_of_path
 
 if TYPE_CHECKING:
     from titan_sdk.tasks import Task, TaskHandle
@@ -155,6 +157,7 @@ class TitanClient:
         agent_run_id: str | None = None,
         open: bool = False,
         idle_timeout: float | None = None,
+        options: RunOptions | None = None,
     ) -> RunHandle:
         """Submit jobs that are linked by their parents: all of them are accepted, durably, or none.
 
@@ -169,6 +172,7 @@ class TitanClient:
             agent_run_id: the agent run that it belongs to, instead of the client's.
             open: jobs may be added until it is closed, see ``open_run``.
             idle_timeout: seconds; see ``open_run``.
+            options: of the run as a whole, all in one; what the arguments above say goes before.
 
         Raises:
             BudgetExceeded: a budget of a run that this one belongs to has no room for it.
@@ -180,12 +184,12 @@ class TitanClient:
         accepted = self._submitter.submit(
             name,
             jobs,
-            self._options(params, budget, agent_run_id, open, idle_timeout),
+            self._options(options, params, budget, agent_run_id, open, idle_timeout),
             idempotency_key=idempotency_key,
             progress=progress,
             replace=replace,
         )
-        return RunHandle(self._submitter, accepted.run_id, accepted.jobs)
+        return RunHandle(self._caller, accepted.run_id, accepted.jobs, self._submitter)
 
     def open_run(
         self,
@@ -258,7 +262,7 @@ class TitanClient:
 
     def job(self, job_id: str) -> JobHandle:
         """A handle for a job, by its key ``run/job`` or by its id (then of its latest run). Asks nothing yet."""
-        return JobHandle(self._submitter, job_id)
+        return JobHandle(self._caller, job_id)
 
     def service(self, name: str) -> ServiceHandle:
         """A handle for a service, by its id (then of its current version) or its key. Asks nothing yet."""
@@ -270,7 +274,7 @@ class TitanClient:
 
     def run(self, run_id: str) -> RunHandle:
         """A handle for a run, by its id or by a job of it. Asks nothing yet."""
-        return RunHandle(self._submitter, run_id)
+        return RunHandle(self._caller, run_id, submitter=self._submitter)
 
     def current_run(self) -> RunHandle:
         """The run of the job that this program belongs to; its own jobs may ``add`` to it while they run.
@@ -401,6 +405,7 @@ class TitanClient:
 
     def _options(
         self,
+        given: RunOptions | None,
         params: Mapping[str, Argument] | None,
         budget: Budget | None,
         agent_run_id: str | None,
@@ -408,18 +413,23 @@ class TitanClient:
         idle_timeout: float | None,
     ) -> RunOptions | None:
         """Raises InvalidName for what cannot be."""
-        idle_s = (0.0 if self._submitter.parent else IDLE_S) if idle_timeout is None else float(idle_timeout)
-        options = RunOptions(
-            params={name: str(value) for name, value in (params or {}).items()},
-            budget=budget,
-            agent_run_id=self.agent_run_id if agent_run_id is None else agent_run_id,
-            open=open,
-            idle_s=idle_s if open else 0.0,
-        )
+        options = given or DEFAULT_OPTIONS
+        if params is not None:
+            options = replace(options, params={name: str(value) for name, value in params.items()})
+        if budget is not None:
+            options = replace(options, budget=budget)
+        if agent_run_id is not None or not options.agent_run_id:
+            options = replace(options, agent_run_id=self.agent_run_id if agent_run_id is None else agent_run_id)
+        if open:
+            idle_s = (0.0 if self._submitter.parent else IDLE_S) if idle_timeout is None else float(idle_timeout)
+            options = replace(options, open=True, idle_s=idle_s)
         problem = next(option_problems(options), "")
         if problem:
             raise InvalidName(problem)
         return None if options == DEFAULT_OPTIONS else options
+
+    def _uploads(self) -> Uploader:
+        return self._submitter.uploads()
 
     def _new_pool(self) -> ConnectionPool:
         return ConnectionPool(self.host, self.port, token=self._token, timeout=self.timeout)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from titan_sdk.connection import ConnectionPool
 from titan_sdk.job import TitanJob
-from titan_sdk.messages import Accepted, AddJobs, Rerun, RunOptions, SubmitRun
+from titan_sdk.messages import Accepted, AddJobs, RunOptions, SubmitRun
 from titan_sdk.progress_bar import showing
 from titan_sdk.steady import SteadyCaller
 from titan_sdk.submission import Submission
@@ -78,11 +78,6 @@ class Submitter:
             request = AddJobs(
                 id=run_id, jobs=submission.specs, idempotency_key=_key(idempotency_key), parent=self.parent
             )
-        return self.caller.call(request)
-
-    def rerun(self, run_id: str, *, failed: bool, idempotency_key: str | None) -> Accepted:
-        """See RunHandle.rerun."""
-        request = Rerun(id=run_id, failed=failed, idempotency_key=_key(idempotency_key), parent=self.parent)
         return self.caller.call(request)
 
     def uploads(self) -> Uploader:

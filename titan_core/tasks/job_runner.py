@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
@@ -110,7 +111,7 @@ class JobRunner:
             spec = self._services.with_port(lease, spec)
             attempt = self._attempts[lease] = Attempt(lease, spec, free.pop(), owner, devices=tuple(devices))
             self._free_devices.difference_update(devices)
-        if spec.sha256 and not self._contents.has(spec.sha256):
+        if spec.sha256 and self._content(spec) is None:
             self._fetcher.fetch(spec.sha256, lambda failure: self._fetched(attempt, failure))
         elif spec.archive or spec.size > QUICK_BYTES:
             self._pool.submit(self._prepare, attempt)
@@ -170,6 +171,14 @@ class JobRunner:
     def _places(self, spec: JobSpec) -> list[int]:
         return self._free_for_workers if spec.kind == "worker" else self._free
 
+    def _content(self, spec: JobSpec) -> Path | bytes | None:
+        """The job's script, or where it or its archive lies; None when it has to be fetched."""
+        if not spec.archive:
+            script = self._contents.small(spec.sha256, spec.size)
+            if script is not None:
+                return script
+        return self._contents.path(spec.sha256) if self._contents.has(spec.sha256) else None
+
     # --- before the launch ----------------------------------------------------------------------------------------
 
     def _fetched(self, attempt: Attempt, failure: Exception | None) -> None:
@@ -190,7 +199,7 @@ class JobRunner:
         spec = attempt.spec
         sandbox: Sandbox | None = None
         try:
-            content = self._contents.path(spec.sha256) if spec.sha256 else None
+            content = self._content(spec) if spec.sha256 else None
             sandbox = self._workspace.prepare(attempt.lease, spec, content)
             if attempt.devices:
                 spec = replace(spec, env={**spec.env, GPU_VARIABLE: ",".join(attempt.devices)})

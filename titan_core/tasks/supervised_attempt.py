@@ -18,7 +18,7 @@ _READ_BYTES = 64 * 1024
 """What a pipe holds."""
 _READS_AT_ONCE = 16
 """Of a job that floods its output, before its supervisor looks at other things."""
-_ANNOUNCE_S = 0.02
+_ANNOUNCE_S = 0.05
 """A job that ends within this time is told of in one message."""
 _OUTPUT_EVERY_S = 0.02
 LEFTOVER_S = 0.5

@@ -185,6 +185,7 @@ class Supervisor:
         doing = f"its log {log_path} cannot be written"
         try:
             log = RotatingLog(log_path, log_bytes, log_files) if log_files else JobLog(log_path, log_bytes)
+            folder = _real_folder(argv[2]) if warm else ""
             doing = f"its working directory {cwd} cannot be used"
             os.chdir(cwd)
             doing = f"{argv[0]} cannot be started"
@@ -194,7 +195,9 @@ class Supervisor:
             if source is not None:
                 code = self._cache.code_for(source)
                 ours = (self._worker, self._launcher_alive, *self._wake, log.fd, output, write)
-                job = WarmJob(argv, changed, removed, source=source, code=code, output=write, close=ours, keep=self)
+                job = WarmJob(
+                    argv, changed, removed, folder=folder, source=source, code=code, output=write, close=ours, keep=self
+                )
                 # A request to end would be lost on a child that ignores it as we do: it waits until the child does not.
                 _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTERM,))
                 try:
@@ -308,6 +311,18 @@ class Supervisor:
         code = os.waitstatus_to_exitcode(attempt.status)
         times = (attempt.started_at, epoch_ms())
         self._say("exited", attempt.serial, code, attempt.cause, reason, size, tail, offset, *times)
+
+
+def _real_folder(script: str) -> str:
+    """The folder of a script without links in its path, as the interpreter puts it into sys.path. Changes the working
+    directory: the kernel knows at once what ``realpath`` asks for step by step."""
+    try:
+        if not os.path.islink(script):
+            os.chdir(os.path.dirname(script))
+            return os.getcwd()
+    except OSError:
+        pass
+    return os.path.dirname(os.path.realpath(script))
 
 
 def _start_of(pid: int) -> str:

@@ -336,7 +336,8 @@ TO_MASTER: Final = _by_opcode(
     Hello, SubmitRun, RunFile, Deploy, Stop, CancelJob, KillWorker, Cordon, ExplainJob, GetStats, GetStatsJson, GetJob,
     WatchRun, ListJobs, ListWorkers, ListEvents, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet,
     KvSadd, KvSmembers, Register, Heartbeat, JobStarted, JobReport, LogPiece, Deregister, Restart, Scale, ListServices,
-    WatchCluster, AddJobs, CloseRun, GetRunTree, Rerun, ListAgentRuns, ListRuns, GetSpecs, ListFiles, WatchLogs, KvUpdate, KvKeys, KvItems, KvListMembers,
+    WatchCluster, ListRuns, GetSpecs, ListFiles, WatchLogs, AddJobs, CloseRun, GetRunTree, Rerun, ListAgentRuns,
+    KvUpdate, KvKeys, KvItems, KvListMembers,
     WatchSettled,
 )  # fmt: skip
 """What a client or a worker may ask of the master."""
