@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from titan_sdk.handles import JobHandle, RunHandle
     from titan_sdk.job import TitanJob
-    from titan_sdk.messages import JobInfo, RunInfo, ServiceInfo, WorkerInfo
+    from titan_sdk.messages import Budget, JobInfo, RunInfo, ServiceInfo, WorkerInfo
     from titan_sdk.services import ServiceHandle
     from titan_sdk.tasks import RemoteTraceback, Task, TaskCall, TaskHandle, submit, task
     from titan_sdk.waiting import (
@@ -61,6 +61,7 @@ __all__ = [
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
     "BadRequest",
+    "Budget",
     "BudgetExceeded",
     "ConfigError",
     "Conflict",
@@ -107,6 +108,7 @@ _HOMES = {
     "TitanJob": "job",
     "JobHandle": "handles",
     "RunHandle": "handles",
+    "Budget": "messages",
     "JobInfo": "messages",
     "RunInfo": "messages",
     "ServiceHandle": "services",

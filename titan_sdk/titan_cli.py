@@ -96,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("path", help=where)
     cancel = command("cancel", "Cancel a run, or one job.")
     cancel.add_argument("id", help="of the run or the job")
+    cancel.add_argument("--children", action="store_true", help="also what was submitted from inside, however far down")
+    rerun = command("rerun", "Run a run again, all of it or what failed.")
+    rerun.add_argument("id", help="of the run, or of a job of it")
+    rerun.add_argument("--failed", action="store_true", help="only what did not complete, and what depends on that")
+    rerun.add_argument("--wait", action="store_true", help="show the progress, until all jobs ended (services: ready)")
     return parser
 
 
@@ -139,12 +144,16 @@ def _deploy(given: argparse.Namespace) -> int:
             if given.json:
                 print(_json({"run_id": run.run_id, "name": name, "jobs": [job.key for job in run.jobs()]}))
             return 0
-        try:
-            return _wait(client, run, name, given)
-        except KeyboardInterrupt:
-            how = shlex.join([*_this_program(), "cancel", *_address(given), run.run_id])
-            message = f"interrupted; {run.run_id} goes on. To cancel it: {how}"
-            raise Interrupted(message) from None
+        return _follow(client, run, name, given)
+
+
+def _follow(client: TitanClient, run: RunHandle, name: str, given: argparse.Namespace) -> int:
+    try:
+        return _wait(client, run, name, given)
+    except KeyboardInterrupt:
+        how = shlex.join([*_this_program(), "cancel", *_address(given), run.run_id])
+        message = f"interrupted; {run.run_id} goes on. To cancel it: {how}"
+        raise Interrupted(message) from None
 
 
 def _submit(client: TitanClient, name: str, pipeline: Pipeline, *, progress: bool, replace: bool) -> RunHandle:
@@ -212,7 +221,7 @@ def _tails(client: TitanClient, jobs: Sequence[JobInfo]) -> dict[str, list[str]]
 
 def _cancel(given: argparse.Namespace) -> int:
     with _client(given) as client:
-        cancelled = client.cancel(given.id)
+        cancelled = client.cancel(given.id, children=given.children)
     if given.json:
         print(_json({"id": given.id, "cancelled": cancelled}))
     else:
@@ -220,7 +229,20 @@ def _cancel(given: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: Final = {"deploy": _deploy, "validate": _validate, "cancel": _cancel}
+def _rerun(given: argparse.Namespace) -> int:
+    with _client(given) as client:
+        run = client.run(given.id).rerun(failed=given.failed)
+        jobs = run.jobs()
+        if not given.json:
+            print(f"Submitted {run.run_id}: {counted(len(jobs), 'job')} of {printable(given.id)} again", flush=True)
+        if not given.wait:
+            if given.json:
+                print(_json({"run_id": run.run_id, "rerun_of": given.id, "jobs": [job.key for job in jobs]}))
+            return 0
+        return _follow(client, run, run.info().name, given)
+
+
+COMMANDS: Final = {"deploy": _deploy, "validate": _validate, "cancel": _cancel, "rerun": _rerun}
 
 
 # --- what they share ----------------------------------------------------------------------------------------------
