@@ -7,11 +7,12 @@ from typing import Final
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import BadRequest
 
+from dashboard.listings import LISTINGS
 from dashboard.parts import parts
 
 blueprint = Blueprint("events", __name__)
 
-TOPICS: Final = frozenset({"overview", "series", "runs", "timeline", "events", "services"})
+TOPICS: Final = frozenset({"overview", "series", "runs", "timeline", "events", *LISTINGS})
 WITH_NAME: Final = ("run:", "log:")
 MAX_TOPICS: Final = 8
 

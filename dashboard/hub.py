@@ -16,7 +16,8 @@ from dashboard.broker import Broker, format_event
 from dashboard.cluster_state import ClusterState
 from dashboard.gateway import Gateway
 from dashboard.history import SAMPLE_S
-from titan_sdk.errors import ConnectionLost, TitanError, Unauthorized
+from dashboard.listings import LISTINGS, Listing
+from titan_sdk.errors import ConnectionLost, TitanError, TransportError, Unauthorized
 from titan_sdk.messages import (
     ClusterChanges,
     EventList,
@@ -24,8 +25,7 @@ from titan_sdk.messages import (
     ListEvents,
     ListJobs,
     ListRuns,
-    ListServices,
-    ServiceList,
+    Request,
     WatchCluster,
 )
 
@@ -40,7 +40,8 @@ LONGEST_PAUSE_S: Final = 2.0
 JOBS_AT_START: Final = 3_000
 RUNS_AT_START: Final = 1_000
 
-Answer = ClusterChanges | EventList | ServiceList | TitanError
+Answer = tuple[str, Any]
+"""What was asked for, and the answer to it or a TitanError."""
 
 
 class Hub:
@@ -59,7 +60,9 @@ class Hub:
         self._master: dict[str, Any] = {"up": False, "reason": "connecting", "since": now_ms()}
         self._version = 0
         self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
-        self._services_asked = self._services_changed = False
+        self._asked: set[str] = set()
+        self._changed: set[str] = set()
+        """Listings that have been asked for, and those that have changed since."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
         self.on_master: Callable[[bool], None] = lambda up: None
@@ -171,10 +174,10 @@ class Hub:
     def _follow(self) -> None:
         """Until the master is gone, or wants to be asked for everything anew."""
         self._answers = queue.SimpleQueue()  # answers to what was asked before the master was away do not count
-        self._services_asked = False
+        self._asked.clear()
         self._ask_changes()
         self._ask_events()
-        self._ask_services()
+        self._ask_listings()
         next_sample = time.monotonic() + SAMPLE_S
         while not self._stopping.is_set():
             patience = self._asked_at + WAIT_S + PATIENCE_S
@@ -184,41 +187,52 @@ class Hub:
                 if time.monotonic() >= patience:
                     raise ConnectionLost("the master has not answered for a while") from None
             else:
-                if answer is None:
+                if answer is None or not self._take(*answer):
                     return
-                if isinstance(answer, TitanError):
-                    raise answer
-                if isinstance(answer, ClusterChanges):
-                    if answer.reset:
-                        return
-                    self._apply(answer)
-                    self._ask_changes()
-                elif isinstance(answer, EventList):
-                    self._take_events(answer)
-                    self._ask_events()
-                else:
-                    self._take_services(answer)
             while time.monotonic() >= next_sample:
                 self._sample()
                 next_sample += SAMPLE_S
 
+    def _take(self, what: str, answer: Any) -> bool:
+        """An answer; False: everything has to be asked for anew."""
+        if isinstance(answer, TransportError) or (isinstance(answer, TitanError) and what not in LISTINGS):
+            raise answer
+        if what == "changes":
+            if answer.reset:
+                return False
+            self._apply(answer)
+            self._ask_changes()
+        elif what == "events":
+            self._take_events(answer)
+            self._ask_events()
+        else:
+            self._take_listing(LISTINGS[what], answer)
+        return True
+
+    def _ask(self, what: str, request: Request[Any]) -> None:
+        answers = self._answers
+        self._gateway.send(request, lambda answer: answers.put((what, answer)))
+
     def _ask_changes(self) -> None:
         self.rounds += 1
         self._asked_at = time.monotonic()
-        self._gateway.send(WatchCluster(feed=self._feed, since=self._since, wait_s=WAIT_S), self._answers.put)
+        self._ask("changes", WatchCluster(feed=self._feed, since=self._since, wait_s=WAIT_S))
 
     def _ask_events(self) -> None:
-        self._gateway.send(ListEvents(since=self._state.last_event, wait_s=WAIT_S), self._answers.put)
+        self._ask("events", ListEvents(since=self._state.last_event, wait_s=WAIT_S))
 
-    def _ask_services(self) -> None:
-        """When somebody looks at them; one question at a time."""
-        if not self._broker.has("services"):
-            return
-        if self._services_asked:
-            self._services_changed = True
-            return
-        self._services_asked, self._services_changed = True, False
-        self._gateway.send(ListServices(), self._answers.put)
+    def _ask_listings(self) -> None:
+        for listing in LISTINGS.values():
+            self._ask_listing(listing)
+
+    def _ask_listing(self, listing: Listing) -> None:
+        """When somebody looks at it; one question at a time."""
+        if listing.topic in self._asked:
+            self._changed.add(listing.topic)
+        elif self._broker.has(listing.topic):
+            self._asked.add(listing.topic)
+            self._changed.discard(listing.topic)
+            self._ask(listing.topic, listing.request)
 
     def _take_events(self, answer: EventList) -> None:
         with self._lock:
@@ -226,13 +240,16 @@ class Hub:
         if fresh:
             self._broker.publish("events", "events", {"all": False, "events": fresh})
 
-    def _take_services(self, answer: ServiceList) -> None:
-        self._services_asked = False
+    def _take_listing(self, listing: Listing, answer: Any) -> None:
+        self._asked.discard(listing.topic)
+        if isinstance(answer, TitanError):
+            log.info("no %s: %s", listing.topic, answer)
+            return
         with self._lock:
-            shown = wire.services(answer, self._state.worker_services(), self._state.ended_services())
-        self._broker.publish("services", "services", shown)
-        if self._services_changed:
-            self._ask_services()
+            shown = listing.shown(answer, self._state)
+        self._broker.publish(listing.topic, listing.topic, shown)
+        if listing.topic in self._changed:
+            self._ask_listing(listing)
 
     def _apply(self, changes: ClusterChanges) -> None:
         self._since = changes.version
@@ -249,7 +266,7 @@ class Hub:
         self._publish_jobs(changes)
         if changes.jobs:
             self._on_jobs(changes.jobs)
-        self._ask_services()
+        self._ask_listings()
 
     def _publish_jobs(self, changes: ClusterChanges) -> None:
         by_run: dict[str, list[JobInfo]] = {}

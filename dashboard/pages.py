@@ -16,8 +16,10 @@ blueprint = Blueprint("pages", __name__)
 NAVIGATION = (
     ("pages.overview", "Overview", "grid"),
     ("pages.runs", "Runs", "list"),
+    ("pages.agents", "Agent runs", "tree"),
     ("pages.timeline", "Timeline", "bars"),
     ("pages.dead_letters", "Failures", "alert"),
+    ("pages.approvals", "Approvals", "check"),
     ("pages.services", "Services", "pulse"),
     ("pages.cluster_events", "Events", "clock"),
     ("pages.files", "Files", "file"),
@@ -57,6 +59,11 @@ def job(run_id: str, job_id: str) -> str:
     return render_template("job.html", run_id=run_id, job_id=job_id)
 
 
+@blueprint.get("/agents")
+def agents() -> str:
+    return render_template("agents.html")
+
+
 @blueprint.get("/timeline")
 def timeline() -> str:
     return render_template("timeline.html")
@@ -70,6 +77,11 @@ def dead_letters() -> str:
 @blueprint.get("/services")
 def services() -> str:
     return render_template("services.html")
+
+
+@blueprint.get("/approvals")
+def approvals() -> str:
+    return render_template("approvals.html")
 
 
 @blueprint.get("/cluster-events")

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from titan_sdk.handles import JobHandle, RunHandle
     from titan_sdk.job import TitanJob
+    from titan_sdk.job_context import failed_jobs, inputs, item, output
     from titan_sdk.messages import Budget, JobInfo, RunInfo, ServiceInfo, WorkerInfo
     from titan_sdk.services import ServiceHandle
     from titan_sdk.tasks import RemoteTraceback, Task, TaskCall, TaskHandle, submit, task
@@ -97,6 +98,10 @@ __all__ = [
     "WorkerInfo",
     "as_completed",
     "cancelling",
+    "failed_jobs",
+    "inputs",
+    "item",
+    "output",
     "submit",
     "task",
     "wait",
@@ -114,6 +119,10 @@ _HOMES = {
     "ServiceHandle": "services",
     "ServiceInfo": "messages",
     "WorkerInfo": "messages",
+    "failed_jobs": "job_context",
+    "inputs": "job_context",
+    "item": "job_context",
+    "output": "job_context",
     "ALL_COMPLETED": "waiting",
     "FIRST_COMPLETED": "waiting",
     "FIRST_EXCEPTION": "waiting",

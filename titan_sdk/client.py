@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from msgspec.structs import replace
 
+from titan_sdk.approving import decide
 from titan_sdk.archive import zip_folder
 from titan_sdk.connection import CALL_TIMEOUT_S, ConnectionPool
 from titan_sdk.errors import InvalidName, NotFound
@@ -21,6 +22,7 @@ from titan_sdk.log_reader import LogReader
 from titan_sdk.messages import (
     DEFAULT_OPTIONS,
     AgentRun,
+    ApprovalInfo,
     Budget,
     CancelJob,
     EventList,
@@ -32,6 +34,7 @@ from titan_sdk.messages import (
     KvSadd,
     KvSet,
     ListAgentRuns,
+    ListApprovals,
     ListEvents,
     ListJobs,
     ListRuns,
@@ -325,6 +328,34 @@ class TitanClient:
     def fetch_log_bytes(self, job_id: str) -> bytes:
         """The same, byte for byte."""
         return LogReader(self._caller, job_id).read()
+
+    # --- approving ------------------------------------------------------------------------------------------------
+
+    def approvals(self, id: str = "", *, decided: bool = False) -> list[ApprovalInfo]:
+        """What waits for a person, asked first in front; with ``decided`` the latest 1000 that were answered.
+
+        Args:
+            id: only of this job, or this run.
+
+        Raises:
+            NotFound: no such job or run.
+        """
+        return self._caller.call(ListApprovals(id=id, decided=decided)).approvals
+
+    def approve(self, job_id: str, comment: str = "", *, by: str | None = None, number: int = 0) -> ApprovalInfo:
+        """Let a job that waits for approval go on.
+
+        Args:
+            by: who says so; user and machine by default. number: of the question, so that no later one is answered.
+
+        Raises:
+            NotFound: no such job. Conflict: it does not wait, or somebody has decided: the text says who.
+        """
+        return decide(self._caller, job_id, True, comment, by, number)
+
+    def reject(self, job_id: str, comment: str = "", *, by: str | None = None, number: int = 0) -> ApprovalInfo:
+        """End a job that waits for approval: it is DEAD, with the comment as the reason. Raises as ``approve``."""
+        return decide(self._caller, job_id, False, comment, by, number)
 
     # --- ending ---------------------------------------------------------------------------------------------------
 

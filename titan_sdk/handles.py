@@ -8,11 +8,14 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from titan_sdk.approving import decide
 from titan_sdk.errors import JobFailed, NotFound, WaitTimeout
 from titan_sdk.job import TitanJob
+from titan_sdk.job_outputs import decode
 from titan_sdk.log_reader import LogReader, as_text
 from titan_sdk.messages import (
     FINAL_STATES,
+    ApprovalInfo,
     CancelJob,
     CloseRun,
     GetJob,
@@ -73,8 +76,8 @@ class JobHandle(Handle):
         return self._caller.call(GetJob(id=self.key))
 
     def status(self) -> StateName:
-        """WAITING (for parents), DELAYED, PENDING (queued), RUNNING, COMPLETED, SKIPPED, DEAD or CANCELLED. Raises
-        NotFound."""
+        """WAITING (for parents), HELD (for approval), DELAYED, PENDING (queued), RUNNING, COMPLETED, SKIPPED, DEAD or
+        CANCELLED. Raises NotFound."""
         return self.info().state
 
     def wait(self, timeout: float | None = None, *, check: bool = True) -> JobInfo:
@@ -157,6 +160,21 @@ class JobHandle(Handle):
         key = self.info().key
         runs = self._caller.call(GetRunTree(id=key, depth=1)).runs
         return [RunHandle(self._caller, run.run_id) for run in runs if run.parent == key]
+
+    def approve(self, comment: str = "", *, by: str | None = None) -> ApprovalInfo:
+        """Let it go on when it is HELD for approval. Raises as TitanClient.approve."""
+        return decide(self._caller, self.key, True, comment, by, 0)
+
+    def reject(self, comment: str = "", *, by: str | None = None) -> ApprovalInfo:
+        """End it when it is HELD for approval: it is DEAD, with the comment as the reason."""
+        return decide(self._caller, self.key, False, comment, by, 0)
+
+    def outputs(self) -> dict[str, Any]:
+        """What the job left for others (``titan_sdk.output``), by name; nothing before it has completed.
+
+        Raises NotFound.
+        """
+        return decode(self.info().outputs.encode())
 
     def stop(self) -> bool:
         """Stop it; a service has completed then. False: it had ended before."""

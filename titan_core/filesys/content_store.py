@@ -104,9 +104,8 @@ class ContentStore:
     def put_bytes(self, data: bytes) -> str:
         """Keep these bytes; their digest."""
         sha256 = hashlib.sha256(data).hexdigest()
-        target = self._prepare(sha256)
-        if not target.is_file():
-            with replacing(target, durable=self._durable) as file:
+        if not self.has(sha256):
+            with replacing(self._prepare(sha256), durable=self._durable) as file:
                 file.write(data)
         return sha256
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import (
     ForgetCordon,
     InsertAddition,
@@ -17,8 +17,10 @@ from titan_core.scheduling.core.commands import (
     KvRecord,
     KvSweep,
     Record,
+    SaveApproval,
     SaveCordon,
     SaveExecution,
+    SaveOutputs,
     UpdateJob,
     UpdateRun,
 )
@@ -40,6 +42,8 @@ class Batch:
         self.inserts: dict[int, tuple[JobSpec, JobRow]] = {}
         self.updates: dict[int, JobRow] = {}
         self.executions: dict[tuple[str, int], ExecutionRow] = {}
+        self.outputs: dict[int, bytes] = {}
+        self.approvals: dict[tuple[str, int], ApprovalRow] = {}
         self.events: list[EventRow] = []
         self.cordons: dict[str, CordonRow | None] = {}
         """By worker id; None for one that is taken back."""
@@ -63,6 +67,10 @@ class Batch:
         elif type(record) is InsertRun:
             self.runs[record.run.seq] = record.run
             self.run_seq = max(self.run_seq, record.run.seq)
+        elif type(record) is SaveOutputs:
+            self.outputs[record.seq] = record.outputs
+        elif type(record) is SaveApproval:
+            self.approvals[record.row.key, record.row.number] = record.row
         elif type(record) is UpdateRun:
             (self.runs if record.run.seq in self.runs else self.run_updates)[record.run.seq] = record.run
         elif type(record) is InsertAddition:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from titan_core.model.rows import CordonRow, EventRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, RunRow
 from titan_core.scheduling.core.commands import KvAddMember, KvApply, KvPut, KvRecord, KvSweep, Record
 from titan_core.storage import run_queries
 from titan_core.storage import sqlite_rows as sql
@@ -232,6 +232,10 @@ class SqliteStore:
             old = [(key, at - sql.KEPT_EXECUTIONS) for key, at in batch.executions if at > sql.KEPT_EXECUTIONS]
             if old:
                 execute(sql.FORGET_EXECUTIONS, old)
+        if batch.outputs:
+            execute(sql.SAVE_OUTPUTS, batch.outputs.items())
+        if batch.approvals:
+            execute(sql.SAVE_APPROVAL, batch.approvals.values())
         if batch.events:
             execute(sql.INSERT_EVENT, batch.events)
             last = batch.events[-1].seq
@@ -328,22 +332,33 @@ class SqliteStore:
     def _runs(db: sqlite3.Connection, seqs: Sequence[int]) -> Iterator[StoredRun]:
         marks = ",".join("?" * len(seqs))
         stored = {
-            row[1]: StoredRun(sql.run_from_row(row), [], [], {})
+            row[1]: StoredRun(sql.run_from_row(row), [], [], {}, [])
             for row in db.execute(f"{sql.SELECT_RUNS} WHERE seq IN ({marks}) ORDER BY seq", seqs)
         }
         for run_seq, key, digest in db.execute(f"{sql.SELECT_ADDITIONS} WHERE run_seq IN ({marks})", seqs):
             stored[run_seq].additions[key] = digest
         attempted: set[int] = set()
+        gated: set[int] = set()
         for row in db.execute(f"{sql.SELECT_JOBS} WHERE r.seq IN ({marks}) ORDER BY j.seq", seqs):
             spec, job = sql.job_from_row(row)
             stored[row[0]].jobs.append((spec, job))
             if job.attempt:
                 attempted.add(row[0])
+            if spec.flow is not None and spec.flow.approve is not None:
+                gated.add(row[0])
         if attempted:
             marks = ",".join("?" * len(attempted))
             query = f"{sql.SELECT_EXECUTIONS} WHERE r.seq IN ({marks}) ORDER BY j.seq, e.attempt"
             for row in db.execute(query, sorted(attempted)):
                 stored[row[0]].executions.append(sql.execution_from_row(row))
+            if db.execute("SELECT EXISTS (SELECT 1 FROM outputs)").fetchone()[0]:
+                query = f"{sql.SELECT_OUTPUTS} WHERE r.seq IN ({marks}) ORDER BY j.seq"
+                for run_seq, key, body in db.execute(query, sorted(attempted)):
+                    stored[run_seq].outputs.append((key, bytes(body)))
+        if gated:
+            marks = ",".join("?" * len(gated))
+            for row in db.execute(f"{sql.SELECT_APPROVALS} WHERE r.seq IN ({marks}) ORDER BY a.number", sorted(gated)):
+                stored[row[0]].approvals.append(sql.approval_from_row(row))
         yield from stored.values()
 
     def last_sequence(self) -> tuple[int, int, int]:
@@ -390,6 +405,11 @@ class SqliteStore:
     def load_events(self, newest: int) -> list[EventRow]:
         with self._reading() as db:
             return [EventRow._make(row) for row in reversed(db.execute(sql.SELECT_EVENTS, (newest,)).fetchall())]
+
+    def decided_approvals(self, prefix: str, limit: int) -> list[ApprovalRow]:
+        query = f"{sql.SELECT_DECIDED} AND substr(key, 1, length(?)) = ? ORDER BY decided_at DESC LIMIT ?"
+        with self._reading() as db:
+            return [sql.approval_from_row(row) for row in db.execute(query, (prefix, prefix, limit))]
 
     def load_cordons(self) -> list[CordonRow]:
         with self._reading() as db:

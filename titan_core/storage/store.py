@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import Record
 from titan_sdk.errors import TitanError
 from titan_sdk.messages import AgentRun, JobSpec, KvEntry, KvMemberPage, KvPart, RunSummary
@@ -36,6 +36,9 @@ class StoredRun:
     executions: list[ExecutionRow]
     additions: dict[str, str] = field(default_factory=dict)
     """Digests of what was added to it, by idempotency key."""
+    outputs: list[tuple[str, bytes]] = field(default_factory=list)
+    """By job key, of the jobs that left any."""
+    approvals: list[ApprovalRow] = field(default_factory=list)
 
 
 class Store(Protocol):
@@ -125,6 +128,10 @@ class Store(Protocol):
 
     def load_events(self, newest: int) -> list[EventRow]:
         """The newest events, in order. Raises StoreError."""
+        ...
+
+    def decided_approvals(self, prefix: str, limit: int) -> list[ApprovalRow]:
+        """The latest that are decided, of the jobs whose key begins so. Raises StoreError."""
         ...
 
     def load_cordons(self) -> list[CordonRow]:

@@ -17,6 +17,7 @@ from titan_core.filesys.content_store import ContentStore
 from titan_core.filesys.workspace_manager import Sandbox, WorkspaceManager
 from titan_core.tasks.attempt import Attempt, AttemptOwner, EndRequest, Phase
 from titan_core.tasks.content_fetcher import ContentFetcher
+from titan_core.tasks.job_flow import with_outputs
 from titan_core.tasks.launch import Exited, LaunchEvent, LaunchRequest, Output, Started
 from titan_core.tasks.launcher import Launcher
 from titan_core.tasks.service_handler import ServiceHandler
@@ -252,7 +253,10 @@ class JobRunner:
                 why = self._services.ended(attempt, failed=event.cause == "exit" and event.exit_code != 0)
             elif attempt.spec.kind == "worker" and event.cause == "exit" and event.exit_code == CANNOT_BEGIN:
                 why = last_words(event.log_tail)
-            self._over(attempt, report_of(event, attempt.end_request, why))
+            report = report_of(event, attempt.end_request, why)
+            if attempt.spec.kind == "run" and attempt.sandbox is not None:
+                report = with_outputs(report, attempt.sandbox.job_dir)
+            self._over(attempt, report)
 
     def _over(self, attempt: Attempt, report: JobReport) -> None:
         with self._changed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from titan_sdk.messages.approvals import ApprovalInfo, ApprovalList, Decide, Decision, ListApprovals
 from titan_sdk.messages.base import (
     CHUNK_BYTES,
     A_co,
@@ -71,11 +72,14 @@ from titan_sdk.messages.job_spec import (
     DEFAULT_RETRIES,
     DEFAULT_SERVICE,
     GENERAL,
+    ApproveSpec,
     FlowSpec,
+    Given,
     JobKind,
     JobSpec,
     Lease,
     Lifetime,
+    OnTimeout,
     RestartPolicy,
     ServiceSpec,
     TriggerRule,
@@ -199,6 +203,9 @@ __all__ = [
     "AddMembers",
     "AgentRun",
     "AgentRuns",
+    "ApprovalInfo",
+    "ApprovalList",
+    "ApproveSpec",
     "Budget",
     "CancelAttempt",
     "CancelJob",
@@ -206,6 +213,8 @@ __all__ = [
     "ClusterChanges",
     "Content",
     "Cordon",
+    "Decide",
+    "Decision",
     "Decommission",
     "DeleteKey",
     "Deploy",
@@ -229,6 +238,7 @@ __all__ = [
     "GetSpecs",
     "GetStats",
     "GetStatsJson",
+    "Given",
     "Heartbeat",
     "Hello",
     "Increment",
@@ -261,6 +271,7 @@ __all__ = [
     "Lease",
     "Lifetime",
     "ListAgentRuns",
+    "ListApprovals",
     "ListEvents",
     "ListFiles",
     "ListJobs",
@@ -276,6 +287,7 @@ __all__ = [
     "Missing",
     "MissingContent",
     "Ok",
+    "OnTimeout",
     "Outcome",
     "PopItem",
     "ProblemItem",
@@ -337,8 +349,7 @@ TO_MASTER: Final = _by_opcode(
     WatchRun, ListJobs, ListWorkers, ListEvents, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet,
     KvSadd, KvSmembers, Register, Heartbeat, JobStarted, JobReport, LogPiece, Deregister, Restart, Scale, ListServices,
     WatchCluster, ListRuns, GetSpecs, ListFiles, WatchLogs, AddJobs, CloseRun, GetRunTree, Rerun, ListAgentRuns,
-    KvUpdate, KvKeys, KvItems, KvListMembers,
-    WatchSettled,
+    KvUpdate, KvKeys, KvItems, KvListMembers, ListApprovals, Decide, WatchSettled,
 )  # fmt: skip
 """What a client or a worker may ask of the master."""
 

@@ -109,6 +109,22 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         (f"{UNIT}test_core_jobs.py::test_a_delay_counts_from_when_the_parents_are_done",),
     ),
     Mutation(
+        "a-rejection-lets-it-run",
+        "a rejected job never runs",
+        "titan_core/scheduling/core/lifecycle.py",
+        'if row.decision != "approved":',
+        'if row.decision == "":',
+        (f"{UNIT}test_core_gates.py::test_a_rejection_is_the_end_and_says_why",),
+    ),
+    Mutation(
+        "a-key-outlives-its-time",
+        "what has expired is gone before it is removed",
+        "titan_core/storage/kv_tables.py",
+        "e.key = t.key AND e.at <= ?)",
+        "e.key = t.key AND e.at < ? - 1000)",
+        (f"{UNIT}test_kv_tables.py::test_what_has_expired_is_gone_before_it_is_removed",),
+    ),
+    Mutation(
         "skipped-is-success",
         "what waits for a skipped job is skipped too",
         "titan_core/scheduling/core/triggers.py",

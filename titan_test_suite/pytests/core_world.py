@@ -6,11 +6,14 @@ core's own invariants cannot: what must never have happened.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from titan_core.model.requirement import Need, need_of, offer_of
-from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.model.states import INITIAL, TRANSITIONS, JobState
 from titan_core.scheduling.core.commands import (
     Answer,
@@ -23,8 +26,10 @@ from titan_core.scheduling.core.commands import (
     InsertJob,
     InsertRun,
     RunChanged,
+    SaveApproval,
     SaveCordon,
     SaveExecution,
+    SaveOutputs,
     SetAlarm,
     UpdateJob,
     UpdateRun,
@@ -36,6 +41,7 @@ from titan_core.scheduling.core.events import (
     CancelRequested,
     CloseRequested,
     CordonRequested,
+    DecisionMade,
     DispatchRefused,
     DrainRequested,
     Event,
@@ -52,7 +58,7 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import CHILD_WORKERS, Accepted, JobSpec, Lease, Outcome, RunOptions
+from titan_sdk.messages import CHILD_WORKERS, DEFAULT_FLOW, Accepted, JobSpec, Lease, Outcome, RunOptions
 
 WALL_START = 1_800_000_000_000
 RECORDS = (
@@ -62,6 +68,8 @@ RECORDS = (
     InsertJob,
     UpdateJob,
     SaveExecution,
+    SaveOutputs,
+    SaveApproval,
     InsertEvent,
     SaveCordon,
     ForgetCordon,
@@ -75,6 +83,8 @@ class SavedRun:
     jobs: list[tuple[JobSpec, JobRow]]
     executions: list[ExecutionRow]
     additions: dict[str, str] = field(default_factory=dict)
+    outputs: list[tuple[str, bytes]] = field(default_factory=list)
+    approvals: list[ApprovalRow] = field(default_factory=list)
 
 
 @dataclass
@@ -85,6 +95,8 @@ class Journal:
     specs: dict[str, JobSpec] = field(default_factory=dict)
     jobs: dict[str, JobRow] = field(default_factory=dict)
     executions: dict[tuple[str, int], ExecutionRow] = field(default_factory=dict)
+    outputs: dict[str, bytes] = field(default_factory=dict)
+    approvals: dict[tuple[str, int], ApprovalRow] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
     additions: dict[int, dict[str, str]] = field(default_factory=dict)
     cordons: dict[str, CordonRow] = field(default_factory=dict)
@@ -113,6 +125,14 @@ class Journal:
             self.jobs[command.row.key] = command.row
         elif isinstance(command, SaveExecution):
             self.executions[command.row.key, command.row.attempt] = command.row
+        elif isinstance(command, SaveOutputs):
+            assert command.key not in self.outputs, f"outputs counted twice: {command}"
+            assert self.jobs[command.key].state is JobState.COMPLETED and self.jobs[command.key].seq == command.seq
+            self.outputs[command.key] = command.outputs
+        elif isinstance(command, SaveApproval):
+            asked = self.approvals.get((command.row.key, command.row.number))
+            assert asked is None or not asked.decision, f"decided twice: {asked}, {command.row}"
+            self.approvals[command.row.key, command.row.number] = command.row
         elif isinstance(command, SaveCordon):
             self.cordons[command.row.worker_id] = command.row
         elif isinstance(command, ForgetCordon):
@@ -128,6 +148,8 @@ class Journal:
                 [(self.specs[key], row) for key, row in self.jobs.items() if row.run_id == run_id],
                 [row for row in self.executions.values() if self.jobs[row.key].run_id == run_id],
                 dict(self.additions.get(run.seq, {})),
+                [(key, body) for key, body in self.outputs.items() if self.jobs[key].run_id == run_id],
+                [row for row in self.approvals.values() if self.jobs[row.key].run_id == run_id],
             )
             for run_id, run in self.runs.items()
         ]
@@ -273,11 +295,15 @@ class History:
         self._highest_epoch = lease.epoch
         assert (row.state, row.attempt, row.epoch) == (JobState.RUNNING, lease.attempt, lease.epoch)
         assert row.worker_id == command.worker_id
-        assert command.spec == journal.specs[lease.job]
+        assert _as_submitted(command.spec) == _as_submitted(journal.specs[lease.job])
+        self._check_given(command)
         assert not journal.executions[lease.job, lease.attempt].outcome
         if lease.attempt > 1:
             assert journal.executions[lease.job, lease.attempt - 1].outcome, f"two attempts at once: {lease}"
         self._check_parents(command)
+        if command.spec.flow is not None and command.spec.flow.approve is not None:
+            decisions = [row.decision for row in journal.approvals.values() if row.key == lease.job]
+            assert decisions == ["approved"], f"{lease} was not approved: {decisions}"
         if lease.attempt > 1:
             row_before = journal.executions[lease.job, lease.attempt - 1]
             policy = command.spec.upkeep.restart if command.spec.kind == "service" else "on-failure"
@@ -285,6 +311,15 @@ class History:
             goes_on = policy == "always" or lease.job in self._restarts_asked or lease.job in self._stepped_aside
             assert goes_on or not ended_well, f"{lease} after an end that was to be the last"
         self._check_worker(command)
+
+    def _check_given(self, command: DispatchJob) -> None:
+        """It is told of what its parents left, and of nothing else."""
+        given = command.spec.flow.given if command.spec.flow else None
+        run_id = command.lease.job.partition("/")[0]
+        left = {parent: self._journal.outputs.get(f"{run_id}/{parent}") for parent in command.spec.parents}
+        expected = {parent: json.loads(body) for parent, body in left.items() if body}
+        told = json.loads(given.inputs) if given is not None and given.inputs else {}
+        assert told == expected, f"{command.lease} was told {told}"
 
     def _check_parents(self, command: DispatchJob) -> None:
         """The rule of the job was met, as far as the ends of its parents show."""
@@ -380,6 +415,12 @@ class History:
         return (-self._journal.specs[key].priority, self._journal.jobs[key].seq)
 
 
+def _as_submitted(spec: JobSpec) -> JobSpec:
+    """A spec without what is told to one attempt."""
+    flow = spec.flow and replace(spec.flow, given=None)
+    return replace(spec, flow=None if flow == DEFAULT_FLOW else flow)
+
+
 class World:
     """A core with its clock and journal. Every event goes through ``do``, which checks everything."""
 
@@ -438,6 +479,9 @@ class World:
     def _check_alarm(self) -> None:
         for row in self.journal.in_state(JobState.DELAYED):
             assert self.alarm is not None, f"nobody will wake {row.key}"
+        for asked in self.journal.approvals.values():
+            if asked.expires_at and not asked.decision:
+                assert self.alarm is not None, f"nobody will answer for {asked.key}"
 
     def pass_time(self, seconds: float) -> None:
         """Let time go by, with TimePassed at the moments the core asked for, as the ClockWatcher posts it."""
@@ -539,11 +583,18 @@ class World:
     def worker_of(self, name: str) -> str:
         return self.journal.jobs[self.lease(name).job].worker_id
 
-    def end(self, name: str, outcome: Outcome = "completed", exit_code: int | None = None, reason: str = "") -> bool:
+    def end(
+        self,
+        name: str,
+        outcome: Outcome = "completed",
+        exit_code: int | None = None,
+        reason: str = "",
+        outputs: dict[str, Any] | None = None,
+    ) -> bool:
         """Its worker reports the end of a running job; whether that was stale."""
         lease = self.lease(name)
         code = {"completed": 0, "failed": 1}.get(outcome) if exit_code is None else exit_code
-        stale = self.do(AttemptEnded(self.worker_of(name), lease, outcome, code, reason))
+        stale = self.do(AttemptEnded(self.worker_of(name), lease, outcome, code, reason, outputs=_encoded(outputs)))
         assert isinstance(stale, bool)
         return stale
 
@@ -576,6 +627,12 @@ class World:
         assert isinstance(answer, list)
         return answer
 
+    def decide(self, name: str, approve: bool, comment: str = "", **fields: Any) -> ApprovalRow:
+        """Somebody answers what is asked about a job."""
+        answer = self.do(DecisionMade(name, approve, fields.pop("by", "me"), comment, **fields))
+        assert isinstance(answer, ApprovalRow)
+        return answer
+
     def not_ready(self, name: str, why: str) -> None:
         """A running service's worker says what keeps it from being ready."""
         self.do(AttemptStarted(self.worker_of(name), self.lease(name), self.now.wall, trouble=why))
@@ -606,6 +663,10 @@ class World:
 
     def states(self, *names: str) -> list[str]:
         return [self.state(name) for name in names]
+
+
+def _encoded(outputs: dict[str, Any] | None) -> bytes:
+    return b"" if outputs is None else json.dumps(outputs).encode()
 
 
 def job(job_id: str, *parents: str, **fields: Any) -> JobSpec:

@@ -12,6 +12,9 @@ const KINDS = {
   "scale-down": ["Scaled down", "scaling", ""], "scale-limit": ["Scaling limit", "scaling", "warn"],
   "machines-wanted": ["Machines wanted", "scaling", "warn"], "machines-asked": ["Machines asked for", "scaling", ""],
   "machines-not-asked": ["Machines not asked for", "scaling", "bad"],
+  "approval-asked": ["Approval asked for", "jobs", "warn"], "approval-given": ["Approved", "jobs", "good"],
+  "approval-refused": ["Rejected", "jobs", "bad"], "approval-expired": ["Approval expired", "jobs", "warn"],
+  "approval-withdrawn": ["Question withdrawn", "jobs", ""],
   "job-quarantined": ["Job quarantined", "jobs", "bad"], "service-restarting": ["Service restarting", "jobs", "warn"],
   "service-crash-loop": ["Crash loop", "jobs", "bad"],
 };

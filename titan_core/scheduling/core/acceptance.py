@@ -217,6 +217,9 @@ def _still(job: Job) -> str:
 
 
 def _initial_state(spec: JobSpec) -> JobState:
-    if spec.parents:
-        return JobState.WAITING
+    if spec.parents or spec.flow is not None:  # one question for most jobs, which have neither
+        if spec.parents:
+            return JobState.WAITING
+        if spec.flow is not None and spec.flow.approve is not None:
+            return JobState.HELD
     return JobState.DELAYED if spec.delay_ms else JobState.PENDING

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from titan_core.model.job import Job
-from titan_core.model.rows import EventRow
+from titan_core.model.rows import ApprovalRow, EventRow
 from titan_core.model.run import Run
 from titan_core.model.task_execution import TaskExecution
 from titan_core.scheduling.core.commands import (
@@ -18,8 +18,10 @@ from titan_core.scheduling.core.commands import (
     InsertJob,
     InsertRun,
     RunChanged,
+    SaveApproval,
     SaveCordon,
     SaveExecution,
+    SaveOutputs,
     UpdateJob,
     UpdateRun,
 )
@@ -40,7 +42,8 @@ class Changes:
         self._additions: list[InsertAddition] = []
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
-        self._events: list[InsertEvent | SaveCordon | ForgetCordon] = []
+        self._outputs: list[SaveOutputs] = []
+        self._events: list[InsertEvent | SaveApproval | SaveCordon | ForgetCordon] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
 
@@ -71,6 +74,14 @@ class Changes:
     def touch_execution(self, execution: TaskExecution) -> None:
         self._executions[execution] = None
 
+    def outputs(self, job: Job, outputs: bytes) -> None:
+        """The job left these for others."""
+        self._outputs.append(SaveOutputs(job.key, job.seq, outputs))
+
+    def approval(self, row: ApprovalRow) -> None:
+        """A question about a job, or the answer to it; there is an event about it."""
+        self._events.append(SaveApproval(row))
+
     def event(self, row: EventRow) -> None:
         """Something happened that people may want to know."""
         self._events.append(InsertEvent(row))
@@ -98,6 +109,9 @@ class Changes:
         if self._grown:
             commands += self._take_growth()
         commands += [SaveExecution(execution.row()) for execution in self._executions]
+        if self._outputs:
+            commands += self._outputs
+            self._outputs.clear()
         commands += self._events
         commands += self._effects
         if self._events:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_sdk.messages import JobSpec, KvUpdate, Lease
 
 # --- records: for the store ---------------------------------------------------------------------------------------
@@ -55,6 +55,22 @@ class SaveExecution:
     """Insert or replace the execution (row.key, row.attempt)."""
 
     row: ExecutionRow
+
+
+@dataclass(frozen=True, slots=True)
+class SaveOutputs:
+    """What a job left for others, a JSON object. ``seq`` is the job's; insert or replace."""
+
+    key: str
+    seq: int
+    outputs: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SaveApproval:
+    """Insert or replace the approval (row.key, row.number)."""
+
+    row: ApprovalRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +125,7 @@ class ForgetCordon:
     worker_id: str
 
 
-RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution
+RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | SaveOutputs | SaveApproval
 Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------

@@ -104,6 +104,22 @@ class ScaleRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionMade:
+    """A person approved or rejected what is asked about a job. Answer: the ApprovalRow.
+
+    ``number``: of the question, 0 for the open one. A repetition with the same ``request_id`` gets the first answer.
+    Raises NotFound, or Conflict when nothing is asked, or somebody has decided.
+    """
+
+    id: str
+    approve: bool
+    by: str = ""
+    comment: str = ""
+    number: int = 0
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """The moment asked for with SetAlarm has come (or may have; early and repeated ones do no harm)."""
 
@@ -211,6 +227,7 @@ class AttemptEnded:
     """Answer: bool, True when the lease is stale. Repeats and reports of other workers are stale too.
 
     ``lost``: the worker goes on, but what ran the attempt there was lost.
+    ``outputs``: of a completed job, what it left for others, as a JSON object (titan_sdk.job_outputs); empty: nothing.
     """
 
     worker_id: str
@@ -221,6 +238,7 @@ class AttemptEnded:
     started_at: int = 0
     ended_at: int = 0
     log_size: int = 0
+    outputs: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +290,7 @@ Event = (
     | StopRequested
     | RestartRequested
     | ScaleRequested
+    | DecisionMade
     | TimePassed
     | WorkerRegistered
     | LinkBroken

@@ -32,6 +32,7 @@ def check(book: JobBook, registry: WorkerRegistry, matcher: Matcher, delays: Del
     for job in book.jobs.values():
         _check_links(book, job)
     _check_leases(book, registry)
+    _check_approvals(book)
     _check_queues(book, matcher)
     _check_delays(book, delays)
     _check_nothing_waits_in_vain(book, registry)
@@ -144,6 +145,16 @@ def _check_counts(worker: Worker) -> None:
     assert worker.millicpus_used == sum(need.millicpus for need in needs), worker.name
     assert worker.memory_used == sum(need.memory for need in needs), worker.name
     assert worker.gpus_used == sum(need.gpus for need in needs), worker.name
+
+
+def _check_approvals(book: JobBook) -> None:
+    """A job is HELD exactly while somebody is asked about it."""
+    for job in _in_state(book, JobState.HELD):
+        assert not book.approvals[job.key][-1].decision, job.story()
+    for key, rows in book.approvals.items():
+        assert [row.number for row in rows] == list(range(1, len(rows) + 1)), key
+        assert all(row.decision and row.decided_at for row in rows[:-1]), key
+        assert bool(rows[-1].decision) == (book.jobs[key].state is not JobState.HELD), book.jobs[key].story()
 
 
 def _check_ports(registry: WorkerRegistry) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from titan_core.model.job import Job
+from titan_core.model.rows import ApprovalRow
 from titan_core.model.run import Run
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.lineage import Lineage
+from titan_core.scheduling.core.output_book import OutputBook
 from titan_sdk.run_rules import parent_run
 
 CLASSIC_PREFIX: Final = "DAG-"
@@ -22,10 +24,11 @@ class JobBook:
     A bare job id means its latest run. As an id that is still active is refused, that is the active job if any is.
     """
 
-    def __init__(self, finished_jobs: int) -> None:
+    def __init__(self, finished_jobs: int, output_bytes: int) -> None:
         self.runs: dict[str, Run] = {}
         self.jobs: dict[str, Job] = {}
         self.counts: dict[JobState, int] = dict.fromkeys(JobState, 0)
+        self.outputs = OutputBook()
         self.run_seq = 0
         self.job_seq = 0
         self.services: dict[str, Job] = {}
@@ -34,6 +37,8 @@ class JobBook:
         """Services that are to replace the one of that key, and are not ready yet."""
         self.unneeded: list[Job] = []
         """Services whose run no longer needs them; whoever ends them empties the list."""
+        self.approvals: dict[str, list[ApprovalRow]] = {}
+        """What people were asked about jobs, by their keys; see core.approvals."""
         self.lineage = Lineage()
         self.idle: list[Run] = []
         """Open runs whose last unfinished job has ended, or that began without one; whoever looks empties the list."""
@@ -45,6 +50,7 @@ class JobBook:
         self._finished: deque[Run] = deque()
         self._finished_jobs = 0
         self._finished_jobs_bound = finished_jobs
+        self._output_bytes_bound = output_bytes
 
     def add(self, run: Run) -> None:
         """A run with all its jobs, new or restored."""
@@ -209,7 +215,7 @@ class JobBook:
         self._finished_jobs += len(run.jobs)
 
     def expire(self, before: int) -> None:
-        """Finished runs beyond the bound, or that ended before that moment (epoch ms), leave memory, the oldest first.
+        """Finished runs beyond the bounds, or that ended before that moment (epoch ms), leave memory, the oldest first.
 
         At the end of an event: while it goes on, nobody need fear that a job is gone that was just there. The newest
         run stays whatever its size and age, as whoever waits for it is about to look. What the clock of a worker says
@@ -217,9 +223,8 @@ class JobBook:
         """
         while len(self._finished) > 1:
             run = self._finished[0]
-            if self._finished_jobs <= self._finished_jobs_bound and (
-                run.row.submitted_at >= before or run.ended_at() >= before
-            ):
+            few = self._finished_jobs <= self._finished_jobs_bound and self.outputs.bytes <= self._output_bytes_bound
+            if few and (run.row.submitted_at >= before or run.ended_at() >= before):
                 return
             self._evict(self._finished.popleft())
 
@@ -230,7 +235,10 @@ class JobBook:
         if self._by_idempotency_key.get(key) is run:
             del self._by_idempotency_key[key]
         for job in run.jobs:
+            if self.outputs:
+                self.outputs.forget(job)
             del self.jobs[job.key]
+            self.approvals.pop(job.key, None)
             self.counts[job.state] -= 1
             if self._latest.get(job.spec.id) is job:
                 del self._latest[job.spec.id]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from titan_core.model.job import Job
-from titan_core.model.rows import ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, ExecutionRow, JobRow, RunRow
 from titan_core.model.run import Run
 from titan_core.model.states import JobState
 from titan_core.model.task_execution import TaskExecution
@@ -31,6 +31,16 @@ class SavedRun(Protocol):
 
     @property
     def executions(self) -> Sequence[ExecutionRow]: ...
+
+    @property
+    def outputs(self) -> Sequence[tuple[str, bytes]]:
+        """By job key, of the jobs that left any."""
+        ...
+
+    @property
+    def approvals(self) -> Sequence[ApprovalRow]:
+        """In the order of their numbers."""
+        ...
 
 
 def rebuild(saved: SavedRun, pool: SpecPool, version: int, executions_per_job: int) -> Run:

@@ -14,6 +14,7 @@ from titan_core.model.rows import CordonRow, EventRow
 from titan_core.model.states import JobState
 from titan_core.scheduling.core import invariants
 from titan_core.scheduling.core.acceptance import Acceptance, accepted
+from titan_core.scheduling.core.approvals import Approvals
 from titan_core.scheduling.core.attempt_reports import AttemptReports
 from titan_core.scheduling.core.budgets import Budgets
 from titan_core.scheduling.core.changes import Changes
@@ -28,6 +29,7 @@ from titan_core.scheduling.core.events import (
     CancelRequested,
     CloseRequested,
     CordonRequested,
+    DecisionMade,
     DispatchRefused,
     DrainRequested,
     Event,
@@ -46,6 +48,7 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.explanation import Explanations
 from titan_core.scheduling.core.fleet import Fleet
+from titan_core.scheduling.core.gates import Gates
 from titan_core.scheduling.core.growth import Growth
 from titan_core.scheduling.core.idempotency import digest_of
 from titan_core.scheduling.core.job_book import JobBook
@@ -58,10 +61,11 @@ from titan_core.scheduling.core.scaler import Scaler
 from titan_core.scheduling.core.service_control import ServiceControl
 from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_core.scheduling.core.stats import stats_json, stats_text
-from titan_core.scheduling.core.views import Views
+from titan_core.scheduling.core.views import Views, approval_info
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
 from titan_sdk.messages import (
+    ApprovalList,
     EventInfo,
     EventList,
     Explanation,
@@ -85,13 +89,17 @@ class SchedulerCore:
     def __init__(self, limits: CoreLimits) -> None:
         self._limits = limits
         self._pool = SpecPool()
-        self._book = JobBook(limits.finished_jobs_in_memory)
+        self._book = JobBook(limits.finished_jobs_in_memory, limits.output_bytes_in_memory)
         self._registry = WorkerRegistry(limits.dead_workers, limits.histories, limits.history_per_worker)
         self._matcher = Matcher(self._book.jobs, self._registry.workers, limits.idle_lanes)
         self._delays = DelayHeap()
         self._changes = Changes()
         self._events = EventLog(self._changes, limits.events)
-        self._lifecycle = JobLifecycle(self._book, self._matcher, self._delays, self._changes, self._events, limits)
+        self._approvals = Approvals(self._book, self._changes, self._events, self._wake_at)
+        self._lifecycle = JobLifecycle(
+            self._book, self._matcher, self._delays, self._changes, self._events, self._approvals, limits
+        )
+        self._gates = Gates(self._book, self._approvals, self._lifecycle, self._changes)
         self._kin = self._book.lineage.kin
         self._budgets = Budgets(self._book.lineage, self._changes)
         self._acceptance = Acceptance(self._book, self._pool, limits, self._budgets)
@@ -128,6 +136,7 @@ class SchedulerCore:
             StopRequested: self._endings.stop,
             RestartRequested: self._services.restart,
             ScaleRequested: self._services.scale,
+            DecisionMade: self._gates.decided,
             TimePassed: self._pass_time,
             WorkerRegistered: self._fleet.registered,
             LinkBroken: self._fleet.link_broken,
@@ -163,6 +172,10 @@ class SchedulerCore:
         book.run_seq, book.job_seq, self._lifecycle.epoch = sequences
         for saved in sorted(runs, key=lambda saved: saved.run.seq):
             book.add(rebuild(saved, self._pool, now.wall, self._limits.executions_per_job))
+            for key, outputs in saved.outputs:
+                book.outputs.keep(book.jobs[key], outputs)
+            for row in saved.approvals:
+                book.approvals.setdefault(row.key, []).append(row)
             kin = book.lineage.find(saved.run.run_id)
             if kin is not None:
                 self._budgets.resume(kin, now)
@@ -188,9 +201,14 @@ class SchedulerCore:
         next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline(), *later)
         moments = [moment for moment in next_ones if moment is not None]
         if moments and (self._alarm is None or min(moments) < self._alarm):
-            self._alarm = min(moments)
-            self._changes.effect(SetAlarm(self._alarm))
+            self._wake_at(min(moments))
         return self._changes.take(now.wall)
+
+    def _wake_at(self, moment: float) -> None:
+        """Have TimePassed come by that moment, in monotonic seconds."""
+        if self._alarm is None or moment < self._alarm:
+            self._alarm = moment
+            self._changes.effect(SetAlarm(moment))
 
     def _settle_runs(self, now: Instant) -> tuple[float | None, ...]:
         """See to budgets and open runs; when to do so again (monotonic seconds)."""
@@ -222,6 +240,10 @@ class SchedulerCore:
             self._alarm = None
         self._endings.times_over(now)
         self._lifecycle.delays_over(now)
+        self._gates.time_passed(now)
+        deadline = self._approvals.next_deadline()
+        if deadline is not None:
+            self._wake_at(deadline)
         self._fleet.holds_over(now)
 
     # --- the read side ---
@@ -305,6 +327,17 @@ class SchedulerCore:
     def services(self, name: str, now_ms: int) -> list[ServiceInfo]:
         """The services that are not final, or those of that id with its replicas. ``now_ms``: epoch ms."""
         return self._views.services(name, now_ms)
+
+    def approvals(self, name: str, limit: int) -> ApprovalList:
+        """What waits for a person: of that job or run, or all of it. Raises NotFound."""
+        rows = list(self._approvals.open_rows())
+        if name:
+            found = self._book.find_jobs(name)
+            if not found:
+                raise NotFound(f"no job or run {name}")
+            keys = {job.key for job in found}
+            rows = [row for row in rows if row.key in keys]
+        return ApprovalList(approvals=[approval_info(row) for row in rows[:limit]], total=len(rows))
 
     def stats_json(self) -> dict[str, Any]:
         return stats_json(self._book, self._registry)

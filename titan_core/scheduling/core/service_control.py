@@ -151,7 +151,7 @@ class ServiceControl:
 
     def _go_on(self, old: Job, new: Job, now: Instant) -> None:
         deadline = self._deadlines.get(new.key)
-        if deadline is None and new.state is not JobState.WAITING:
+        if deadline is None and new.state not in (JobState.WAITING, JobState.HELD):
             allowed_s = self._limits.rollout_allowed(new.spec.upkeep.start_s)
             deadline = self._deadlines[new.key] = now.monotonic + allowed_s
         if new.state.final:

@@ -9,14 +9,25 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from titan_sdk.messages import CancelJob, JobSpec, ListRuns
+from titan_sdk.messages import ApproveSpec, CancelJob, FlowSpec, JobSpec, ListRuns, RunOptions
 from titan_test_suite.pytests.browser.conftest import Visit
 from titan_test_suite.pytests.cluster import wait_until
 from titan_test_suite.pytests.dashboard import CODE, Dashboard, LossyRelay
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("/", "/runs", "/timeline", "/failures", "/services", "/cluster-events", "/files", "/new")
+PAGES = (
+    "/",
+    "/runs",
+    "/agents",
+    "/timeline",
+    "/failures",
+    "/approvals",
+    "/services",
+    "/cluster-events",
+    "/files",
+    "/new",
+)
 SLEEP = "import time; print('begun', flush=True); time.sleep(600)"
 
 
@@ -458,8 +469,10 @@ def test_an_empty_cluster_says_what_to_do(browser, cluster):
     expected = {
         "/": "No workers yet",
         "/runs": "No runs yet",
+        "/agents": "No agent runs yet",
         "/timeline": "Nothing has run yet",
         "/failures": "Nothing has failed",
+        "/approvals": "Nothing waits for a person",
         "/services": "No services",
         "/cluster-events": "Nothing has happened yet",
         "/files": "No files yet",
@@ -484,3 +497,50 @@ def test_a_worker_is_drained_taken_back_and_shut_down(browser, small_cluster):
     expect(page.locator(".worker")).to_have_count(0)
     expect(visit.go("/cluster-events").locator("tbody")).to_contain_text("Worker left")
     visit.close()
+
+
+def test_a_person_approves_and_rejects(visit):
+    cluster = visit.dashboard.cluster
+    ask = FlowSpec(approve=ApproveSpec(message="Ship <b>it</b>?"))
+    jobs = [cluster.job("print('shipped')", id=name, flow=ask) for name in ("ship-it", "sink-it")]
+    run_id, keys = names(cluster.submit(*jobs, name="release"))
+    page = visit.go("/approvals")
+    rows = page.locator("#open tbody tr")
+    row = rows.filter(has_text="ship-it")
+    expect(row).to_contain_text("Ship <b>it</b>?")
+    row.get_by_role("button", name="Approve").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Comment").fill("tests are green")
+    dialog.get_by_label("Your name").fill("Ada")
+    dialog.get_by_role("button", name="Approve").click()
+    expect(row).to_have_count(0)
+    expect(page.locator("#decided tbody tr").filter(has_text="ship-it")).to_contain_text("tests are green")
+    cluster.wait_state(keys[0], "COMPLETED")
+
+    visit.go(f"/runs/{run_id}/sink-it")
+    expect(page.locator("#state")).to_contain_text("To approve")
+    page.locator("#question").get_by_role("button", name="Reject").click()
+    expect(dialog.get_by_label("Your name")).to_have_value("Ada")
+    dialog.get_by_label("Why").fill("not on a Friday")
+    dialog.get_by_role("button", name="Reject").click()
+    expect(page.locator("#state")).to_contain_text("Failed")
+    expect(page.locator("#reason")).to_contain_text("not on a Friday")
+    expect(page.locator("#steps")).to_contain_text("by Ada")
+
+
+def test_what_an_agent_submits_is_a_tree_that_grows(visit):
+    cluster = visit.dashboard.cluster
+    options = RunOptions(agent_run_id="research-7")
+    root = cluster.submit(cluster.job("print(1)", id="plan"), name="question", options=options)
+    page = visit.go("/agents")
+    group = page.locator(".agent").filter(has_text="research-7")
+    expect(group).to_contain_text("1 run, 1 job")
+    child = cluster.submit(cluster.job("print(2)", id="look"), name="search", parent=root.jobs[0], options=options)
+    cluster.submit(cluster.job("raise SystemExit(3)", id="read", retries=0), name="digest", parent=child.jobs[0])
+    expect(group).to_contain_text("3 runs, 3 jobs")
+    expect(group.locator("li li li")).to_contain_text("by look")  # below the run whose job has submitted it
+    expect(group.locator("li li li")).to_contain_text("Failed")
+    group.locator("summary").nth(1).click(position={"x": 4, "y": 10})
+    expect(group.get_by_role("link", name="search", exact=True)).to_be_hidden()
+    page.get_by_label("Search agent runs").fill("no such thing")
+    expect(page.locator("#agents")).to_contain_text("No agent run is like that")

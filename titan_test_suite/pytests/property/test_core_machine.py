@@ -24,6 +24,7 @@ from titan_core.scheduling.core.events import (
     AttemptStarted,
     CloseRequested,
     CordonRequested,
+    DecisionMade,
     DispatchRefused,
     LinkBroken,
     LoadMeasured,
@@ -39,6 +40,7 @@ from titan_core.scheduling.core.scheduler_core import CoreLimits
 from titan_sdk.errors import BudgetExceeded, Conflict, NotFound, SubmissionRefused
 from titan_sdk.messages import (
     Accepted,
+    ApproveSpec,
     Budget,
     FlowSpec,
     JobKind,
@@ -96,6 +98,14 @@ UPKEEPS = st.none() | st.builds(
 )
 
 
+GATES = st.none() | st.builds(
+    ApproveSpec,
+    message=st.just("Go on?"),
+    timeout_s=st.sampled_from((None, 0.5, 4.0)),
+    on_timeout=st.sampled_from(("approve", "reject")),
+)
+FLOWS = st.none() | st.builds(FlowSpec, trigger=st.sampled_from(RULES), approve=GATES)
+ROOT_FLOWS = st.none() | st.none() | st.builds(FlowSpec, approve=GATES)
 OPTIONS = st.none() | st.builds(
     RunOptions,
     open=st.just(True),
@@ -108,7 +118,6 @@ OPTIONS = st.none() | st.builds(
         wall_s=st.sampled_from((0.0, 0.0, 4.0)),
     ),
 )
-FLOWS = st.none() | st.builds(FlowSpec, trigger=st.sampled_from(RULES))
 
 
 @st.composite
@@ -129,7 +138,7 @@ def job_specs(draw: st.DrawFn) -> list[JobSpec]:
                 port={"run": 0, "service": fixed, "worker": 8085}[kind],
                 service=upkeep,
                 parents=tuple(parents),
-                flow=draw(FLOWS) if parents else None,
+                flow=draw(FLOWS if parents else ROOT_FLOWS),
                 priority=draw(st.sampled_from((-1, 1, 1, 5))),
                 delay_ms=draw(st.sampled_from((0, 0, 0, 500, 3000))),
                 requirement=tuple(draw(st.sets(st.sampled_from(CAPABILITIES), max_size=2))),
@@ -365,6 +374,26 @@ class ClusterMachine(RuleBasedStateMachine):
         (self.world.stop if stop else self.world.cancel)(name)
         self.deliver()
 
+    @precondition(lambda self: self.accepted)
+    @rule(approve=st.booleans(), request_id=st.sampled_from(("", "r1", "r2")), data=st.data())
+    def somebody_decides(self, approve: bool, request_id: str, data) -> None:
+        """What is HELD is decided once; a repeated request hears the first answer, another one who was first."""
+        held = sorted(row.key for row in self.world.journal.in_state(JobState.HELD))
+        key = self.pick(data, held or sorted(self.accepted), "job")
+        rows = [row for row in self.world.journal.approvals.values() if row.key == key]
+        try:
+            answer = self.do(DecisionMade(key, approve, "me", "", 0, request_id))
+        except Conflict:
+            assert key not in held
+            return
+        except NotFound:
+            assert key not in self.world.journal.jobs or self.world.core.find_key(key) is None
+            return
+        if key in held and not (request_id and request_id in [row.request_id for row in rows]):
+            assert answer.decision == ("approved" if approve else "rejected")
+        else:
+            assert answer in rows and answer.request_id == request_id
+
     @rule(stop=st.booleans())
     def ask_for_the_end_of_nobody(self, stop: bool) -> None:
         try:
@@ -597,7 +626,9 @@ class ClusterMachine(RuleBasedStateMachine):
         worker = self.pick(data, [worker for worker in self.workers.values() if worker.running], "worker")
         lease = self.pick(data, worker.running, "lease")
         worker.running.remove(lease)
-        report = AttemptEnded(worker.worker_id, lease, outcome, 0 if outcome == "completed" else 1, "", 0, 0, 10)
+        outputs = b'{"n":%d}' % lease.epoch if outcome == "completed" and lease.epoch % 2 else b""
+        code = 0 if outcome == "completed" else 1
+        report = AttemptEnded(worker.worker_id, lease, outcome, code, "", 0, 0, 10, outputs)
         if not worker.connected:
             worker.unanswered.append(report)
             return
@@ -653,6 +684,8 @@ class ClusterMachine(RuleBasedStateMachine):
                 for lease in list(worker.running):
                     worker.running.remove(lease)
                     self.do(AttemptEnded(worker.worker_id, lease, "completed", 0))
+            for row in self.world.journal.in_state(JobState.HELD):
+                self.do(DecisionMade(row.key, row.seq % 2 == 0))
             if not any(worker.arriving for worker in self.workers.values()):
                 if self.world.alarm is None:
                     break

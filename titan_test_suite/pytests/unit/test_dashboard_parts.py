@@ -189,6 +189,7 @@ jobs:
     priority: -3
     delay: 1.5
     affinity: true
+    approve: Ship it?
     retries: 0
     timeout: 60
     cpus: 0.5
@@ -203,6 +204,10 @@ jobs:
     type: service
     depends_on:
       - first
+    approve:
+      message: And this?
+      timeout: 60
+      on_timeout: approve
     port: auto
     restart: on-failure
     health:

@@ -4,6 +4,7 @@ import { $, h, show } from "../dom.js";
 import { listen } from "../events.js";
 import { badge, bytes, duration, isoTime, jobApi, moment, outcome, running, runUrl, wholeTime, WORDS } from "../format.js";
 import { list } from "../happenings.js";
+import { decideButtons, decision, who } from "../deciding.js";
 import { LogView } from "../log_view.js";
 
 const run = $("job").dataset.run, name = $("job").dataset.job;
@@ -27,6 +28,11 @@ function steps(job) {
       found.push(["dot-delay", `Attempt ${each.attempt} ${outcome(each)}`, each.ended_at, each.reason]);
     }
   }
+  for (const each of job.approvals || []) {
+    found.push(["dot-delay", `Asked: ${each.message}`, each.asked_at, ""]);
+    if (each.decision) found.push([each.decision === "approved" ? "dot-done" : "dot-dead", decision(each)[1], each.decided_at, [who(each) && `by ${who(each)}`, each.comment].filter(Boolean).join(": ")]);
+  }
+  if (job.approvals?.length) found.sort((a, b) => a[2] - b[2]);
   if (job.state === "DELAYED" && job.due_at) found.push(["dot-delay", "Due", job.due_at, job.reason]);
   if (job.state === "PENDING") found.push(["dot-queue", "In the queue", 0, job.reason]);
   if (job.state === "WAITING") found.push(["", "Waits", 0, job.reason]);
@@ -88,6 +94,9 @@ function draw() {
   $("reason").hidden = !job.reason;
   $("reason").textContent = job.reason;
   $("reason").className = job.state === "DEAD" ? "reason" : "reason calm";
+  const open = (job.approvals || []).find((each) => !each.decision);
+  $("question").hidden = !open;
+  show($("question"), open && [h("h2", {}, "A person is asked"), h("p", { class: "question" }, open.message), h("p", { class: "hint" }, open.expires_at ? `Without an answer it is ${open.on_timeout === "approve" ? "approved" : "rejected"} at ${moment(open.expires_at)}.` : "It waits as long as it takes."), h("div", { class: "acts" }, decideButtons(open, ""))]);
   show($("steps"), steps(job));
   show($("attempts"), attempts(job));
   if (details.spec !== undefined) show($("spec"), pairs(details));

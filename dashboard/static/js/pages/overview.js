@@ -5,12 +5,12 @@ import { $, empty, h, show } from "../dom.js";
 import { listen } from "../events.js";
 import { badge, brief, bytes, jobName, jobUrl, running, runUrl, when, WORDS } from "../format.js";
 
-const TILES = [["RUNNING", "--run"], ["PENDING", "--queue"], ["WAITING", "--wait"], ["DELAYED", "--delay"], ["COMPLETED", "--done"], ["DEAD", "--dead"], ["CANCELLED", "--stop"], ["SKIPPED", "--stop"]];
+const TILES = [["RUNNING", "--run"], ["PENDING", "--queue"], ["WAITING", "--wait"], ["DELAYED", "--delay"], ["HELD", "--delay"], ["COMPLETED", "--done"], ["DEAD", "--dead"], ["CANCELLED", "--stop"], ["SKIPPED", "--stop"]];
 
 function tiles(counts) {
-  const shown = TILES.filter(([state]) => state !== "SKIPPED" || counts[state]); // most clusters never skip anything
+  const shown = TILES.filter(([state]) => !["SKIPPED", "HELD"].includes(state) || counts[state]); // most clusters have none
   show($("tiles"), shown.map(([state, colour]) => {
-    const href = state === "DEAD" ? "/failures" : null;
+    const href = { DEAD: "/failures", HELD: "/approvals" }[state] || null;
     return h(href ? "a" : "div", { class: "tile", href, data: { state } },
       h("b", {}, (counts[state] || 0).toLocaleString()),
       h("span", {}, h("i", { vars: { background: `var(${colour})` } }), WORDS[state]));

@@ -34,13 +34,13 @@ function drawRun() {
     h("span", {}, run.finished ? "took " : "for ", running(run.submitted_at, run.finished ? run.ended_at || run.submitted_at : 0)),
     run.parent && h("span", {}, "submitted by ", h("a", { href: jobUrl(run.parent) }, run.parent)),
     STATES.filter((state) => run.states[state]).map((state) => h("span", {}, `${run.states[state]} ${WORDS[state].toLowerCase()}`)));
-  show($("progress"), ["COMPLETED", "RUNNING", "DEAD", "CANCELLED", "SKIPPED", "PENDING", "DELAYED", "WAITING"].filter((state) => run.states[state])
+  show($("progress"), ["COMPLETED", "RUNNING", "DEAD", "CANCELLED", "SKIPPED", "PENDING", "DELAYED", "HELD", "WAITING"].filter((state) => run.states[state])
     .map((state) => h("i", { class: `fill-${state}`, vars: { "flex-grow": String(run.states[state]) } })));
 }
 
 function drawJobs() {
   const needle = $("search").value.toLowerCase();
-  const order = (job) => ["RUNNING", "DEAD", "PENDING", "DELAYED", "WAITING", "CANCELLED", "COMPLETED", "SKIPPED"].indexOf(job.state);
+  const order = (job) => ["RUNNING", "DEAD", "PENDING", "DELAYED", "HELD", "WAITING", "CANCELLED", "COMPLETED", "SKIPPED"].indexOf(job.state);
   const found = [...jobs.values()].filter((job) => !needle || [job.id, job.worker, job.state, WORDS[job.state], job.reason].some((text) => text.toLowerCase().includes(needle)));
   found.sort((a, b) => order(a) - order(b));
   show($("jobs"), found.length

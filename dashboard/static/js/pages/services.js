@@ -1,9 +1,9 @@
 import { end, jobButtons, restart } from "../actions.js";
 import { act, get, post, tell } from "../api.js";
 import { $, empty, h, show } from "../dom.js";
-import { listen } from "../events.js";
 import { badge, bytes, jobApi, jobUrl, outcome, running, when } from "../format.js";
 import { list } from "../happenings.js";
+import { follow } from "../listing.js";
 
 const COLUMNS = ["Service", "Status", "Where", "Restarts", "Up for", "Uses", ""];
 const COLOURS = { ready: "ready", starting: "RUNNING", waiting: "PENDING", restarting: "DELAYED", stopping: "draining", "crash loop": "DEAD" };
@@ -108,10 +108,4 @@ function take(data) {
   draw();
 }
 
-async function read() {
-  try { take(await get("/services")); } catch (error) {
-    if (!loaded) show($("services"), empty("The services cannot be shown", error.message));
-  }
-}
-
-listen(["services"], { services: take, master: (master) => { if (master.up) read(); } });
+follow("services", "/services", take, (error) => show($("services"), empty("The services cannot be shown", error.message)));
