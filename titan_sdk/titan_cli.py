@@ -38,6 +38,7 @@ from titan_sdk.errors import (
 from titan_sdk.handles import RunHandle
 from titan_sdk.messages import GetLogs, JobInfo, RunInfo
 from titan_sdk.pipeline_keys import check_run_name
+from titan_sdk.pipeline_params import parse_assignments
 from titan_sdk.sizes import counted
 from titan_sdk.steady import SteadyCaller
 from titan_sdk.titan_yaml_parser import Pipeline, find_pipeline, load_pipeline
@@ -92,6 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     deploy.add_argument("--wait", action="store_true", help="show the progress, until all jobs ended (services: ready)")
     deploy.add_argument("--replace", action="store_true", help="replace active services of these ids when ready")
     deploy.add_argument("--name", help="call the run so, instead of what the file says")
+    deploy.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of the pipeline; one for each",
+    )
     validate = command("validate", "Name everything that is wrong with a pipeline; no master is asked.")
     validate.add_argument("path", help=where)
     cancel = command("cancel", "Cancel a run, or one job.")
@@ -112,7 +120,7 @@ def _validate(given: argparse.Namespace) -> int:
     pipeline = None
     file = str(find_pipeline(given.path))
     try:
-        pipeline = load_pipeline(file)
+        pipeline = load_pipeline(file, None)
     except PipelineError as error:
         problems = error.problems
     if given.json:
@@ -134,7 +142,7 @@ def _validate(given: argparse.Namespace) -> int:
 
 
 def _deploy(given: argparse.Namespace) -> int:
-    pipeline = load_pipeline(given.path)
+    pipeline = load_pipeline(given.path, parse_assignments(given.param))
     name = pipeline.name if given.name is None else check_run_name(given.name)
     with _client(given) as client:
         run = _submit(client, name, pipeline, progress=not given.json, replace=given.replace)
@@ -158,7 +166,8 @@ def _follow(client: TitanClient, run: RunHandle, name: str, given: argparse.Name
 
 def _submit(client: TitanClient, name: str, pipeline: Pipeline, *, progress: bool, replace: bool) -> RunHandle:
     try:
-        return client.submit_dag(name, pipeline.jobs, progress=progress, replace=replace)
+        params = pipeline.params or None
+        return client.submit_dag(name, pipeline.jobs, progress=progress, replace=replace, params=params)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted before {client.host}:{client.port} said whether it has the run") from None
     except PipelineError as error:  # a file changed since, or is too much of something
