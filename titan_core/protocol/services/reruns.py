@@ -37,7 +37,7 @@ class RerunService:
         if request.failed:
             again = to_run_again(run_id, stored.jobs)
             specs = [spec for spec in specs if spec.id in again]
-            options = _keeping(options, run_id, specs, again)
+            options = _keeping(options, stored, specs, again)
         elif not specs:
             raise Conflict(f"run {run_id} has no jobs")
         self._submissions.submit(
@@ -90,10 +90,13 @@ def to_run_again(run_id: str, jobs: Sequence[tuple[JobSpec, JobRow]]) -> set[str
     return again
 
 
-def _keeping(options: RunOptions, run_id: str, specs: Sequence[JobSpec], again: Collection[str]) -> RunOptions:
+def _keeping(options: RunOptions, stored: StoredRun, specs: Sequence[JobSpec], again: Collection[str]) -> RunOptions:
     """The options of a run that takes over what these jobs need of the earlier one."""
     needed = {parent for spec in specs for parent in spec.parents} - set(again)
-    return replace(options, kept={each: options.kept.get(each, f"{run_id}/{each}") for each in sorted(needed)})
+    run_id, left = stored.run.run_id, dict(stored.outputs)
+    kept = {each: options.kept.get(each, f"{run_id}/{each}") for each in sorted(needed)}
+    outputs = {each: left.get(key) or options.kept_outputs.get(each, b"") for each, key in kept.items()}
+    return replace(options, kept=kept, kept_outputs={each: body for each, body in outputs.items() if body})
 
 
 def _anew(spec: JobSpec) -> JobSpec:

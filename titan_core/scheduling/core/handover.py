@@ -27,16 +27,18 @@ class Handover:
     def spec(self, job: Job) -> JobSpec:
         """The spec for the next attempt; the job's own when there is nothing to tell, as is usual."""
         spec = job.spec
-        if spec.flow is None and not (spec.parents and self._book.outputs):
+        if spec.flow is None and not (spec.parents and (self._book.outputs or job.run.kept_outputs)):
             return spec
         parents = self._book.parents(job)
         failed, failure = failures(parents) if spec.flow is not None else ((), "")
-        given = Given(inputs=self._inputs(parents), failed=failed, failure=failure)
+        given = Given(inputs=self._inputs(job, parents), failed=failed, failure=failure)
         return spec if given == _NOTHING else replace(spec, flow=replace(spec.flow or DEFAULT_FLOW, given=given))
 
-    def _inputs(self, parents: list[Job]) -> bytes:
+    def _inputs(self, job: Job, parents: list[Job]) -> bytes:
         outputs = ((parent.spec.id, self._book.outputs.of(parent)) for parent in parents)
         found = {job_id: msgspec.Raw(body) for job_id, body in outputs if body}
+        kept = job.run.kept_outputs
+        found |= {parent: msgspec.Raw(kept[parent]) for parent in job.spec.parents if parent in kept}
         return msgspec.json.encode(found) if found else b""
 
 

@@ -163,12 +163,20 @@ def test_a_run_grows_from_outside_until_it_is_closed(client: TitanClient, tmp_pa
         client.current_run()
 
 
+AFTER = """
+import os, titan_sdk
+print(os.environ['TITAN_PARAM_N'], titan_sdk.inputs()['good']['left'])
+"""
+
+
 def test_what_failed_is_run_again_and_what_completed_is_not(client: TitanClient, tmp_path: Path) -> None:
     flag, counted = tmp_path / "flag", tmp_path / "counted"
     jobs = [
-        script(tmp_path, "good", f"open({str(counted)!r}, 'a').write('x')"),
+        script(
+            tmp_path, "good", f"import titan_sdk\nopen({str(counted)!r}, 'a').write('x')\ntitan_sdk.output(left=42)"
+        ),
         script(tmp_path, "bad", f"import os; assert os.path.exists({str(flag)!r})", retries=0),
-        script(tmp_path, "after", "import os; print(os.environ['TITAN_PARAM_N'])", parents=["good", "bad"]),
+        script(tmp_path, "after", AFTER, parents=["good", "bad"]),
     ]
     run = client.submit_dag("rerun-me", jobs, params={"n": 7})
     with pytest.raises(JobFailed):
@@ -179,7 +187,8 @@ def test_what_failed_is_run_again_and_what_completed_is_not(client: TitanClient,
     assert [(job.id, job.state) for job in info.jobs] == [("bad", "COMPLETED"), ("after", "COMPLETED")]
     assert info.options is not None
     assert (info.options.rerun_of, info.options.kept) == (run.run_id, {"good": f"{run.run_id}/good"})
-    assert again.job("after").logs() == "7\n"
+    assert again.job("after").logs() == "7 42\n"
+    assert info.options.kept_outputs == {}
     assert counted.read_text() == "x"
     with pytest.raises(Conflict, match=r"every job of run .* completed; without --failed all of it runs again"):
         again.rerun(failed=True)
