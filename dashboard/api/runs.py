@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from flask import Blueprint
 from werkzeug.exceptions import BadRequest
 
-from dashboard import pipeline_model, reruns, wire
+from dashboard import pipeline_model, wire
 from dashboard.api.asked import body, number, text
 from dashboard.parts import parts
-from titan_sdk.messages import CancelJob, GetSpecs, ListRuns, Stop, SubmitRun
+from titan_sdk.messages import CancelJob, GetSpecs, ListRuns, Rerun, Stop, SubmitRun
 
 blueprint = Blueprint("runs", __name__, url_prefix="/runs")
 
@@ -59,15 +60,11 @@ def rerun(run_id: str) -> tuple[dict[str, Any], int]:
     what = text(body(), "what", "all")
     if what not in ("all", "rest"):
         raise BadRequest("what: all or rest is wanted")
-    gateway = parts().gateway
-    specs = gateway.call(GetSpecs(id=run_id))
-    if what == "all":
-        return submitted(reruns.whole(specs.name, specs.jobs))
-    completed = {job.id for job in gateway.run(run_id).jobs if job.state == "COMPLETED"}
-    return submitted(reruns.rest(specs.name, specs.jobs, completed))
+    key = f"dashboard-{uuid.uuid4()}"
+    return submitted(Rerun(id=run_id, failed=what == "rest", idempotency_key=key))
 
 
-def submitted(request: SubmitRun) -> tuple[dict[str, Any], int]:
+def submitted(request: SubmitRun | Rerun) -> tuple[dict[str, Any], int]:
     """Submit; the answer for the browser."""
     accepted = parts().gateway.call(request)
     return {"run_id": accepted.run_id, "jobs": accepted.jobs}, 201

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -72,22 +72,25 @@ def to_run_again(run_id: str, jobs: Sequence[tuple[JobSpec, JobRow]]) -> set[str
     for spec, _ in jobs:
         for parent in spec.parents:
             children.setdefault(parent, []).append(spec.id)
-    by_id = {spec.id: (spec, row) for spec, row in jobs}
-    again: set[str] = set()
-    todo = [spec.id for spec, row in jobs if row.state is not JobState.COMPLETED and not row.ready]
-    while todo:
-        job_id = todo.pop()
-        if job_id in again:
-            continue
-        again.add(job_id)
-        todo += children.get(job_id, ())
-        for parent in by_id[job_id][0].parents:
-            known = by_id.get(parent)
-            if known is not None and known[0].kind != "run" and not known[1].ready:
-                todo.append(parent)  # it was up for those that needed it, and is up no longer
+    again = {spec.id for spec, row in jobs if row.state is not JobState.COMPLETED and not row.ready}
+    _spread(again, children)
+    # What was up for those that needed it is up no longer; that those which are done needed it too is no reason.
+    stopped = {spec.id for spec, row in jobs if spec.kind != "run" and not row.ready}
+    needs = {spec.id: [parent for parent in spec.parents if parent in stopped] for spec, _ in jobs}
+    _spread(again, needs)
     if not again:
         raise Conflict(f"every job of run {run_id} completed; without --failed all of it runs again")
     return again
+
+
+def _spread(ids: set[str], edges: Mapping[str, Sequence[str]]) -> None:
+    """Add everything that can be reached."""
+    todo = list(ids)
+    while todo:
+        for other in edges.get(todo.pop(), ()):
+            if other not in ids:
+                ids.add(other)
+                todo.append(other)
 
 
 def _keeping(options: RunOptions, stored: StoredRun, specs: Sequence[JobSpec], again: Collection[str]) -> RunOptions:

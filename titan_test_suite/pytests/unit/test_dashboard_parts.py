@@ -51,7 +51,6 @@ def shape(request):
 @pytest.mark.parametrize(
     ("completed", "job", "expected"),
     [
-        ({"a", "b"}, "", {"c": (), "d": ("c",), "e": ("c",)}),
         ({"a", "b"}, "c", {"c": (), "d": ("c",), "e": ("c",)}),
         ({"a", "b", "c", "e"}, "d", {"d": ()}),
         ({"a", "c"}, "b", {"b": (), "d": ("b",)}),
@@ -62,14 +61,11 @@ def test_what_did_not_complete_runs_again_with_what_it_needs(completed, job, exp
     assert shape(reruns.rest("n", DIAMOND, completed, job)) == expected
 
 
-def test_a_run_or_a_job_runs_again():
-    assert shape(reruns.whole("n", DIAMOND)) == {spec.id: spec.parents for spec in DIAMOND}
+def test_a_job_runs_again():
     assert shape(reruns.one("n", DIAMOND, "d")) == {"d": ()}
-    assert reruns.whole("n", DIAMOND).idempotency_key != reruns.whole("n", DIAMOND).idempotency_key
+    assert reruns.one("n", DIAMOND, "d").idempotency_key != reruns.one("n", DIAMOND, "d").idempotency_key
     with pytest.raises(NotFound):
         reruns.one("n", DIAMOND, "z")
-    with pytest.raises(NotFound):
-        reruns.rest("n", DIAMOND, {spec.id for spec in DIAMOND})
 
 
 def job(key: str, state: StateName, **fields) -> JobInfo:
