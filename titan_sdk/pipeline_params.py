@@ -1,17 +1,17 @@
-"""The parameters of a pipeline: what it declares, what it was given, and ``${params.NAME}`` in its texts."""
+"""The parameters of a pipeline: what it declares, what it was given, and what its texts name."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from titan_sdk.errors import InvalidName, Problem
 from titan_sdk.run_rules import check_param_name, variable_of
 
-_REFERENCE: Final = re.compile(r"(\$?)\$\{params\.([^{}]*)\}")
-"""A second ``$`` in front says that the text itself is meant."""
+_REFERENCE: Final = re.compile(r"(\$?)\$\{\s*params\.(\w+)")
+"""A second ``$`` in front says that the text itself is meant. The master puts the values in: see expressions.Text."""
 
 
 class Declared(NamedTuple):
@@ -58,25 +58,12 @@ class Params:
                 found.append(Problem("", f"there is no parameter {name}{self._meant(name)}", self._line))
         return found
 
-    def filled(self, value: Any) -> Any:
-        """A text, or a list or map of texts, with the values in place of ``${params.NAME}``.
-
-        Raises:
-            InvalidName: a parameter that is not declared.
-        """
-        if isinstance(value, str):
-            return _REFERENCE.sub(self._value, value) if "${params." in value else value
-        if isinstance(value, Mapping):
-            return {name: self.filled(each) for name, each in value.items()}
-        return [self.filled(each) for each in value]
-
-    def _value(self, match: re.Match[str]) -> str:
-        escaped, name = match.groups()
-        if escaped:
-            return match[0][1:]
-        if name not in self._declared:
-            raise InvalidName(f"there is no parameter {name}{self._meant(name)}")
-        return self.values[name]
+    def unknown(self, value: str | list[str] | Mapping[str, str]) -> list[str]:
+        """What is wrong with ``${params.NAME}`` in a text, or in a list or map of texts."""
+        texts = [value] if isinstance(value, str) else value.values() if isinstance(value, Mapping) else value
+        named = [match[2] for text in texts for match in _REFERENCE.finditer(text) if not match[1]]
+        missing = [name for name in dict.fromkeys(named) if name not in self._declared]
+        return [f"there is no parameter {name}{self._meant(name)}" for name in missing]
 
     def _meant(self, name: str) -> str:
         return did_you_mean(name, self._declared)

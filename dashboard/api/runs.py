@@ -8,10 +8,13 @@ from typing import Any
 from flask import Blueprint
 from werkzeug.exceptions import BadRequest
 
-from dashboard import pipeline_model, wire
+from dashboard import pipeline_model, reruns, wire
 from dashboard.api.asked import body, number, text
 from dashboard.parts import parts
-from titan_sdk.messages import CancelJob, GetSpecs, ListRuns, Rerun, Stop, SubmitRun
+from titan_sdk.messages import CancelJob, GetSpecs, ListRuns, Rerun, Stop, SubmitRun, WatchRun
+
+NO_JOBS = 1 << 30
+"""From that number on a run has none."""
 
 blueprint = Blueprint("runs", __name__, url_prefix="/runs")
 
@@ -25,11 +28,12 @@ def listing() -> dict[str, Any]:
 
 @blueprint.get("/<run_id>")
 def one(run_id: str) -> dict[str, Any]:
-    """With its first jobs, ``limit`` of them."""
+    """With its first jobs, ``limit`` of them, and the runs that its jobs have submitted."""
     limit = number("limit", 5_000, 0, 1_000_000)
     info = parts().gateway.run(run_id, limit)
     summary = parts().hub.read(lambda state: state.runs.get(info.run_id))
     found = wire.run_info(info, limit)
+    found["children"] = parts().hub.read(lambda state: state.runs_of(info.run_id))
     if summary is not None and len(info.jobs) < info.total:
         found |= {"states": summary.states, "ended_at": summary.ended_at}  # of all of them
         found["state"] = wire.state_of(summary.states, info.finished)
@@ -62,6 +66,14 @@ def rerun(run_id: str) -> tuple[dict[str, Any], int]:
         raise BadRequest("what: all or rest is wanted")
     key = f"dashboard-{uuid.uuid4()}"
     return submitted(Rerun(id=run_id, failed=what == "rest", idempotency_key=key))
+
+
+def former(run_id: str) -> reruns.Former:
+    """A run as it was asked for."""
+    gateway = parts().gateway
+    specs = gateway.call(GetSpecs(id=run_id))
+    info = gateway.call(WatchRun(id=run_id, first=NO_JOBS))
+    return reruns.Former(info.run_id, specs.name, specs.jobs, info.options)
 
 
 def submitted(request: SubmitRun | Rerun) -> tuple[dict[str, Any], int]:

@@ -9,7 +9,10 @@ from msgspec.structs import replace
 
 from titan_core.model.job import Job
 from titan_core.model.states import JobState
+from titan_core.scheduling.core.admission import rendered
 from titan_core.scheduling.core.job_book import JobBook
+from titan_core.scheduling.core.job_scope import JobScope
+from titan_sdk.errors import ExpressionError
 from titan_sdk.messages import DEFAULT_FLOW, Given, JobSpec
 
 MAX_FAILED: Final = 100
@@ -29,6 +32,8 @@ class Handover:
         spec = job.spec
         if spec.flow is None and not (spec.parents and (self._book.outputs or job.run.kept_outputs)):
             return spec
+        if spec.flow is not None and spec.flow.templates:
+            spec = _rendered(spec, JobScope(self._book, job))
         parents = self._book.parents(job)
         failed, failure = failures(parents) if spec.flow is not None else ((), "")
         given = Given(inputs=self._inputs(job, parents), failed=failed, failure=failure)
@@ -43,6 +48,13 @@ class Handover:
 
 
 _NOTHING: Final = Given()
+
+
+def _rendered(spec: JobSpec, scope: JobScope) -> JobSpec:
+    try:
+        return rendered(spec, scope)
+    except ExpressionError:
+        return spec  # cannot be: it was let in with what it refers to, and nothing of that changes
 
 
 def failures(jobs: list[Job]) -> tuple[tuple[str, ...], str]:
