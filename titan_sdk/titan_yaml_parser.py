@@ -224,6 +224,11 @@ class TitanYamlParser:
             for text in self._params.unknown(values.get(key, ())):
                 self._problem(described.where, f"{key}: {text}", described.lines[key])
                 described.sound = False
+        if "on_failure" in values:
+            reason = self._files.problem(values["on_failure"]["repair"])
+            if reason:
+                self._problem(described.where, reason, described.lines["on_failure"])
+                return None
         if not described.sound:
             return None
         values["parents"] = described.parents

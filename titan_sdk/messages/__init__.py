@@ -79,7 +79,9 @@ from titan_sdk.messages.job_spec import (
     JobSpec,
     Lease,
     Lifetime,
+    Mends,
     OnTimeout,
+    RepairSpec,
     RestartPolicy,
     ServiceSpec,
     TriggerRule,
@@ -140,6 +142,7 @@ from titan_sdk.messages.logs import (
     LogTarget,
     WatchLogs,
 )
+from titan_sdk.messages.repairs import RepairChange, RepairInfo, RepairState
 from titan_sdk.messages.run_options import (
     DEFAULT_OPTIONS,
     Budget,
@@ -283,6 +286,7 @@ __all__ = [
     "LogState",
     "LogTarget",
     "M",
+    "Mends",
     "Message",
     "Missing",
     "MissingContent",
@@ -295,6 +299,10 @@ __all__ = [
     "Register",
     "Registered",
     "RemoveMembers",
+    "RepairChange",
+    "RepairInfo",
+    "RepairSpec",
+    "RepairState",
     "Request",
     "Rerun",
     "Restart",

@@ -217,6 +217,8 @@ jobs:
     type: service
     depends_on:
       - first
+    trigger: all_done
+    when: params.day == '7'
     approve:
       message: And this?
       timeout: 60
