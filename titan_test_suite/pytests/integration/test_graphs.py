@@ -11,8 +11,10 @@ import pytest
 
 from titan_sdk.client import TitanClient
 from titan_sdk.errors import BudgetExceeded, Conflict, JobFailed, NotFound, SubmissionRefused, WaitTimeout
+from titan_sdk.handles import RunHandle
 from titan_sdk.job import TitanJob
 from titan_sdk.messages import Budget, RunInfo
+from titan_sdk.waiting import wait
 from titan_test_suite.pytests.cluster import Cluster, wait_until
 from titan_test_suite.pytests.integration.test_titan_cli_shell import Cli
 
@@ -150,9 +152,14 @@ def test_a_run_grows_from_outside_until_it_is_closed(client: TitanClient, tmp_pa
         with pytest.raises(SubmissionRefused, match="its parent 'nobody' is not a job of this run"):
             run.add(script(tmp_path, "third", "", parents="nobody"))
         ended: list[RunInfo] = []
+        together: list[RunHandle] = []
         waiter = threading.Thread(target=lambda: ended.append(run.wait(60)))
         waiter.start()
+        both = threading.Thread(target=lambda: together.extend(wait([run], 60).done))
+        both.start()
     waiter.join(60)
+    both.join(60)
+    assert together == [run]
     assert [job.id for job in ended[0].jobs] == ["first", "second"]
     assert not run.close()
     with pytest.raises(Conflict, match="is closed"):
