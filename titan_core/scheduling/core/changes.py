@@ -114,7 +114,10 @@ class Changes:
         for run in self._new.values():
             commands.append(InsertRun(run.row))
             commands += [InsertJob(job.spec, job.row()) for job in run.jobs]
+        settled = {*self._new, *self._runs}
         for job in self._touched.values():
+            if job.settled:
+                settled.add(job.run.run_id)
             if job.run.run_id not in self._new and job.key not in self._added:
                 commands.append(UpdateJob(job.row()))
         if self._grown:
@@ -131,7 +134,7 @@ class Changes:
         for run in self._seen.values():
             # Following the wall clock, versions keep growing when the next master starts them anew.
             run.version = max(run.version + 1, wall)
-            commands.append(RunChanged(run.run_id))
+            commands.append(RunChanged(run.run_id, run.run_id in settled))
         self._new.clear()
         self._touched.clear()
         self._executions.clear()

@@ -181,9 +181,10 @@ class CloseLink:
 
 @dataclass(frozen=True, slots=True)
 class RunChanged:
-    """Someone may be waiting for this."""
+    """Someone may be waiting for this. ``settled``: for jobs of it to be settled too; else none became so."""
 
     run_id: str
+    settled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
