@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from titan_sdk.handles import JobHandle, RunHandle
     from titan_sdk.job import TitanJob
     from titan_sdk.job_context import failed_jobs, inputs, item, output
-    from titan_sdk.messages import JobInfo, RunInfo, ScheduleInfo, ServiceInfo, WorkerInfo
+    from titan_sdk.messages import Budget, JobInfo, RunInfo, ScheduleInfo, ServiceInfo, WorkerInfo
     from titan_sdk.repairing import failure, repair
     from titan_sdk.schedules import ScheduleHandle
     from titan_sdk.services import ServiceHandle
@@ -64,6 +64,7 @@ __all__ = [
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
     "BadRequest",
+    "Budget",
     "BudgetExceeded",
     "ConfigError",
     "Conflict",
@@ -118,6 +119,7 @@ _HOMES = {
     "TitanJob": "job",
     "JobHandle": "handles",
     "RunHandle": "handles",
+    "Budget": "messages",
     "JobInfo": "messages",
     "RunInfo": "messages",
     "ScheduleHandle": "schedules",
