@@ -69,7 +69,7 @@ class History:
         sample = {
             "at": at,
             "queued": counts.get("PENDING", 0),
-            "waiting": counts.get("WAITING", 0) + counts.get("DELAYED", 0),
+            "waiting": sum(counts.get(state, 0) for state in ("WAITING", "DELAYED", "HELD")),
             "running": counts.get("RUNNING", 0),
             "slots": slots,
             "busy": busy,

@@ -9,7 +9,6 @@ from dashboard import wire
 from dashboard.cluster_state import ClusterState
 from titan_sdk.messages import ListApprovals, ListSchedules, ListServices, Request, ServiceList
 
-
 DECIDED_SHOWN: Final = 100
 """Questions that have been answered."""
 

@@ -25,6 +25,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "priority": DEFAULT_PRIORITY,
     "delay": 0,
     "affinity": False,
+    "approve": None,
     "retries": DEFAULT_RETRIES,
     "timeout": None,
     "cpus": 0,
@@ -125,6 +126,7 @@ def _of_spec(spec: JobSpec) -> dict[str, Any]:
         "priority": spec.priority,
         "delay": _whole(spec.delay_ms / 1000),
         "affinity": spec.affinity,
+        "approve": _approve(spec),
         "retries": spec.retries,
         "timeout": spec.timeout_s if spec.timeout_s is None else _whole(spec.timeout_s),
         "cpus": _whole(spec.cpus),
@@ -151,6 +153,15 @@ def _health(spec: JobSpec) -> str | dict[str, Any] | None:
     }
     said = {key: value for key, (value, default) in values.items() if value != default}
     return said["path"] if list(said) == ["path"] else said or None
+
+
+def _approve(spec: JobSpec) -> str | dict[str, Any] | None:
+    asked = spec.flow.approve if spec.flow else None
+    if asked is None:
+        return None
+    if asked.timeout_s is None:
+        return asked.message
+    return {"message": asked.message, "timeout": _whole(asked.timeout_s), "on_timeout": asked.on_timeout}
 
 
 def _rendered(job: Mapping[str, Any]) -> dict[str, Any]:

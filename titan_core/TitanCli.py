@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 # Importing them registers their commands, in this order.
+import titan_core.cli.approval_commands
 import titan_core.cli.cluster_commands
 import titan_core.cli.job_commands
 import titan_core.cli.kv_commands

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from titan_sdk.client import TitanClient
     from titan_sdk.errors import (
         BadRequest,
+        BudgetExceeded,
         ConfigError,
         Conflict,
         ConnectFailed,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     )
     from titan_sdk.handles import JobHandle, RunHandle
     from titan_sdk.job import TitanJob
+    from titan_sdk.job_context import failed_jobs, inputs, item, output
     from titan_sdk.messages import JobInfo, RunInfo, ServiceInfo, WorkerInfo
     from titan_sdk.services import ServiceHandle
     from titan_sdk.tasks import RemoteTraceback, Task, TaskCall, TaskHandle, submit, task
@@ -60,6 +62,7 @@ __all__ = [
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
     "BadRequest",
+    "BudgetExceeded",
     "ConfigError",
     "Conflict",
     "ConnectFailed",
@@ -94,6 +97,10 @@ __all__ = [
     "WorkerInfo",
     "as_completed",
     "cancelling",
+    "failed_jobs",
+    "inputs",
+    "item",
+    "output",
     "submit",
     "task",
     "wait",
@@ -110,6 +117,10 @@ _HOMES = {
     "ServiceHandle": "services",
     "ServiceInfo": "messages",
     "WorkerInfo": "messages",
+    "failed_jobs": "job_context",
+    "inputs": "job_context",
+    "item": "job_context",
+    "output": "job_context",
     "ALL_COMPLETED": "waiting",
     "FIRST_COMPLETED": "waiting",
     "FIRST_EXCEPTION": "waiting",

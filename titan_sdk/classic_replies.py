@@ -94,7 +94,7 @@ def classic_state(state: StateName) -> str:
     """
     if state == "SKIPPED":
         return "CANCELLED"
-    return "PENDING" if state in ("WAITING", "DELAYED") else state
+    return "PENDING" if state in ("WAITING", "DELAYED", "HELD") else state
 
 
 def format_queued(job_id: str, requirement: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from titan_sdk.approving import decide
 from titan_sdk.archive import zip_folder
 from titan_sdk.connection import CALL_TIMEOUT_S, ConnectionPool
 from titan_sdk.handles import JobHandle, RunHandle
@@ -19,6 +20,7 @@ from titan_sdk.kv import KeyValues, as_bytes
 from titan_sdk.log_reader import LogReader
 from titan_sdk.messages import (
     Accepted,
+    ApprovalInfo,
     CancelJob,
     EventList,
     GetStats,
@@ -28,10 +30,12 @@ from titan_sdk.messages import (
     KvGet,
     KvSadd,
     KvSet,
+    ListApprovals,
     ListEvents,
     ListJobs,
     ListServices,
     ListWorkers,
+    RunOptions,
     ServiceInfo,
     Stop,
     SubmitRun,
@@ -140,6 +144,7 @@ class TitanClient:
         idempotency_key: str | None = None,
         progress: Progress | bool | None = None,
         replace: bool = False,
+        options: RunOptions | None = None,
     ) -> RunHandle:
         """Submit jobs that are linked by their parents: all of them are accepted, durably, or none.
 
@@ -149,6 +154,7 @@ class TitanClient:
                 is always one, made up when none is given, so that a submission whose answer was lost is sent again.
             progress: called with the bytes uploaded and the bytes to upload; True draws a bar on a terminal.
             replace: services of these ids that are active are replaced, see ``deploy``.
+            options: of the run as a whole: parameters, the agent run that it belongs to.
 
         Raises:
             PipelineError: what is wrong with the jobs (files, ids, parents, cycles), all of it; nothing was submitted.
@@ -165,6 +171,7 @@ class TitanClient:
                 idempotency_key=f"sdk-{uuid.uuid4()}" if idempotency_key is None else idempotency_key,
                 parent=self._parent,
                 replace=replace,
+                options=options,
             )
         accepted: Accepted = self._caller.call(request)
         log.info("run %s (%s) with %d jobs was accepted", accepted.run_id, name, len(accepted.jobs))
@@ -253,6 +260,34 @@ class TitanClient:
     def fetch_log_bytes(self, job_id: str) -> bytes:
         """The same, byte for byte."""
         return LogReader(self._caller, job_id).read()
+
+    # --- approving ------------------------------------------------------------------------------------------------
+
+    def approvals(self, id: str = "", *, decided: bool = False) -> list[ApprovalInfo]:
+        """What waits for a person, asked first in front; with ``decided`` the latest 1000 that were answered.
+
+        Args:
+            id: only of this job, or this run.
+
+        Raises:
+            NotFound: no such job or run.
+        """
+        return self._caller.call(ListApprovals(id=id, decided=decided)).approvals
+
+    def approve(self, job_id: str, comment: str = "", *, by: str | None = None, number: int = 0) -> ApprovalInfo:
+        """Let a job that waits for approval go on.
+
+        Args:
+            by: who says so; user and machine by default. number: of the question, so that no later one is answered.
+
+        Raises:
+            NotFound: no such job. Conflict: it does not wait, or somebody has decided: the text says who.
+        """
+        return decide(self._caller, job_id, True, comment, by, number)
+
+    def reject(self, job_id: str, comment: str = "", *, by: str | None = None, number: int = 0) -> ApprovalInfo:
+        """End a job that waits for approval: it is DEAD, with the comment as the reason. Raises as ``approve``."""
+        return decide(self._caller, job_id, False, comment, by, number)
 
     # --- ending ---------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 from titan_sdk.errors import InvalidName, Problem
-from titan_sdk.messages import DEFAULT_FLOW, JobSpec, ServiceSpec
+from titan_sdk.messages import DEFAULT_FLOW, ApproveSpec, FlowSpec, JobSpec, ServiceSpec
 from titan_sdk.names import (
     check_capability,
     check_file_name,
@@ -35,6 +35,10 @@ MAX_PATTERN_CHARS: Final = 1000
 MAX_TEXT: Final = 1024 * 1024
 """Characters of a job's arguments and environment together: what macOS gives a new program (Linux: twice as much). They
 stay in the master's memory with the job; what is larger belongs into a file."""
+MAX_QUESTION_CHARS: Final = 2000
+"""Of what a person is asked; it stays in the master's memory with the job."""
+MAX_QUESTION_S: Final = 10 * 366 * 24 * 3600.0
+"""Until the clock answers it; longer is a slip of the unit."""
 _SHOWN: Final = 8
 """Ids of a cycle that its problem spells out."""
 
@@ -68,6 +72,9 @@ def validate_dag(jobs: Sequence[JobSpec], *, lines: Sequence[int] = (), known: C
                 problems.append(Problem(job.id, "it waits for itself", numbers[index]))
             elif parent not in first and parent not in known:
                 problems.append(Problem(job.id, f"its parent {parent!r} is not a job of this run", numbers[index]))
+        if job.flow is not None and job.flow.trigger != DEFAULT_FLOW.trigger and not job.parents:
+            text = f"trigger {job.flow.trigger} is about the parents of a job, and this has none"
+            problems.append(Problem(job.id, text, numbers[index]))
         if job.upkeep.lifetime == "run" and job.id not in needed:
             text = "lifetime run ends a service when no job of the run needs it, and none depends on this one"
             problems.append(Problem(job.id, text, numbers[index]))
@@ -94,8 +101,9 @@ def job_problems(job: JobSpec) -> Iterator[str]:
         (_check_numbers, job),
         (_check_strings, job),
         (_check_service, job),
-        (_check_flow, job),
     ]
+    if job.flow is not None:
+        checks.append((_check_flow, job.flow))
     for check, value in checks:
         try:
             check(value)
@@ -140,10 +148,21 @@ def _check_service(job: JobSpec) -> None:
         raise InvalidName(f"{asked.failures} failures are out of range; 1 to {MAX_HEALTH_FAILURES} is wanted")
 
 
-def _check_flow(job: JobSpec) -> None:
-    flow = job.flow
-    if flow is not None and flow.trigger != DEFAULT_FLOW.trigger and not job.parents:
-        raise InvalidName(f"trigger {flow.trigger} is about the parents of a job, and this has none")
+def _check_flow(flow: FlowSpec) -> None:
+    if flow.given is not None:
+        raise InvalidName("what a job is given of others is for the master to say")
+    if flow.approve is not None:
+        check_approve(flow.approve)
+
+
+def check_approve(asked: ApproveSpec) -> None:
+    """Raises InvalidName."""
+    if not asked.message.strip() or len(asked.message) > MAX_QUESTION_CHARS:
+        raise InvalidName(f"what is to be approved is asked in 1 to {MAX_QUESTION_CHARS} characters")
+    if asked.timeout_s is not None and not 0 < asked.timeout_s <= MAX_QUESTION_S:
+        raise InvalidName(
+            f"a timeout of {asked.timeout_s:g} s is out of range; above 0 to {MAX_QUESTION_S:g} is wanted"
+        )
 
 
 def _check_numbers(job: JobSpec) -> None:

@@ -20,6 +20,7 @@
     │   ├── NotFound              no such job, run, file or worker
     │   ├── Conflict              the id is still active, or the key was used for something else
     │   ├── SubmissionRefused     a run was refused whole; ``problems`` says why, job by job
+    │   │   └── BudgetExceeded    it was refused because of what a run that it belongs to may use
     │   ├── Saturated             every slot is busy
     │   └── Unavailable           draining, shutting down, or the disk does not take more
     ├── JobFailed                 a job waited for ended DEAD or CANCELLED
@@ -170,6 +171,12 @@ class SubmissionRefused(RemoteError):
     code = "refused"
 
 
+class BudgetExceeded(SubmissionRefused):
+    """Jobs were refused because of a budget; the text names it, and how much of it is used."""
+
+    code = "budget_exceeded"
+
+
 class Saturated(RemoteError):
     """Every slot is busy; the job goes back to the queue without a charge."""
 
@@ -206,6 +213,7 @@ _BY_CODE: dict[str, type[RemoteError]] = {
         NotFound,
         Conflict,
         SubmissionRefused,
+        BudgetExceeded,
         Saturated,
         Unavailable,
     )

@@ -6,9 +6,21 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Literal, overload
 
+from titan_sdk.approving import decide
 from titan_sdk.errors import JobFailed, NotFound, WaitTimeout
+from titan_sdk.job_outputs import decode
 from titan_sdk.log_reader import LogReader, as_text
-from titan_sdk.messages import FINAL_STATES, CancelJob, GetJob, JobInfo, RunInfo, StateName, Stop, WatchRun
+from titan_sdk.messages import (
+    FINAL_STATES,
+    ApprovalInfo,
+    CancelJob,
+    GetJob,
+    JobInfo,
+    RunInfo,
+    StateName,
+    Stop,
+    WatchRun,
+)
 from titan_sdk.steady import SteadyCaller, Steps, deadline_after
 
 
@@ -53,8 +65,8 @@ class JobHandle(Handle):
         return self._caller.call(GetJob(id=self.key))
 
     def status(self) -> StateName:
-        """WAITING (for parents), DELAYED, PENDING (queued), RUNNING, COMPLETED, SKIPPED, DEAD or CANCELLED. Raises
-        NotFound."""
+        """WAITING (for parents), HELD (for approval), DELAYED, PENDING (queued), RUNNING, COMPLETED, SKIPPED, DEAD or
+        CANCELLED. Raises NotFound."""
         return self.info().state
 
     def wait(self, timeout: float | None = None, *, check: bool = True) -> JobInfo:
@@ -125,9 +137,24 @@ class JobHandle(Handle):
         reader = LogReader(self._caller, self.key)
         return reader.follow(deadline_after(timeout)) if follow else reader.read()
 
+    def approve(self, comment: str = "", *, by: str | None = None) -> ApprovalInfo:
+        """Let it go on when it is HELD for approval. Raises as TitanClient.approve."""
+        return decide(self._caller, self.key, True, comment, by, 0)
+
+    def reject(self, comment: str = "", *, by: str | None = None) -> ApprovalInfo:
+        """End it when it is HELD for approval: it is DEAD, with the comment as the reason."""
+        return decide(self._caller, self.key, False, comment, by, 0)
+
     def cancel(self) -> bool:
         """Cancel it. False: it had ended before. ``wait(check=False)`` tells when its processes have ended."""
         return bool(self._caller.call(CancelJob(id=self.key)).text)
+
+    def outputs(self) -> dict[str, Any]:
+        """What the job left for others (``titan_sdk.output``), by name; nothing before it has completed.
+
+        Raises NotFound.
+        """
+        return decode(self.info().outputs.encode())
 
     def stop(self) -> bool:
         """Stop it; a service has completed then. False: it had ended before."""

@@ -7,21 +7,25 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast, get_args
 
+from titan_sdk.approving import approve_spec
 from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import MAX_DELAY_MS, job_problems
 from titan_sdk.errors import InvalidName
 from titan_sdk.messages import (
+    DEFAULT_FLOW,
     DEFAULT_PRIORITY,
     DEFAULT_RETRIES,
     DEFAULT_SERVICE,
     GENERAL,
+    FlowSpec,
     JobKind,
     JobSpec,
     Lifetime,
     RestartPolicy,
     ServiceSpec,
+    TriggerRule,
 )
 from titan_sdk.sizes import parse_size
 
@@ -30,6 +34,7 @@ Argument = str | int | float | os.PathLike[str]
 KINDS: Final = ("run", "service", "worker")
 RESTARTS: Final = ("always", "on-failure", "never")
 LIFETIMES: Final = ("stopped", "run")
+TRIGGERS: Final[tuple[str, ...]] = get_args(TriggerRule)
 HEALTH_KEYS: Final = ("path", "log", "start", "interval", "failures")
 AUTO: Final = "auto"
 
@@ -48,6 +53,8 @@ class TitanJob:
         requirement: one capability, several joined by commas, or a list; all must be on one worker.
         priority: higher goes first.
         parents: ids of jobs of the same run (or the TitanJobs themselves) that must complete first.
+        trigger: what has to become of the parents instead: ``all_done``, ``one_success``, ``one_failed``,
+            ``none_failed`` or ``always`` (messages.FlowSpec says it in full).
         is_archive: ``filename`` names a zip or a folder.
         args: the argument list; a text is split as a shell would.
         port: a service's port, or ``"auto"`` for a free one that its worker picks. It finds it in PORT.
@@ -65,6 +72,9 @@ class TitanJob:
         health: of a service: a path like ``"/health"`` that answers when all is well, or a map with any of ``path``,
             ``log`` (a regular expression; ready when a printed line matches), ``start`` (seconds to get ready in),
             ``interval`` (seconds between two looks) and ``failures`` (so many in a row make a restart).
+        approve: what a person is asked before it runs, once its parents have completed; it holds no slot meanwhile. A
+            text, or a map of ``message``, ``timeout`` (seconds, or a text like ``"8h"``) and ``on_timeout``
+            (``"reject"``, ``"approve"``).
         lifetime: a service is up until it is ``stopped``, or as long as its ``run`` needs it.
         archive: a zip or folder that ``filename`` is a path inside of; says what ``is_archive`` would have to guess.
         base_dir: the folder that relative paths start from; the current one at the time of submission by default.
@@ -101,6 +111,8 @@ class TitanJob:
         restart: str = DEFAULT_SERVICE.restart,
         health: str | Mapping[str, str | float] | None = None,
         lifetime: str = DEFAULT_SERVICE.lifetime,
+        trigger: str = DEFAULT_FLOW.trigger,
+        approve: str | Mapping[str, Any] | None = None,
         archive: str | os.PathLike[str] | None = None,
         base_dir: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -118,6 +130,8 @@ class TitanJob:
         self.restart = _choice(self.job_id, "restart", restart, RESTARTS)
         self.health = _health(self.job_id, health)
         self.lifetime = _choice(self.job_id, "lifetime", lifetime, LIFETIMES)
+        self.trigger = _choice(self.job_id, "trigger", trigger, TRIGGERS)
+        self.approve = None if approve is None else approve_spec(self.job_id, approve)
         self.delay = _seconds("delay", delay)
         self.affinity = bool(affinity)
         self.retries = _integer("retries", retries)
@@ -178,7 +192,12 @@ class TitanJob:
             memory=self.memory,
             gpus=self.gpus,
             service=self._service(),
+            flow=self._flow(),
         )
+
+    def _flow(self) -> FlowSpec | None:
+        found = FlowSpec(trigger=cast(TriggerRule, self.trigger), approve=self.approve)
+        return None if found == DEFAULT_FLOW else found
 
     def _service(self) -> ServiceSpec | None:
         health = self.health

@@ -12,9 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from titan_sdk.dag import MAX_CPUS, MAX_DELAY_MS, MAX_GPUS, MAX_PRIORITY, MAX_RETRIES
+from titan_sdk.approving import ON_TIMEOUT
+from titan_sdk.dag import (
+    MAX_CPUS,
+    MAX_DELAY_MS,
+    MAX_GPUS,
+    MAX_PRIORITY,
+    MAX_QUESTION_CHARS,
+    MAX_QUESTION_S,
+    MAX_RETRIES,
+)
+from titan_sdk.durations import parse_duration
 from titan_sdk.errors import InvalidName, TitanError
-from titan_sdk.job import AUTO, HEALTH_KEYS, KINDS, LIFETIMES, RESTARTS, split_args, split_requirement
+from titan_sdk.job import AUTO, HEALTH_KEYS, KINDS, LIFETIMES, RESTARTS, TRIGGERS, split_args, split_requirement
 from titan_sdk.names import check_capability, check_job_id, check_relative_path
 from titan_sdk.sizes import parse_size
 from titan_sdk.yaml_lines import List, Map, Node, Text
@@ -240,16 +250,49 @@ def _health(node: Node) -> str | dict[str, Any]:
     """A path alone, or a map of HEALTH_KEYS."""
     if not isinstance(node, Map):
         return _text(node, "a path or a map")
+    readers: dict[str, Callable[[Node], Any]] = {"path": _text, "log": _text, "failures": _integer}
+    return _map_of(node, {name: readers.get(name, _seconds) for name in HEALTH_KEYS})
+
+
+def _approve(node: Node) -> str | dict[str, Any]:
+    """A question alone, or a map of APPROVE_KEYS."""
+    if not isinstance(node, Map):
+        return _question(node)
+    readers = {"message": _question, "timeout": _duration, "on_timeout": _one_of(ON_TIMEOUT, "an answer")}
+    values: dict[str, Any] = _map_of(node, readers)
+    if "message" not in values:
+        raise Bad(("it has no message: what is asked", node.line))
+    if "on_timeout" in values and "timeout" not in values:
+        raise Bad(("on_timeout needs a timeout", node.line))
+    return values
+
+
+def _question(node: Node) -> str:
+    text = _text(node, "a question")
+    if not text.strip() or len(text) > MAX_QUESTION_CHARS:
+        raise Bad((f"a question of 1 to {MAX_QUESTION_CHARS} characters is wanted", node.line))
+    return text
+
+
+def _duration(node: Node) -> float:
+    text = _text(node, "a length of time")
+    seconds: float = _checked(parse_duration, text, node)
+    if seconds > MAX_QUESTION_S:
+        raise Bad((f"{text} is out of range; {MAX_QUESTION_S / 86400:g} days at most", node.line))
+    return seconds
+
+
+def _map_of(node: Map, readers: Mapping[str, Callable[[Node], Any]]) -> dict[str, Any]:
+    """A map with these keys, none of them twice. Raises Bad with all that is wrong."""
     values: dict[str, Any] = {}
     problems: list[tuple[str, int]] = []
     for key, value in node.pairs:
         try:
-            if key.text not in HEALTH_KEYS:
-                raise Bad((f"unknown key; the keys here are {', '.join(HEALTH_KEYS)}", key.line))
+            if key.text not in readers:
+                raise Bad((f"unknown key; the keys here are {', '.join(readers)}", key.line))
             if key.text in values:
                 raise Bad(("it is there twice", key.line))
-            readers: dict[str, Callable[[Node], Any]] = {"path": _text, "log": _text, "failures": _integer}
-            values[key.text] = readers.get(key.text, _seconds)(value)
+            values[key.text] = readers[key.text](value)
         except Bad as bad:
             problems += [(f"{key.text}: {text}", line) for text, line in bad.problems]
     if problems:
@@ -345,6 +388,7 @@ JOB_KEYS: Final = {
     "args": Key("args", _args),
     "depends_on": _PARENTS,
     "dependencies": _PARENTS,
+    "trigger": Key("trigger", _one_of(TRIGGERS, "a trigger rule")),
     "requirement": Key("requirement", _requirement),
     "priority": Key("priority", _between(-MAX_PRIORITY, MAX_PRIORITY)),
     "delay": Key("delay", _delay),
@@ -354,6 +398,7 @@ JOB_KEYS: Final = {
     "port": Key("port", _port),
     "restart": Key("restart", _one_of(RESTARTS, "a restart policy")),
     "health": Key("health", _health),
+    "approve": Key("approve", _approve),
     "lifetime": Key("lifetime", _one_of(LIFETIMES, "a lifetime")),
     "env": Key("env", _env),
     "python": Key("python", _python),
@@ -370,7 +415,8 @@ _MEANT: Final = {
     "environment": "env", "retry": "retries", "max_retries": "retries", "interpreter": "python", "tasks": "jobs",
     "cpu": "cpus", "cores": "cpus", "mem": "memory", "ram": "memory", "gpu": "gpus",
     "steps": "jobs", "pipeline": "name", "title": "name", "restart_policy": "restart", "healthcheck": "health",
-    "health_check": "health", "health_path": "health",
+    "approval": "approve", "gate": "approve", "health_check": "health", "health_path": "health",
+    "trigger_rule": "trigger",
 }  # fmt: skip
 """What other tools, or TitanJob, call a key."""
 

@@ -90,6 +90,8 @@ class Opcode(IntEnum):
     KV_KEYS = 0xD1
     KV_ITEMS = 0xD2
     KV_LIST_MEMBERS = 0xD3
+    LIST_APPROVALS = 0xD4
+    DECIDE = 0xD5
 
     WATCH_SETTLED = 0xE8
 

@@ -24,7 +24,7 @@ MAX_ROWS: Final = 200
 _REDRAWS_PER_S: Final = 4
 _ROWS_AROUND: Final = 4
 """Rows of a terminal that the live table leaves to its heading and the prompt."""
-_STATES: Final = ("RUNNING", "PENDING", "DELAYED", "WAITING", "COMPLETED", "SKIPPED", "DEAD", "CANCELLED")
+_STATES: Final = ("RUNNING", "PENDING", "DELAYED", "HELD", "WAITING", "COMPLETED", "SKIPPED", "DEAD", "CANCELLED")
 
 
 class View(Protocol):

@@ -87,6 +87,7 @@ def job_details(job: JobInfo, now_ms: int) -> list[Table]:
         "retries left": str(job.retries_left) if job.kind == "run" else "",
         "url": job.url,
         "restarts": str(job.restarts or ""),
+        "outputs": job.outputs,
     }
     grid = Table(box=None, pad_edge=False, show_header=False)
     grid.add_column(style="bold")

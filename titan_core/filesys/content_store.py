@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 import time
+from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,10 @@ MAX_CONTENT_BYTES: Final = 4 * 1024**3
 ABANDONED_AFTER_S: Final = 24 * 3600
 """An upload that nobody went on with for a day is not going to be finished."""
 _BLOCK: Final = 1024 * 1024
+SMALL_BYTES: Final = 64 * 1024
+"""Contents up to this size are kept in memory by ``small``: scripts, which many jobs share."""
+_SMALL_KEPT: Final = 64
+"""So many of them: 4 MiB at most."""
 
 
 class ContentStore:
@@ -36,6 +41,7 @@ class ContentStore:
         self._durable = durable
         self._lock = threading.Lock()
         self._uploads: dict[str, threading.Lock] = {}
+        self._small: OrderedDict[str, bytes] = OrderedDict()
         self._named: set[str] = set()
         """Folders whose own names are known to be on the disk."""
 
@@ -69,6 +75,24 @@ class ContentStore:
         except FileNotFoundError:
             raise NotFound(f"no content {sha256}") from None
 
+    def small(self, sha256: str, size: int) -> bytes | None:
+        """A content of that size in whole, when it is here and has SMALL_BYTES at most; the latest cost no look at the
+        disk. None: use ``path``."""
+        data = self._small.get(sha256)
+        if data is not None or size > SMALL_BYTES:
+            return data
+        try:
+            data = self.read(sha256, 0, SMALL_BYTES + 1)
+        except NotFound:
+            return None
+        if len(data) > SMALL_BYTES:
+            return None
+        with self._lock:
+            self._small[sha256] = data
+            while len(self._small) > _SMALL_KEPT:
+                self._small.popitem(last=False)
+        return data
+
     def read(self, sha256: str, offset: int, limit: int) -> bytes:
         """At most ``limit`` bytes from ``offset``; empty at the end. Raises NotFound."""
         try:
@@ -80,9 +104,8 @@ class ContentStore:
     def put_bytes(self, data: bytes) -> str:
         """Keep these bytes; their digest."""
         sha256 = hashlib.sha256(data).hexdigest()
-        target = self._prepare(sha256)
-        if not target.is_file():
-            with replacing(target, durable=self._durable) as file:
+        if not self.has(sha256):
+            with replacing(self._prepare(sha256), durable=self._durable) as file:
                 file.write(data)
         return sha256
 

@@ -89,6 +89,29 @@ class EventRow(NamedTuple):
     text: str
 
 
+class ApprovalRow(NamedTuple):
+    """What a person was asked about a job, and the answer. Times are epoch ms, 0 for none.
+
+    Attributes:
+        key: of the job. number: counts the job's approvals from 1.
+        message: the question. expires_at: when ``on_timeout``, approve or reject, decides.
+        decision: empty while it is open; messages.Decision. by, comment: who said so, and what else.
+        request_id: of the request that decided, so that its repetition is known.
+    """
+
+    key: str
+    number: int
+    message: str
+    asked_at: int
+    expires_at: int
+    on_timeout: str
+    decision: str = ""
+    by: str = ""
+    comment: str = ""
+    decided_at: int = 0
+    request_id: str = ""
+
+
 class CordonRow(NamedTuple):
     """A worker that gets nothing new until that is taken back; ``host`` and ``port`` are where it was then."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -38,26 +38,36 @@ class Run:
     """Mutable state of a run.
 
     Attributes:
-        row: what never changes. jobs: in the order of submission; emptied when the run leaves memory.
+        row: as it is in the journal. jobs: in the order of submission, a list once some were added; emptied when the
+            run leaves memory.
         unfinished: how many of the jobs are not final. version: grows with every change that a watcher could see.
         services: how many of the jobs are services, while the run is in memory.
         tied: its services that live as long as it needs them, each with the keys of unfinished jobs that do.
+        additions: digests of what was added, by idempotency key; None when nothing was.
         kept: the tally, once somebody has asked for that of a run that is not small.
     """
 
-    __slots__ = ("jobs", "kept", "row", "services", "tied", "unfinished", "version")
+    __slots__ = ("additions", "jobs", "kept", "row", "services", "tied", "unfinished", "version")
+
+    additions: dict[str, str] | None
+    kept: Tally | None
 
     def __init__(self, row: RunRow, version: int) -> None:
         self.row = row
-        self.jobs: tuple[Job, ...] = ()
+        self.jobs: tuple[Job, ...] | list[Job] = ()
         self.unfinished = self.services = 0
         self.tied: tuple[tuple[Job, set[str]], ...] = ()
         self.version = version
-        self.kept: Tally | None = None
+        self.additions = self.kept = None
 
     @property
     def run_id(self) -> str:
         return self.row.run_id
+
+    @property
+    def kept_jobs(self) -> Mapping[str, str]:
+        """Jobs of earlier runs that count as completed ones of this: their keys by id."""
+        return self.row.options.kept if self.row.options is not None else {}
 
     @property
     def open(self) -> bool:
@@ -66,7 +76,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.unfinished == 0
+        return self.unfinished == 0 and not self.open
 
     def tally(self) -> Tally:
         """Asked for at each change that is shown: so the jobs of a big run are counted once."""
@@ -80,10 +90,13 @@ class Run:
         """When the last of its jobs that ended did (epoch ms; 0: none has)."""
         if len(self.jobs) > SMALL:
             return self.tally().ended_at
-        return max(job.ended_at for job in self.jobs)
+        return max((job.ended_at for job in self.jobs), default=0)
 
     @property
     def settled(self) -> bool:
-        """Whether every job is. Asked after each change of a run that is waited for, so it looks at all jobs only at
-        the end, when no more than the services can be left."""
-        return self.unfinished <= self.services and all(job.settled for job in self.jobs)
+        """Whether every job is, and none can be added.
+
+        Asked after each change of a run that is waited for, so it looks at all jobs only at the end, when no more than
+        the services can be left.
+        """
+        return self.unfinished <= self.services and not self.open and all(job.settled for job in self.jobs)

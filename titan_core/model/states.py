@@ -16,6 +16,7 @@ class JobState(str, Enum):
     DELAYED = "DELAYED"
     PENDING = "PENDING"
     RUNNING = "RUNNING"
+    HELD = "HELD"
     COMPLETED = "COMPLETED"
     DEAD = "DEAD"
     CANCELLED = "CANCELLED"
@@ -33,6 +34,10 @@ class Cause(str, Enum):
 
     UNBLOCKED = "parents completed"
     UNBLOCKED_LATER = "parents completed, delay begins"
+    ASKED = "parents completed, approval asked for"
+    APPROVED = "approved"
+    APPROVED_LATER = "approved, delay begins"
+    REJECTED = "rejected"
     DUE = "delay is over"
     DISPATCHED = "leased to a worker"
     SUCCEEDED = "attempt completed"
@@ -56,17 +61,22 @@ class IllegalMove(RuntimeError):
     """A fault of ours: a move that TRANSITIONS does not hold. The text tells the job's story."""
 
 
-INITIAL: Final = frozenset({JobState.WAITING, JobState.DELAYED, JobState.PENDING})
-"""What a job may be accepted into: with parents, with a delay, with neither."""
+INITIAL: Final = frozenset({JobState.WAITING, JobState.HELD, JobState.DELAYED, JobState.PENDING})
+"""What a job may be accepted into: with parents, to be approved, with a delay, with none of them."""
 
 FINAL: Final = frozenset({JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED})
 
 TRANSITIONS: Final[dict[tuple[JobState, Cause], JobState]] = {
     (JobState.WAITING, Cause.UNBLOCKED): JobState.PENDING,
     (JobState.WAITING, Cause.UNBLOCKED_LATER): JobState.DELAYED,
+    (JobState.WAITING, Cause.ASKED): JobState.HELD,
     (JobState.WAITING, Cause.PARENT_ENDED): JobState.DEAD,
     (JobState.WAITING, Cause.SKIPPED): JobState.SKIPPED,
     (JobState.WAITING, Cause.CANCELLED): JobState.CANCELLED,
+    (JobState.HELD, Cause.APPROVED): JobState.PENDING,
+    (JobState.HELD, Cause.APPROVED_LATER): JobState.DELAYED,
+    (JobState.HELD, Cause.REJECTED): JobState.DEAD,
+    (JobState.HELD, Cause.CANCELLED): JobState.CANCELLED,
     (JobState.DELAYED, Cause.DUE): JobState.PENDING,
     (JobState.DELAYED, Cause.STOPPED): JobState.COMPLETED,
     (JobState.DELAYED, Cause.CANCELLED): JobState.CANCELLED,

@@ -58,7 +58,8 @@ class ClassicConnection:
             self._send(self._answer(frame))
             if self._table.find_classic(frame.opcode) is not None:
                 break
-        close_politely(self._sock)
+        if decoder.pending or _more_came(self._sock):
+            close_politely(self._sock)
 
     def _answer(self, frame: Frame) -> Frame:
         if self._peer.owner is Owner.GONE and frame.opcode not in _OPEN_TO_ANYBODY:
@@ -93,6 +94,15 @@ class ClassicConnection:
         self._sock.settimeout(self._frame_s)
         with suppress(OSError):  # a peer that did not wait for its reply has done nothing wrong
             self._sock.sendall(encode_frame(frame))
+
+
+def _more_came(sock: socket.socket) -> bool:
+    """Whether the peer has sent bytes that nobody read: only then does closing at once cost it the reply."""
+    sock.setblocking(False)
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
 
 
 def _refusal(error: TitanError) -> Frame:

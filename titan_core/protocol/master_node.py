@@ -18,6 +18,7 @@ from titan_core.filesys.log_retention import LogRetention
 from titan_core.filesys.log_store import LogStore, Rotation
 from titan_core.protocol.classic_workers import ClassicWorkers
 from titan_core.protocol.connection_handler import ConnectionHandler
+from titan_core.protocol.handlers.approvals import ApprovalHandlers
 from titan_core.protocol.handlers.cluster import ClusterHandlers
 from titan_core.protocol.handlers.files import FileHandlers
 from titan_core.protocol.handlers.jobs import JobHandlers
@@ -29,6 +30,7 @@ from titan_core.protocol.handlers.table import HandlerTable
 from titan_core.protocol.handlers.watching import WatchHandlers
 from titan_core.protocol.housekeeping import Housekeeping, outcome_of_run
 from titan_core.protocol.scheduler_server import SchedulerServer, ServerLimits
+from titan_core.protocol.services.approvals import ApprovalService
 from titan_core.protocol.services.cluster import ClusterService
 from titan_core.protocol.services.events import EventService
 from titan_core.protocol.services.files import FileService
@@ -152,6 +154,7 @@ class MasterNode:
         LogHandlers(self._logs).install(table)
         ClusterHandlers(self._cluster, EventService(self._scheduler)).install(table)
         ServiceHandlers(ServiceService(self._scheduler, self._cluster)).install(table)
+        ApprovalHandlers(ApprovalService(self._scheduler, self._store)).install(table)
         KvHandlers(KvService(self._scheduler, self._store, clock, self._kv_expiry)).install(table)
         self._log_watches = LogWatches()
         WatchHandlers(WatchService(self._scheduler, self._cluster, self._store), self._log_watches).install(table)

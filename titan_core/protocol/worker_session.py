@@ -14,6 +14,7 @@ from titan_core.protocol.worker_link import StructuredWorkerLink
 from titan_core.scheduling.core.events import AttemptEnded, AttemptStarted, LinkBroken, WorkerLeft, WorkerRegistered
 from titan_core.scheduling.core.lifecycle import LOST
 from titan_core.scheduling.scheduler import Scheduler
+from titan_sdk import job_outputs
 from titan_sdk.channel import Channel
 from titan_sdk.errors import BadRequest, Conflict, Unavailable
 from titan_sdk.messages import (
@@ -153,6 +154,7 @@ class WorkerSession:
         """The end of the log first: who sees the job ended finds its log complete."""
         worker_id = self._worker_id()
         lease = request.lease
+        job_outputs.decode(request.outputs)
         kind = self._kind(lease) if request.log_tail else ""
         if kind:
             received = self._keep(lease, kind, request.log_offset, request.log_tail)
@@ -167,6 +169,7 @@ class WorkerSession:
             started_at=request.started_at,
             ended_at=request.ended_at,
             log_size=request.log_size,
+            outputs=request.outputs,
         )
         self._scheduler.post(event, _verdict(done))
 

@@ -19,6 +19,7 @@ from titan_core.scheduling.core.commands import (
     RequestMachines,
 )
 from titan_core.scheduling.core.events import (
+    AddRequested,
     Event,
     LinkBroken,
     RunSubmitted,
@@ -54,6 +55,8 @@ LONGEST_WATCH_S: Final = 600.0
 
 T = TypeVar("T")
 _RECORDS: Final = frozenset(get_args(Record))
+_SUBMISSIONS: Final = frozenset({RunSubmitted, AddRequested})
+"""What makes new jobs, and may be told to wait or to come again."""
 
 
 class EngineSettings(Protocol):
@@ -187,9 +190,10 @@ class Scheduler:
                 if accepted is not None:
                     _tell(on_done, accepted)
                     return
+            if type(event) in _SUBMISSIONS:
                 self._reserve.check()
             with self._mutex:
-                if type(event) is RunSubmitted:
+                if type(event) in _SUBMISSIONS:
                     self._wait_for_room()
                 self._handle(event, on_done)
         except TitanError as error:

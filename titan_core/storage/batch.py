@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import (
     ForgetCordon,
+    InsertAddition,
     InsertEvent,
     InsertJob,
     InsertRun,
@@ -16,9 +17,12 @@ from titan_core.scheduling.core.commands import (
     KvRecord,
     KvSweep,
     Record,
+    SaveApproval,
     SaveCordon,
     SaveExecution,
+    SaveOutputs,
     UpdateJob,
+    UpdateRun,
 )
 from titan_sdk.messages import JobSpec
 
@@ -32,10 +36,14 @@ class Batch:
     """
 
     def __init__(self, records: Sequence[Record]) -> None:
-        self.runs: list[RunRow] = []
+        self.runs: dict[int, RunRow] = {}
+        self.run_updates: dict[int, RunRow] = {}
+        self.additions: list[tuple[int, str, str]] = []
         self.inserts: dict[int, tuple[JobSpec, JobRow]] = {}
         self.updates: dict[int, JobRow] = {}
         self.executions: dict[tuple[str, int], ExecutionRow] = {}
+        self.outputs: dict[int, bytes] = {}
+        self.approvals: dict[tuple[str, int], ApprovalRow] = {}
         self.events: list[EventRow] = []
         self.cordons: dict[str, CordonRow | None] = {}
         """By worker id; None for one that is taken back."""
@@ -57,8 +65,16 @@ class Batch:
             self.job_seq = max(self.job_seq, record.row.seq)
             self.epoch = max(self.epoch, record.row.epoch)
         elif type(record) is InsertRun:
-            self.runs.append(record.run)
+            self.runs[record.run.seq] = record.run
             self.run_seq = max(self.run_seq, record.run.seq)
+        elif type(record) is SaveOutputs:
+            self.outputs[record.seq] = record.outputs
+        elif type(record) is SaveApproval:
+            self.approvals[record.row.key, record.row.number] = record.row
+        elif type(record) is UpdateRun:
+            (self.runs if record.run.seq in self.runs else self.run_updates)[record.run.seq] = record.run
+        elif type(record) is InsertAddition:
+            self.additions.append((record.run_seq, record.idempotency_key, record.digest))
         elif type(record) is InsertEvent:
             self.events.append(record.row)
         elif isinstance(record, (KvPut, KvAddMember, KvApply, KvSweep)):

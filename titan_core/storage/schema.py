@@ -139,11 +139,36 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX kv_requests_by_time ON kv_requests (until)",
     ),
     ("CREATE TABLE cordons (worker_id TEXT PRIMARY KEY, host TEXT NOT NULL, port INTEGER NOT NULL)",),
+    (
+        # HELD is a state of open jobs too.
+        "DROP INDEX jobs_open",
+        """CREATE INDEX jobs_open ON jobs (run_seq)
+            WHERE state IN ('WAITING', 'DELAYED', 'PENDING', 'RUNNING', 'HELD')""",
+        """CREATE TABLE approvals (
+            key TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            message TEXT NOT NULL,
+            asked_at INTEGER NOT NULL,
+            expires_at INTEGER NOT NULL,
+            on_timeout TEXT NOT NULL,
+            decision TEXT NOT NULL,
+            decided_by TEXT NOT NULL,
+            comment TEXT NOT NULL,
+            decided_at INTEGER NOT NULL,
+            request_id TEXT NOT NULL,
+            PRIMARY KEY (key, number)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX approvals_decided ON approvals (decided_at) WHERE decision <> ''",
+    ),
+    (
+        # What jobs left for others, as JSON objects. Few do, and it may be large: not in a row that is often written.
+        "CREATE TABLE outputs (job_seq INTEGER PRIMARY KEY REFERENCES jobs (seq), body BLOB NOT NULL)",
+    ),
 )
 
 SCHEMA_VERSION: Final = len(VERSIONS)
 
-OPEN_STATES: Final = "('WAITING', 'DELAYED', 'PENDING', 'RUNNING')"
+OPEN_STATES: Final = "('WAITING', 'DELAYED', 'PENDING', 'RUNNING', 'HELD')"
 """As the partial index ``jobs_open`` spells it: SQLite uses the index only for a condition that reads the same."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from titan_core.model.rows import ExecutionRow, JobRow, RunGrowth, RunRow
+from titan_core.model.rows import ApprovalRow, ExecutionRow, JobRow, RunGrowth, RunRow
 from titan_core.model.states import JobState
 from titan_sdk.messages import JobSpec, RunOptions, decode_message, encode_message
 
@@ -32,15 +32,31 @@ UPDATE_JOB: Final = """UPDATE jobs SET
     restarts = ?, port = ?
 WHERE seq = ?"""
 
+INSERT_ADDITION: Final = "INSERT INTO additions (run_seq, idempotency_key, digest) VALUES (?,?,?)"
+SELECT_ADDITIONS: Final = "SELECT run_seq, idempotency_key, digest FROM additions"
+FIND_ADDITION: Final = """SELECT a.digest FROM runs r JOIN additions a ON a.run_seq = r.seq
+WHERE r.run_id = ? AND a.idempotency_key = ?"""
+
 INSERT_SPEC: Final = "INSERT INTO specs (job_seq, body) VALUES (?,?)"
 
 SAVE_EXECUTION: Final = """INSERT OR REPLACE INTO executions (
     key, attempt, epoch, worker_id, worker_name, started_at, ended_at, outcome, exit_code, reason
 ) VALUES (?,?,?,?,?,?,?,?,?,?)"""
 
+SAVE_OUTPUTS: Final = "INSERT OR REPLACE INTO outputs (job_seq, body) VALUES (?,?)"
+
 FORGET_EXECUTIONS: Final = "DELETE FROM executions WHERE key = ? AND attempt <= ?"
 KEPT_EXECUTIONS: Final = 100
 """Of one job; only a service that is started again and again comes to more."""
+
+SAVE_APPROVAL: Final = """INSERT OR REPLACE INTO approvals (
+    key, number, message, asked_at, expires_at, on_timeout, decision, decided_by, comment, decided_at, request_id
+) VALUES (?,?,?,?,?,?,?,?,?,?,?)"""
+_APPROVAL: Final = """a.key, a.number, a.message, a.asked_at, a.expires_at, a.on_timeout, a.decision, a.decided_by,
+    a.comment, a.decided_at, a.request_id"""
+SELECT_APPROVALS: Final = f"""SELECT j.run_seq, {_APPROVAL}
+FROM runs r JOIN jobs j ON j.run_seq = r.seq CROSS JOIN approvals a ON a.key = r.run_id || '/' || j.job_id"""
+SELECT_DECIDED: Final = f"SELECT 0, {_APPROVAL} FROM approvals a WHERE decision <> ''"
 
 INSERT_EVENT: Final = "INSERT OR REPLACE INTO events (seq, at, kind, subject, text) VALUES (?,?,?,?,?)"
 FORGET_EVENTS: Final = "DELETE FROM events WHERE seq <= ?"
@@ -54,6 +70,9 @@ SELECT_RUNS: Final = """SELECT
     run_id, seq, name, submitted_at, idempotency_key, parent, digest, options, open, tree_jobs, deadline_at
 FROM runs"""
 
+SELECT_PARENT_RUNS: Final = """SELECT p.seq FROM runs c JOIN runs p
+ON p.run_id = substr(c.parent, 1, instr(c.parent, '/') - 1) WHERE c.seq IN ({}) AND c.parent <> ''"""
+
 SELECT_JOBS: Final = """SELECT
     j.run_seq, r.run_id, j.job_id, j.seq, j.state, j.attempt, j.epoch, j.failures, j.losses, j.worker_id, j.ready,
     j.ending, j.reason, j.exit_code, j.submitted_at, j.due_at, j.started_at, j.ended_at, j.log_size,
@@ -64,6 +83,9 @@ SELECT_EXECUTIONS: Final = """SELECT
     j.run_seq, e.key, e.attempt, e.epoch, e.worker_id, e.worker_name, e.started_at, e.ended_at, e.outcome,
     e.exit_code, e.reason
 FROM runs r JOIN jobs j ON j.run_seq = r.seq CROSS JOIN executions e ON e.key = r.run_id || '/' || j.job_id"""
+
+SELECT_OUTPUTS: Final = """SELECT j.run_seq, r.run_id || '/' || j.job_id, o.body
+FROM runs r JOIN jobs j ON j.run_seq = r.seq JOIN outputs o ON o.job_seq = j.seq"""
 
 _NO_GROWTH: Final = RunGrowth()
 _STATES: Final = {state.value: state for state in JobState}
@@ -112,6 +134,11 @@ def job_from_row(row: Sequence[Any]) -> tuple[JobSpec, JobRow]:
 def execution_from_row(row: Sequence[Any]) -> ExecutionRow:
     """A row of SELECT_EXECUTIONS."""
     return ExecutionRow._make(row[1:])
+
+
+def approval_from_row(row: Sequence[Any]) -> ApprovalRow:
+    """A row of SELECT_APPROVALS or SELECT_DECIDED."""
+    return ApprovalRow._make(row[1:])
 
 
 def run_from_row(row: Sequence[Any]) -> RunRow:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from titan_core.model.rows import CordonRow, EventRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, RunRow
 from titan_core.scheduling.core.commands import KvAddMember, KvApply, KvPut, KvRecord, KvSweep, Record
 from titan_core.storage import sqlite_rows as sql
 from titan_core.storage.batch import Batch
@@ -212,7 +212,13 @@ class SqliteStore:
             return db.executemany(statement, prepare(rows)).rowcount
 
         if batch.runs:
-            execute(sql.INSERT_RUN, map(sql.run_parameters, batch.runs))
+            execute(sql.INSERT_RUN, map(sql.run_parameters, batch.runs.values()))
+        if batch.run_updates:
+            changed = execute(sql.UPDATE_RUN, map(sql.run_update_parameters, batch.run_updates.values()))
+            if changed != len(batch.run_updates):
+                raise StoreError(f"{len(batch.run_updates)} runs are to be updated, {changed} of them are stored")
+        if batch.additions:
+            execute(sql.INSERT_ADDITION, batch.additions)
         if batch.inserts:
             execute(sql.INSERT_JOB, (sql.insert_parameters(row) for _, row in batch.inserts.values()))
             execute(sql.INSERT_SPEC, (sql.spec_parameters(spec, row) for spec, row in batch.inserts.values()))
@@ -225,6 +231,10 @@ class SqliteStore:
             old = [(key, at - sql.KEPT_EXECUTIONS) for key, at in batch.executions if at > sql.KEPT_EXECUTIONS]
             if old:
                 execute(sql.FORGET_EXECUTIONS, old)
+        if batch.outputs:
+            execute(sql.SAVE_OUTPUTS, batch.outputs.items())
+        if batch.approvals:
+            execute(sql.SAVE_APPROVAL, batch.approvals.values())
         if batch.events:
             execute(sql.INSERT_EVENT, batch.events)
             last = batch.events[-1].seq
@@ -283,9 +293,24 @@ class SqliteStore:
             oldest = self._oldest_finished(db, finished)
             wanted = {row[0] for row in db.execute("SELECT seq FROM runs WHERE seq >= ?", (oldest,))}
             wanted.update(row[0] for row in db.execute(SELECT_OPEN))
+            wanted.update(row[0] for row in db.execute("SELECT seq FROM runs WHERE open <> 0"))
+            self._add_ancestors(db, wanted)
             seqs = sorted(wanted)
             for start in range(0, len(seqs), RUNS_PER_QUERY):
                 yield from self._runs(db, seqs[start : start + RUNS_PER_QUERY])
+
+    @staticmethod
+    def _add_ancestors(db: sqlite3.Connection, wanted: set[int]) -> None:
+        """The runs from which these were submitted, however far up: what these may do depends on them."""
+        level = list(wanted)
+        while level:
+            above: list[int] = []
+            for start in range(0, len(level), RUNS_PER_QUERY):
+                some = level[start : start + RUNS_PER_QUERY]
+                query = sql.SELECT_PARENT_RUNS.format(",".join("?" * len(some)))
+                above += [row[0] for row in db.execute(query, some) if row[0] not in wanted]
+            wanted.update(above)
+            level = list(dict.fromkeys(above))
 
     @staticmethod
     def _oldest_finished(db: sqlite3.Connection, finished: int) -> int:
@@ -306,20 +331,33 @@ class SqliteStore:
     def _runs(db: sqlite3.Connection, seqs: Sequence[int]) -> Iterator[StoredRun]:
         marks = ",".join("?" * len(seqs))
         stored = {
-            row[1]: StoredRun(sql.run_from_row(row), [], [])
+            row[1]: StoredRun(sql.run_from_row(row), [], [], {}, [])
             for row in db.execute(f"{sql.SELECT_RUNS} WHERE seq IN ({marks}) ORDER BY seq", seqs)
         }
+        for run_seq, key, digest in db.execute(f"{sql.SELECT_ADDITIONS} WHERE run_seq IN ({marks})", seqs):
+            stored[run_seq].additions[key] = digest
         attempted: set[int] = set()
+        gated: set[int] = set()
         for row in db.execute(f"{sql.SELECT_JOBS} WHERE r.seq IN ({marks}) ORDER BY j.seq", seqs):
             spec, job = sql.job_from_row(row)
             stored[row[0]].jobs.append((spec, job))
             if job.attempt:
                 attempted.add(row[0])
+            if spec.flow is not None and spec.flow.approve is not None:
+                gated.add(row[0])
         if attempted:
             marks = ",".join("?" * len(attempted))
             query = f"{sql.SELECT_EXECUTIONS} WHERE r.seq IN ({marks}) ORDER BY j.seq, e.attempt"
             for row in db.execute(query, sorted(attempted)):
                 stored[row[0]].executions.append(sql.execution_from_row(row))
+            if db.execute("SELECT EXISTS (SELECT 1 FROM outputs)").fetchone()[0]:
+                query = f"{sql.SELECT_OUTPUTS} WHERE r.seq IN ({marks}) ORDER BY j.seq"
+                for run_seq, key, body in db.execute(query, sorted(attempted)):
+                    stored[run_seq].outputs.append((key, bytes(body)))
+        if gated:
+            marks = ",".join("?" * len(gated))
+            for row in db.execute(f"{sql.SELECT_APPROVALS} WHERE r.seq IN ({marks}) ORDER BY a.number", sorted(gated)):
+                stored[row[0]].approvals.append(sql.approval_from_row(row))
         yield from stored.values()
 
     def last_sequence(self) -> tuple[int, int, int]:
@@ -331,6 +369,11 @@ class SqliteStore:
             query = f"{sql.SELECT_RUNS} WHERE idempotency_key = ? AND idempotency_key <> ''"
             row = db.execute(query, (idempotency_key,)).fetchone()
             return None if row is None else sql.run_from_row(row)
+
+    def find_addition(self, run_id: str, idempotency_key: str) -> str | None:
+        with self._reading() as db:
+            row = db.execute(sql.FIND_ADDITION, (run_id, idempotency_key)).fetchone()
+            return None if row is None else str(row[0])
 
     def find_run(self, name: str) -> StoredRun | None:
         run = self._find("SELECT seq FROM runs WHERE run_id = ?", name)
@@ -349,6 +392,11 @@ class SqliteStore:
     def load_events(self, newest: int) -> list[EventRow]:
         with self._reading() as db:
             return [EventRow._make(row) for row in reversed(db.execute(sql.SELECT_EVENTS, (newest,)).fetchall())]
+
+    def decided_approvals(self, prefix: str, limit: int) -> list[ApprovalRow]:
+        query = f"{sql.SELECT_DECIDED} AND substr(key, 1, length(?)) = ? ORDER BY decided_at DESC LIMIT ?"
+        with self._reading() as db:
+            return [sql.approval_from_row(row) for row in db.execute(query, (prefix, prefix, limit))]
 
     def load_cordons(self) -> list[CordonRow]:
         with self._reading() as db:

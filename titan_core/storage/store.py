@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import Record
 from titan_sdk.errors import TitanError
 from titan_sdk.messages import JobSpec, KvEntry, KvMemberPage, KvPart
@@ -34,6 +34,11 @@ class StoredRun:
     run: RunRow
     jobs: list[tuple[JobSpec, JobRow]]
     executions: list[ExecutionRow]
+    additions: dict[str, str] = field(default_factory=dict)
+    """Digests of what was added to it, by idempotency key."""
+    outputs: list[tuple[str, bytes]] = field(default_factory=list)
+    """By job key, of the jobs that left any."""
+    approvals: list[ApprovalRow] = field(default_factory=list)
 
 
 class Store(Protocol):
@@ -83,7 +88,8 @@ class Store(Protocol):
         ...
 
     def load(self, finished: int) -> Iterator[StoredRun]:
-        """Every unfinished run, and of the finished ones the most recently accepted, about ``finished`` jobs of them.
+        """Every unfinished run with those it was submitted from, and of the finished ones the latest accepted, about
+        ``finished`` jobs of them.
 
         In order of acceptance. Raises StoreDamaged.
         """
@@ -97,12 +103,20 @@ class Store(Protocol):
         """The run that was accepted with that key, however long ago; None when there is none."""
         ...
 
+    def find_addition(self, run_id: str, idempotency_key: str) -> str | None:
+        """The digest of what was added to that run with that key, however long ago; None when nothing was."""
+        ...
+
     def find_run(self, name: str) -> StoredRun | None:
         """The run with that run id, or the latest one with a job of that key or bare id; None when there is none."""
         ...
 
     def load_events(self, newest: int) -> list[EventRow]:
         """The newest events, in order. Raises StoreError."""
+        ...
+
+    def decided_approvals(self, prefix: str, limit: int) -> list[ApprovalRow]:
+        """The latest that are decided, of the jobs whose key begins so. Raises StoreError."""
         ...
 
     def load_cordons(self) -> list[CordonRow]:

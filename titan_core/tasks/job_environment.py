@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from titan_core.filesys.workspace_manager import Sandbox
+from titan_core.tasks import job_flow
 from titan_sdk.errors import LaunchFailed
 from titan_sdk.messages import JobSpec, Lease
 
@@ -56,16 +57,22 @@ class JobEnvironment:
 
         Raises:
             LaunchFailed: the job asks for what this worker's locale has no bytes for.
+            OSError: what it is given of other jobs cannot be written to its folder.
         """
         for name, value in spec.env.items():
             _check_encodable(name, f"{name}={value}")
         env = self._base | spec.env
+        if spec.flow is not None and spec.flow.given is not None:
+            for name, value in job_flow.variables(spec.flow.given, sandbox.job_dir).items():
+                _check_encodable(name, f"{name}={value}")
+                env[name] = value
         if spec.port:
             env["PORT"] = str(spec.port)
         env["TITAN_JOB_ID"] = spec.id
         env["TITAN_RUN_ID"] = lease.job.partition("/")[0]
         env["TITAN_ATTEMPT"] = str(lease.attempt)
         env["TITAN_JOB_DIR"] = str(sandbox.job_dir)
+        env["TITAN_OUTPUT"] = f"{sandbox.job_dir}/{job_flow.OUTPUTS}"
         return env
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
@@ -16,6 +17,7 @@ from titan_core.filesys.content_store import ContentStore
 from titan_core.filesys.workspace_manager import Sandbox, WorkspaceManager
 from titan_core.tasks.attempt import Attempt, AttemptOwner, EndRequest, Phase
 from titan_core.tasks.content_fetcher import ContentFetcher
+from titan_core.tasks.job_flow import with_outputs
 from titan_core.tasks.launch import Exited, LaunchEvent, LaunchRequest, Output, Started
 from titan_core.tasks.launcher import Launcher
 from titan_core.tasks.service_handler import ServiceHandler
@@ -110,7 +112,7 @@ class JobRunner:
             spec = self._services.with_port(lease, spec)
             attempt = self._attempts[lease] = Attempt(lease, spec, free.pop(), owner, devices=tuple(devices))
             self._free_devices.difference_update(devices)
-        if spec.sha256 and not self._contents.has(spec.sha256):
+        if spec.sha256 and self._content(spec) is None:
             self._fetcher.fetch(spec.sha256, lambda failure: self._fetched(attempt, failure))
         elif spec.archive or spec.size > QUICK_BYTES:
             self._pool.submit(self._prepare, attempt)
@@ -170,6 +172,14 @@ class JobRunner:
     def _places(self, spec: JobSpec) -> list[int]:
         return self._free_for_workers if spec.kind == "worker" else self._free
 
+    def _content(self, spec: JobSpec) -> Path | bytes | None:
+        """The job's script, or where it or its archive lies; None when it has to be fetched."""
+        if not spec.archive:
+            script = self._contents.small(spec.sha256, spec.size)
+            if script is not None:
+                return script
+        return self._contents.path(spec.sha256) if self._contents.has(spec.sha256) else None
+
     # --- before the launch ----------------------------------------------------------------------------------------
 
     def _fetched(self, attempt: Attempt, failure: Exception | None) -> None:
@@ -190,7 +200,7 @@ class JobRunner:
         spec = attempt.spec
         sandbox: Sandbox | None = None
         try:
-            content = self._contents.path(spec.sha256) if spec.sha256 else None
+            content = self._content(spec) if spec.sha256 else None
             sandbox = self._workspace.prepare(attempt.lease, spec, content)
             if attempt.devices:
                 spec = replace(spec, env={**spec.env, GPU_VARIABLE: ",".join(attempt.devices)})
@@ -243,7 +253,10 @@ class JobRunner:
                 why = self._services.ended(attempt, failed=event.cause == "exit" and event.exit_code != 0)
             elif attempt.spec.kind == "worker" and event.cause == "exit" and event.exit_code == CANNOT_BEGIN:
                 why = last_words(event.log_tail)
-            self._over(attempt, report_of(event, attempt.end_request, why))
+            report = report_of(event, attempt.end_request, why)
+            if attempt.spec.kind == "run" and attempt.sandbox is not None:
+                report = with_outputs(report, attempt.sandbox.job_dir)
+            self._over(attempt, report)
 
     def _over(self, attempt: Attempt, report: JobReport) -> None:
         with self._changed:

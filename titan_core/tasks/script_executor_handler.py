@@ -73,6 +73,7 @@ class ScriptExecutorHandler:
             warm=python and not spec.fresh and self._startup_part(env) == self._startup,
             timeout_s=spec.timeout_s,
             memory=spec.memory,
+            millicpus=round(spec.cpus * 1000),
             grace_s=grace_s,
             log_bytes=log_bytes,
         )
@@ -81,13 +82,13 @@ class ScriptExecutorHandler:
         """The command up to the job's own arguments, and whether the warm interpreter could stand in for it."""
         path = env.get("PATH", os.defpath)
         suffix = os.path.splitext(script)[1].lower()
-        head = _head(script)
         if suffix == ".py":
             if spec.python:
                 return (_interpreter(spec.python, cwd, path), "-u", script), False
             return (sys.executable, "-u", script), True
         if suffix == ".jar":
             return (_java(path, env.get("JAVA_HOME")), "-jar", script), False
+        head = _head(script)
         if head.startswith(b"#!"):
             return (*_shebang(head, script), script), False
         if suffix == ".sh":
@@ -108,8 +109,11 @@ class ScriptExecutorHandler:
 
 def _head(script: str) -> bytes:
     try:
-        with open(script, "rb") as file:
-            return file.read(_HEAD_BYTES)
+        fd = os.open(script, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, _HEAD_BYTES)
+        finally:
+            os.close(fd)
     except OSError as error:
         raise LaunchFailed(f"{os.path.basename(script)} cannot be read: {error.strerror}") from None
 

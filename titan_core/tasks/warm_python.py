@@ -69,6 +69,7 @@ class WarmJob:
         changed: dict[bytes, bytes],
         removed: tuple[bytes, ...],
         *,
+        folder: str,
         source: bytes,
         code: CodeType | None,
         output: int,
@@ -76,7 +77,7 @@ class WarmJob:
         keep: object,
     ) -> None:
         self.argv = argv
-        self.folder = os.path.dirname(os.path.realpath(argv[2]))
+        self.folder = folder
         self.changed = changed
         self.removed = removed
         self.source = source

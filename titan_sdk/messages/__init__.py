@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from titan_sdk.messages.approvals import ApprovalInfo, ApprovalList, Decide, Decision, ListApprovals
 from titan_sdk.messages.base import (
     CHUNK_BYTES,
     A_co,
@@ -60,11 +61,14 @@ from titan_sdk.messages.job_spec import (
     DEFAULT_RETRIES,
     DEFAULT_SERVICE,
     GENERAL,
+    ApproveSpec,
     FlowSpec,
+    Given,
     JobKind,
     JobSpec,
     Lease,
     Lifetime,
+    OnTimeout,
     RestartPolicy,
     ServiceSpec,
     TriggerRule,
@@ -184,12 +188,17 @@ __all__ = [
     "A_co",
     "Accepted",
     "AddMembers",
+    "ApprovalInfo",
+    "ApprovalList",
+    "ApproveSpec",
     "Budget",
     "CancelAttempt",
     "CancelJob",
     "ClusterChanges",
     "Content",
     "Cordon",
+    "Decide",
+    "Decision",
     "Decommission",
     "DeleteKey",
     "Deploy",
@@ -212,6 +221,7 @@ __all__ = [
     "GetSpecs",
     "GetStats",
     "GetStatsJson",
+    "Given",
     "Heartbeat",
     "Hello",
     "Increment",
@@ -243,6 +253,7 @@ __all__ = [
     "KvValue",
     "Lease",
     "Lifetime",
+    "ListApprovals",
     "ListEvents",
     "ListFiles",
     "ListJobs",
@@ -258,6 +269,7 @@ __all__ = [
     "Missing",
     "MissingContent",
     "Ok",
+    "OnTimeout",
     "Outcome",
     "PopItem",
     "ProblemItem",
@@ -317,7 +329,7 @@ TO_MASTER: Final = _by_opcode(
     WatchRun, ListJobs, ListWorkers, ListEvents, GetLogs, MissingContent, UploadChunk, FetchContent, KvSet, KvGet,
     KvSadd, KvSmembers, Register, Heartbeat, JobStarted, JobReport, LogPiece, Deregister, Restart, Scale, ListServices,
     WatchCluster, ListRuns, GetSpecs, ListFiles, WatchLogs, KvUpdate, KvKeys, KvItems, KvListMembers,
-    WatchSettled,
+    ListApprovals, Decide, WatchSettled,
 )  # fmt: skip
 """What a client or a worker may ask of the master."""
 

@@ -59,6 +59,8 @@ EventKind = Literal[
     "machines-asked", "machines-not-asked",
     "job-quarantined", "service-restarting", "service-crash-loop", "service-lost", "service-moved",
     "service-replaced", "service-rolled-back", "service-handover",
+    "approval-asked", "approval-given", "approval-refused", "approval-expired",
+    "approval-withdrawn",
 ]  # fmt: skip
 """What can happen to a cluster."""
 

@@ -14,6 +14,7 @@ DEFAULT_RETRIES: Final = 3
 JobKind = Literal["run", "service", "worker"]
 RestartPolicy = Literal["always", "on-failure", "never"]
 Lifetime = Literal["stopped", "run"]
+OnTimeout = Literal["approve", "reject"]
 TriggerRule = Literal["all_success", "all_done", "one_success", "one_failed", "none_failed", "always"]
 """What has to become of a job's parents for it to start, as Airflow names it."""
 
@@ -49,6 +50,35 @@ class ServiceSpec(Message, frozen=True):
 DEFAULT_SERVICE: Final = ServiceSpec()
 
 
+class Given(Message, frozen=True):
+    """What an attempt is told of the jobs before it. Set by the master at each dispatch, never by who submits.
+
+    Attributes:
+        inputs: JSON object of the parents' outputs, each an object, by the parent's id; empty: there are none.
+        item, index: JSON of the element that an instance of an ``each`` job is for, and its place; empty: it is none.
+        failed: ids of the jobs whose failure it is to know of. failure: why they failed.
+    """
+
+    inputs: bytes = b""
+    item: bytes = b""
+    index: int = 0
+    failed: tuple[str, ...] = ()
+    failure: str = ""
+
+
+class ApproveSpec(Message, frozen=True):
+    """A person is asked, and the job waits for the answer.
+
+    Attributes:
+        message: the question.
+        timeout_s: seconds after which ``on_timeout`` is the answer; None: it waits as long as it takes.
+    """
+
+    message: str
+    timeout_s: float | None = None
+    on_timeout: OnTimeout = "reject"
+
+
 class FlowSpec(Message, frozen=True):
     """Under which circumstances a job runs; the defaults are those of a job that says nothing of it.
 
@@ -59,9 +89,13 @@ class FlowSpec(Message, frozen=True):
             ``one_success``, ``one_failed``: as soon as one parent has; SKIPPED when none did (of ``one_success``: DEAD,
             unless all were skipped).
             ``always``: as ``all_done``, and neither a cancelled run nor fail_fast keeps it from running.
+        approve: what a person is asked once its parents let it run; None: nothing.
+        given: what the attempt finds of the jobs before it; set by the master when it dispatches.
     """
 
     trigger: TriggerRule = "all_success"
+    approve: ApproveSpec | None = None
+    given: Given | None = None
 
 
 DEFAULT_FLOW: Final = FlowSpec()

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from msgspec import field
 
+from titan_sdk.messages.approvals import ApprovalInfo
 from titan_sdk.messages.base import Message, Request
 from titan_sdk.messages.job_spec import DEFAULT_PRIORITY, GENERAL, JobKind, JobSpec
 from titan_sdk.messages.run_options import RunOptions
@@ -13,7 +14,7 @@ from titan_sdk.protocol import Opcode
 
 JOBS_IN_ANSWER: Final = 5000
 """Jobs of a run in one answer: with ids of usual length some 2 MB, with the longest it still fits into a frame."""
-StateName = Literal["WAITING", "DELAYED", "PENDING", "RUNNING", "COMPLETED", "DEAD", "CANCELLED", "SKIPPED"]
+StateName = Literal["WAITING", "DELAYED", "PENDING", "RUNNING", "HELD", "COMPLETED", "DEAD", "CANCELLED", "SKIPPED"]
 FINAL_STATES: Final = frozenset({"COMPLETED", "DEAD", "CANCELLED", "SKIPPED"})
 Outcome = Literal["completed", "failed", "cancelled", "timed_out", "handed_back"]
 """How one attempt ended, as its worker saw it. ``handed_back``: given up unharmed by a draining worker; no charge."""
@@ -35,7 +36,8 @@ class JobInfo(Message):
     """A job's state, for people and handles. ``exit_code`` is minus the signal number when a signal ended it.
 
     Of a service: ``restarts`` counts the times it was started again after its process had ended, ``port`` is the one it
-    was given, ``url`` where it answers while it is ready.
+    was given, ``url`` where it answers while it is ready. ``approvals``: what people were asked, oldest first.
+    ``outputs``, a JSON object, comes with a job that is asked for alone.
     """
 
     key: str
@@ -62,6 +64,8 @@ class JobInfo(Message):
     port: int = 0
     url: str = ""
     executions: list[ExecutionInfo] = field(default_factory=list)
+    approvals: list[ApprovalInfo] = field(default_factory=list)
+    outputs: str = ""
 
 
 class RunInfo(Message):

@@ -101,6 +101,7 @@ class JobReport(Request[Verdict]):
 
     ``lost``: what ran it was lost, as when the whole worker dies, and the outcome is what that looks like.
     ``log_offset``/``log_tail``: the last bytes of the log that were not sent yet; ``log_size``: its size in full.
+    ``outputs``: of a completed one, what it left for others (job_outputs), as a JSON object; empty: nothing.
     """
 
     OPCODE = Opcode.JOB_COMPLETE
@@ -115,6 +116,7 @@ class JobReport(Request[Verdict]):
     log_offset: int = 0
     log_tail: bytes = b""
     lost: bool = False
+    outputs: bytes = b""
 
 
 class LogState(Message):

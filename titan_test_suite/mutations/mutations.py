@@ -109,6 +109,22 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         (f"{UNIT}test_core_jobs.py::test_a_delay_counts_from_when_the_parents_are_done",),
     ),
     Mutation(
+        "a-rejection-lets-it-run",
+        "a rejected job never runs",
+        "titan_core/scheduling/core/lifecycle.py",
+        'if row.decision != "approved":',
+        'if row.decision == "":',
+        (f"{UNIT}test_core_gates.py::test_a_rejection_is_the_end_and_says_why",),
+    ),
+    Mutation(
+        "a-key-outlives-its-time",
+        "what has expired is gone before it is removed",
+        "titan_core/storage/kv_tables.py",
+        "e.key = t.key AND e.at <= ?)",
+        "e.key = t.key AND e.at < ? - 1000)",
+        (f"{UNIT}test_kv_tables.py::test_what_has_expired_is_gone_before_it_is_removed",),
+    ),
+    Mutation(
         "skipped-is-success",
         "what waits for a skipped job is skipped too",
         "titan_core/scheduling/core/triggers.py",
@@ -152,8 +168,8 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         "old-version-stopped-early",
         "the old version of a service is stopped when the new one is ready, not before",
         "titan_core/scheduling/core/service_control.py",
-        "elif new.ready or not goes_on(old):",
-        "elif new.attempt or not goes_on(old):",
+        "elif new.ready or not goes_on(old) or (",
+        "elif new.attempt or not goes_on(old) or (",
         (f"{UNIT}test_core_services.py::test_the_old_version_is_stopped_when_the_new_one_is_ready",),
     ),
     Mutation(

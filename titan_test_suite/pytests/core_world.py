@@ -6,11 +6,14 @@ core's own invariants cannot: what must never have happened.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from titan_core.model.requirement import Need, need_of, offer_of
-from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.model.states import INITIAL, TRANSITIONS, JobState
 from titan_core.scheduling.core.commands import (
     Answer,
@@ -18,20 +21,27 @@ from titan_core.scheduling.core.commands import (
     DispatchJob,
     EndAttempt,
     ForgetCordon,
+    InsertAddition,
     InsertEvent,
     InsertJob,
     InsertRun,
     RunChanged,
+    SaveApproval,
     SaveCordon,
     SaveExecution,
+    SaveOutputs,
     SetAlarm,
     UpdateJob,
+    UpdateRun,
 )
 from titan_core.scheduling.core.events import (
+    AddRequested,
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
+    CloseRequested,
     CordonRequested,
+    DecisionMade,
     DispatchRefused,
     DrainRequested,
     Event,
@@ -48,10 +58,22 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import CHILD_WORKERS, Accepted, JobSpec, Lease, Outcome, RunOptions
+from titan_sdk.messages import CHILD_WORKERS, DEFAULT_FLOW, Accepted, JobSpec, Lease, Outcome, RunOptions
 
 WALL_START = 1_800_000_000_000
-RECORDS = (InsertRun, InsertJob, UpdateJob, SaveExecution, InsertEvent, SaveCordon, ForgetCordon)
+RECORDS = (
+    InsertRun,
+    UpdateRun,
+    InsertAddition,
+    InsertJob,
+    UpdateJob,
+    SaveExecution,
+    SaveOutputs,
+    SaveApproval,
+    InsertEvent,
+    SaveCordon,
+    ForgetCordon,
+)
 _NEXT_STATES = {(origin, state) for (origin, _), state in TRANSITIONS.items()}
 
 
@@ -60,6 +82,9 @@ class SavedRun:
     run: RunRow
     jobs: list[tuple[JobSpec, JobRow]]
     executions: list[ExecutionRow]
+    additions: dict[str, str] = field(default_factory=dict)
+    outputs: list[tuple[str, bytes]] = field(default_factory=list)
+    approvals: list[ApprovalRow] = field(default_factory=list)
 
 
 @dataclass
@@ -70,13 +95,27 @@ class Journal:
     specs: dict[str, JobSpec] = field(default_factory=dict)
     jobs: dict[str, JobRow] = field(default_factory=dict)
     executions: dict[tuple[str, int], ExecutionRow] = field(default_factory=dict)
+    outputs: dict[str, bytes] = field(default_factory=dict)
+    approvals: dict[tuple[str, int], ApprovalRow] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
+    additions: dict[int, dict[str, str]] = field(default_factory=dict)
     cordons: dict[str, CordonRow] = field(default_factory=dict)
 
     def apply(self, command: Command) -> None:
         if isinstance(command, InsertRun):
             assert command.run.run_id not in self.runs
             self.runs[command.run.run_id] = command.run
+        elif isinstance(command, UpdateRun):
+            before = self.runs[command.run.run_id]
+            assert command.run != before, f"nothing changed: {before}"
+            assert command.run._replace(growth=None) == before._replace(growth=None), "only its growth changes"
+            was_open = before.growth is not None and before.growth.open
+            assert was_open or not (command.run.growth and command.run.growth.open), f"opened again: {before}"
+            self.runs[command.run.run_id] = command.run
+        elif isinstance(command, InsertAddition):
+            known = self.additions.setdefault(command.run_seq, {})
+            assert command.idempotency_key not in known
+            known[command.idempotency_key] = command.digest
         elif isinstance(command, InsertJob):
             assert command.row.key not in self.jobs
             self.specs[command.row.key] = command.spec
@@ -86,6 +125,14 @@ class Journal:
             self.jobs[command.row.key] = command.row
         elif isinstance(command, SaveExecution):
             self.executions[command.row.key, command.row.attempt] = command.row
+        elif isinstance(command, SaveOutputs):
+            assert command.key not in self.outputs, f"outputs counted twice: {command}"
+            assert self.jobs[command.key].state is JobState.COMPLETED and self.jobs[command.key].seq == command.seq
+            self.outputs[command.key] = command.outputs
+        elif isinstance(command, SaveApproval):
+            asked = self.approvals.get((command.row.key, command.row.number))
+            assert asked is None or not asked.decision, f"decided twice: {asked}, {command.row}"
+            self.approvals[command.row.key, command.row.number] = command.row
         elif isinstance(command, SaveCordon):
             self.cordons[command.row.worker_id] = command.row
         elif isinstance(command, ForgetCordon):
@@ -100,6 +147,9 @@ class Journal:
                 run,
                 [(self.specs[key], row) for key, row in self.jobs.items() if row.run_id == run_id],
                 [row for row in self.executions.values() if self.jobs[row.key].run_id == run_id],
+                dict(self.additions.get(run.seq, {})),
+                [(key, body) for key, body in self.outputs.items() if self.jobs[key].run_id == run_id],
+                [row for row in self.approvals.values() if self.jobs[row.key].run_id == run_id],
             )
             for run_id, run in self.runs.items()
         ]
@@ -206,10 +256,11 @@ class History:
         """A new master knows nobody."""
         self._workers.clear()
 
-    def row(self, row: JobRow, before: JobRow | None) -> None:
+    def row(self, row: JobRow, before: JobRow | None, parents: tuple[str, ...] = ()) -> None:
         """A job's row is about to be written."""
         if before is None:
-            assert row.state in INITIAL or row.attempt == 1, f"accepted into {row}"
+            doomed = row.state.final and self._ended_parent(row, parents)
+            assert row.state in INITIAL or row.attempt == 1 or doomed, f"accepted into {row}"
             return
         assert not before.state.final, f"revived, or ended twice: {before} -> {row}"
         assert row.attempt in (before.attempt, before.attempt + 1), f"{before} -> {row}"
@@ -230,6 +281,12 @@ class History:
         if row.ending == "aside":
             self._stepped_aside.add(row.key)
 
+    def _ended_parent(self, row: JobRow, parents: tuple[str, ...]) -> bool:
+        """Whether a job that was added ends at once, as parents in its run have."""
+        keys = (f"{row.run_id}/{each}" for each in parents)
+        known = [self._journal.jobs[key] for key in keys if key in self._journal.jobs]
+        return any(each.state.final for each in known)
+
     def dispatch(self, command: DispatchJob) -> None:
         """A dispatch; the records of its event are in the journal already."""
         lease, journal = command.lease, self._journal
@@ -238,11 +295,15 @@ class History:
         self._highest_epoch = lease.epoch
         assert (row.state, row.attempt, row.epoch) == (JobState.RUNNING, lease.attempt, lease.epoch)
         assert row.worker_id == command.worker_id
-        assert command.spec == journal.specs[lease.job]
+        assert _as_submitted(command.spec) == _as_submitted(journal.specs[lease.job])
+        self._check_given(command)
         assert not journal.executions[lease.job, lease.attempt].outcome
         if lease.attempt > 1:
             assert journal.executions[lease.job, lease.attempt - 1].outcome, f"two attempts at once: {lease}"
         self._check_parents(command)
+        if command.spec.flow is not None and command.spec.flow.approve is not None:
+            decisions = [row.decision for row in journal.approvals.values() if row.key == lease.job]
+            assert decisions == ["approved"], f"{lease} was not approved: {decisions}"
         if lease.attempt > 1:
             row_before = journal.executions[lease.job, lease.attempt - 1]
             policy = command.spec.upkeep.restart if command.spec.kind == "service" else "on-failure"
@@ -251,10 +312,21 @@ class History:
             assert goes_on or not ended_well, f"{lease} after an end that was to be the last"
         self._check_worker(command)
 
+    def _check_given(self, command: DispatchJob) -> None:
+        """It is told of what its parents left, and of nothing else."""
+        given = command.spec.flow.given if command.spec.flow else None
+        run_id = command.lease.job.partition("/")[0]
+        left = {parent: self._journal.outputs.get(f"{run_id}/{parent}") for parent in command.spec.parents}
+        expected = {parent: json.loads(body) for parent, body in left.items() if body}
+        told = json.loads(given.inputs) if given is not None and given.inputs else {}
+        assert told == expected, f"{command.lease} was told {told}"
+
     def _check_parents(self, command: DispatchJob) -> None:
         """The rule of the job was met, as far as the ends of its parents show."""
         run_id = command.lease.job.partition("/")[0]
-        keys = [f"{run_id}/{parent}" for parent in command.spec.parents]
+        options = self._journal.runs[run_id].options
+        kept = options.kept if options is not None else {}
+        keys = [f"{run_id}/{parent}" for parent in command.spec.parents if parent not in kept]
         states = [self._journal.jobs[key].state for key in keys]
         good = [state is JobState.COMPLETED or key in self._ready_once for key, state in zip(keys, states, strict=True)]
         bad = [state in (JobState.DEAD, JobState.CANCELLED) for state in states]
@@ -266,7 +338,7 @@ class History:
             "all_done": all(ended),
             "always": all(ended),
             "none_failed": all(fine),
-            "one_success": any(good),
+            "one_success": any(good) or any(parent in kept for parent in command.spec.parents),
             "one_failed": any(bad),
         }[rule]
         assert met, f"{command.lease} before its parents let it, by {rule}: {states}"
@@ -343,6 +415,12 @@ class History:
         return (-self._journal.specs[key].priority, self._journal.jobs[key].seq)
 
 
+def _as_submitted(spec: JobSpec) -> JobSpec:
+    """A spec without what is told to one attempt."""
+    flow = spec.flow and replace(spec.flow, given=None)
+    return replace(spec, flow=None if flow == DEFAULT_FLOW else flow)
+
+
 class World:
     """A core with its clock and journal. Every event goes through ``do``, which checks everything."""
 
@@ -384,7 +462,8 @@ class World:
         assert len(updated) == len(set(updated)), "one row for each job"
         for command in commands:
             if isinstance(command, (InsertJob, UpdateJob)):
-                self.history.row(command.row, self.journal.jobs.get(command.row.key))
+                parents = command.spec.parents if isinstance(command, InsertJob) else ()
+                self.history.row(command.row, self.journal.jobs.get(command.row.key), parents)
             self.journal.apply(command)
             if isinstance(command, SetAlarm):
                 self.alarm = command.at
@@ -400,6 +479,9 @@ class World:
     def _check_alarm(self) -> None:
         for row in self.journal.in_state(JobState.DELAYED):
             assert self.alarm is not None, f"nobody will wake {row.key}"
+        for asked in self.journal.approvals.values():
+            if asked.expires_at and not asked.decision:
+                assert self.alarm is not None, f"nobody will answer for {asked.key}"
 
     def pass_time(self, seconds: float) -> None:
         """Let time go by, with TimePassed at the moments the core asked for, as the ClockWatcher posts it."""
@@ -501,11 +583,18 @@ class World:
     def worker_of(self, name: str) -> str:
         return self.journal.jobs[self.lease(name).job].worker_id
 
-    def end(self, name: str, outcome: Outcome = "completed", exit_code: int | None = None, reason: str = "") -> bool:
+    def end(
+        self,
+        name: str,
+        outcome: Outcome = "completed",
+        exit_code: int | None = None,
+        reason: str = "",
+        outputs: dict[str, Any] | None = None,
+    ) -> bool:
         """Its worker reports the end of a running job; whether that was stale."""
         lease = self.lease(name)
         code = {"completed": 0, "failed": 1}.get(outcome) if exit_code is None else exit_code
-        stale = self.do(AttemptEnded(self.worker_of(name), lease, outcome, code, reason))
+        stale = self.do(AttemptEnded(self.worker_of(name), lease, outcome, code, reason, outputs=_encoded(outputs)))
         assert isinstance(stale, bool)
         return stale
 
@@ -517,14 +606,31 @@ class World:
     def refuse(self, name: str) -> None:
         self.do(DispatchRefused(self.worker_of(name), self.lease(name), "saturated"))
 
-    def cancel(self, name: str) -> list[str]:
-        answer = self.do(CancelRequested(name))
+    def add(self, name: str, *jobs: JobSpec, parent: str = "", key: str = "") -> list[str]:
+        """The keys of the jobs added to that run."""
+        answer = self.do(AddRequested(name, jobs, key, parent))
+        assert isinstance(answer, Accepted)
+        return answer.jobs
+
+    def close(self, name: str) -> bool:
+        answer = self.do(CloseRequested(name))
+        assert isinstance(answer, bool)
+        return answer
+
+    def cancel(self, name: str, *, children: bool = False) -> list[str]:
+        answer = self.do(CancelRequested(name, children=children))
         assert isinstance(answer, list)
         return answer
 
     def stop(self, name: str) -> list[str]:
         answer = self.do(StopRequested(name))
         assert isinstance(answer, list)
+        return answer
+
+    def decide(self, name: str, approve: bool, comment: str = "", **fields: Any) -> ApprovalRow:
+        """Somebody answers what is asked about a job."""
+        answer = self.do(DecisionMade(name, approve, fields.pop("by", "me"), comment, **fields))
+        assert isinstance(answer, ApprovalRow)
         return answer
 
     def not_ready(self, name: str, why: str) -> None:
@@ -557,6 +663,10 @@ class World:
 
     def states(self, *names: str) -> list[str]:
         return [self.state(name) for name in names]
+
+
+def _encoded(outputs: dict[str, Any] | None) -> bytes:
+    return b"" if outputs is None else json.dumps(outputs).encode()
 
 
 def job(job_id: str, *parents: str, **fields: Any) -> JobSpec:

@@ -81,9 +81,9 @@ setInterval(() => {
   for (const node of document.querySelectorAll("[data-since]")) node.textContent = duration(Date.now() - Number(node.dataset.since));
 }, 1000);
 
-export const STATES = ["RUNNING", "PENDING", "DELAYED", "WAITING", "COMPLETED", "DEAD", "CANCELLED", "SKIPPED"];
+export const STATES = ["RUNNING", "PENDING", "DELAYED", "HELD", "WAITING", "COMPLETED", "DEAD", "CANCELLED", "SKIPPED"];
 export const WORDS = {
-  RUNNING: "Running", PENDING: "Queued", DELAYED: "Delayed", WAITING: "Waiting", COMPLETED: "Completed",
+  RUNNING: "Running", PENDING: "Queued", DELAYED: "Delayed", HELD: "To approve", WAITING: "Waiting", COMPLETED: "Completed",
   DEAD: "Failed", CANCELLED: "Cancelled", SKIPPED: "Skipped",
 };
 

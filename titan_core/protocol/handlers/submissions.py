@@ -53,6 +53,7 @@ class SubmissionHandlers:
         """
         specs = []
         problems = []
+        kept: set[str] = set()
         for number, job in enumerate(jobs, 1):
             body = job.body
             if isinstance(body, (RunArchive, StartArchiveService)):
@@ -64,8 +65,9 @@ class SubmissionHandlers:
                 specs.append(job.to_spec(stored.sha256, stored.size))
                 continue
             spec = job.to_spec()
-            if spec.sha256:
+            if spec.sha256 and spec.sha256 not in kept:
                 self._files.keep(body.content)
+                kept.add(spec.sha256)
             specs.append(spec)
         if problems:
             raise PipelineError(problems)

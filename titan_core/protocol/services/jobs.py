@@ -12,7 +12,7 @@ from titan_core.scheduling.core.events import CancelRequested, StopRequested
 from titan_core.scheduling.core.restoration import rebuild
 from titan_core.scheduling.core.scheduler_core import SchedulerCore
 from titan_core.scheduling.core.spec_pool import SpecPool
-from titan_core.scheduling.core.views import execution_info, job_info, run_info
+from titan_core.scheduling.core.views import approval_info, execution_info, job_info, run_info
 from titan_core.scheduling.scheduler import Scheduler
 from titan_core.storage.store import Store
 from titan_sdk.errors import BadRequest, NotFound
@@ -131,10 +131,14 @@ class JobService:
     def _stored_job(self, name: str) -> JobInfo:
         for spelling in _spellings(name):
             saved = self._store.find_run(spelling)
-            for job in rebuild(saved, SpecPool(), 0, _EXECUTIONS).jobs if saved else ():
+            if saved is None:
+                continue
+            for job in rebuild(saved, SpecPool(), 0, _EXECUTIONS).jobs:
                 if spelling in (job.key, job.spec.id):
                     info = job_info(job, job.reason)
                     info.executions = [execution_info(execution) for execution in job.executions or ()]
+                    info.outputs = dict(saved.outputs).get(job.key, b"").decode()
+                    info.approvals = [approval_info(row) for row in saved.approvals if row.key == job.key]
                     return info
         raise NotFound(f"no job {name}")
 

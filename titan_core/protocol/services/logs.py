@@ -84,7 +84,9 @@ class LogService:
         if rotates:
             offset = max(offset, self._store.first(job.key, job.attempt))
         data = b""
-        while piece := self._store.read(job.key, job.attempt, offset + len(data), limit - len(data), rotates=rotates):
+        while offset + len(data) < size and (
+            piece := self._store.read(job.key, job.attempt, offset + len(data), limit - len(data), rotates=rotates)
+        ):
             data += piece
         return data
 

@@ -38,7 +38,15 @@ class AttemptReports:
         if current is None:
             return
         job, worker = current
-        end = AttemptEnd(event.outcome, event.reason, event.exit_code, event.started_at, event.ended_at, event.log_size)
+        end = AttemptEnd(
+            event.outcome,
+            event.reason,
+            event.exit_code,
+            event.started_at,
+            event.ended_at,
+            event.log_size,
+            event.outputs,
+        )
         self._lifecycle.attempt_over(job, worker, end, now)
         entry = PastExecution.of(job, job.execution)
         if entry is not None:

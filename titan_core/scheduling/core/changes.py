@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from titan_core.model.job import Job
-from titan_core.model.rows import EventRow
+from titan_core.model.rows import ApprovalRow, EventRow
 from titan_core.model.run import Run
 from titan_core.model.task_execution import TaskExecution
 from titan_core.scheduling.core.commands import (
@@ -11,13 +13,17 @@ from titan_core.scheduling.core.commands import (
     Effect,
     EventsChanged,
     ForgetCordon,
+    InsertAddition,
     InsertEvent,
     InsertJob,
     InsertRun,
     RunChanged,
+    SaveApproval,
     SaveCordon,
     SaveExecution,
+    SaveOutputs,
     UpdateJob,
+    UpdateRun,
 )
 
 
@@ -29,15 +35,35 @@ class Changes:
 
     def __init__(self) -> None:
         self._new: dict[str, Run] = {}
+        self._grown = False
+        """Whether there is anything in the three that follow."""
+        self._runs: dict[str, Run] = {}
+        self._added: dict[str, Job] = {}
+        self._additions: list[InsertAddition] = []
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
-        self._events: list[InsertEvent | SaveCordon | ForgetCordon] = []
+        self._outputs: list[SaveOutputs] = []
+        self._events: list[InsertEvent | SaveApproval | SaveCordon | ForgetCordon] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
 
     def accepted(self, run: Run) -> None:
         """A new run. Its jobs are recorded as they are when the event has been handled."""
         self._new[run.run_id] = run
+        self._seen[run.run_id] = run
+
+    def run(self, run: Run) -> None:
+        """Something of the run's own row changed."""
+        self._grown = True
+        self._runs[run.run_id] = run
+        self._seen[run.run_id] = run
+
+    def added(self, run: Run, jobs: Iterable[Job], idempotency_key: str, digest: str) -> None:
+        """Jobs were added to a run. They are recorded as they are when the event has been handled."""
+        self._grown = True
+        self._added.update((job.key, job) for job in jobs)
+        if idempotency_key:
+            self._additions.append(InsertAddition(run.row.seq, idempotency_key, digest))
         self._seen[run.run_id] = run
 
     def touch(self, job: Job) -> None:
@@ -47,6 +73,14 @@ class Changes:
 
     def touch_execution(self, execution: TaskExecution) -> None:
         self._executions[execution] = None
+
+    def outputs(self, job: Job, outputs: bytes) -> None:
+        """The job left these for others."""
+        self._outputs.append(SaveOutputs(job.key, job.seq, outputs))
+
+    def approval(self, row: ApprovalRow) -> None:
+        """A question about a job, or the answer to it; there is an event about it."""
+        self._events.append(SaveApproval(row))
 
     def event(self, row: EventRow) -> None:
         """Something happened that people may want to know."""
@@ -70,13 +104,19 @@ class Changes:
             commands.append(InsertRun(run.row))
             commands += [InsertJob(job.spec, job.row()) for job in run.jobs]
         for job in self._touched.values():
-            if job.run.run_id not in self._new:
+            if job.run.run_id not in self._new and job.key not in self._added:
                 commands.append(UpdateJob(job.row()))
+        if self._grown:
+            commands += self._take_growth()
         commands += [SaveExecution(execution.row()) for execution in self._executions]
+        if self._outputs:
+            commands += self._outputs
+            self._outputs.clear()
         commands += self._events
         commands += self._effects
         if self._events:
             commands.append(EventsChanged())
+            self._events.clear()
         for run in self._seen.values():
             # Following the wall clock, versions keep growing when the next master starts them anew.
             run.version = max(run.version + 1, wall)
@@ -84,7 +124,16 @@ class Changes:
         self._new.clear()
         self._touched.clear()
         self._executions.clear()
-        self._events.clear()
         self._effects.clear()
         self._seen.clear()
+        return commands
+
+    def _take_growth(self) -> list[Command]:
+        commands: list[Command] = [UpdateRun(run.row) for run in self._runs.values() if run.run_id not in self._new]
+        commands += [InsertJob(job.spec, job.row()) for job in self._added.values()]
+        commands += self._additions
+        self._grown = False
+        self._runs.clear()
+        self._added.clear()
+        self._additions.clear()
         return commands

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from titan_core.model.rows import CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_sdk.messages import JobSpec, KvUpdate, Lease
 
 # --- records: for the store ---------------------------------------------------------------------------------------
@@ -18,6 +18,22 @@ from titan_sdk.messages import JobSpec, KvUpdate, Lease
 @dataclass(frozen=True, slots=True)
 class InsertRun:
     run: RunRow
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRun:
+    """What changes of a run: its ``growth``."""
+
+    run: RunRow
+
+
+@dataclass(frozen=True, slots=True)
+class InsertAddition:
+    """Jobs were added to a run under an idempotency key."""
+
+    run_seq: int
+    idempotency_key: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +54,22 @@ class SaveExecution:
     """Insert or replace the execution (row.key, row.attempt)."""
 
     row: ExecutionRow
+
+
+@dataclass(frozen=True, slots=True)
+class SaveOutputs:
+    """What a job left for others, a JSON object. ``seq`` is the job's; insert or replace."""
+
+    key: str
+    seq: int
+    outputs: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SaveApproval:
+    """Insert or replace the approval (row.key, row.number)."""
+
+    row: ApprovalRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +124,8 @@ class ForgetCordon:
     worker_id: str
 
 
-Record = InsertRun | InsertJob | UpdateJob | SaveExecution | InsertEvent | KvRecord | SaveCordon | ForgetCordon
+RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | SaveOutputs | SaveApproval
+Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 

@@ -38,14 +38,39 @@ class RunSubmitted:
 
 
 @dataclass(frozen=True, slots=True)
+class AddRequested:
+    """Further jobs of a run, named by its id or by a job of it. Answer: messages.Accepted with the keys of these jobs.
+
+    Parents may be among them or in the run already. ``parent`` is the key of the job that adds from inside, or empty.
+    The same key with the same jobs is answered again. Raises SubmissionRefused, BudgetExceeded, Conflict or NotFound,
+    and then nothing has changed.
+    """
+
+    id: str
+    jobs: tuple[JobSpec, ...]
+    idempotency_key: str = ""
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRequested:
+    """Nothing more is added to the run of that id or job. Answer: bool, whether it was open. Raises NotFound."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """``id`` as a person wrote it (job, key or run). Answer: list of the keys that were not final yet.
 
-    Raises NotFound. A running job stays RUNNING until its worker says that the process tree is gone.
+    With ``children``, also the jobs of the runs that these jobs have submitted, however far down. An open run that is
+    cancelled is closed. Raises NotFound. A running job stays RUNNING until its worker says that the process tree is
+    gone, and starts nothing more meanwhile.
     """
 
     id: str
     reason: str = "cancelled on request"
+    children: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +101,22 @@ class ScaleRequested:
     id: str
     count: int
     run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionMade:
+    """A person approved or rejected what is asked about a job. Answer: the ApprovalRow.
+
+    ``number``: of the question, 0 for the open one. A repetition with the same ``request_id`` gets the first answer.
+    Raises NotFound, or Conflict when nothing is asked, or somebody has decided.
+    """
+
+    id: str
+    approve: bool
+    by: str = ""
+    comment: str = ""
+    number: int = 0
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +227,7 @@ class AttemptEnded:
     """Answer: bool, True when the lease is stale. Repeats and reports of other workers are stale too.
 
     ``lost``: the worker goes on, but what ran the attempt there was lost.
+    ``outputs``: of a completed job, what it left for others, as a JSON object (titan_sdk.job_outputs); empty: nothing.
     """
 
     worker_id: str
@@ -196,6 +238,7 @@ class AttemptEnded:
     started_at: int = 0
     ended_at: int = 0
     log_size: int = 0
+    outputs: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +284,13 @@ class MachinesAskedFor:
 
 Event = (
     RunSubmitted
+    | AddRequested
+    | CloseRequested
     | CancelRequested
     | StopRequested
     | RestartRequested
     | ScaleRequested
+    | DecisionMade
     | TimePassed
     | WorkerRegistered
     | LinkBroken

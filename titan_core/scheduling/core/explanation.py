@@ -29,6 +29,8 @@ class Explanations:
             shown = ", ".join(f"{parent.spec.id} ({parent.state.value})" for parent in parents[:5])
             rule = f" Its trigger rule is {job.spec.flow.trigger}." if job.spec.flow is not None else ""
             return f"It waits for {shown}{' and others' if len(parents) > 5 else ''}.{rule}"
+        if job.state is JobState.HELD:
+            return f"It waits for somebody to approve it: {self._book.approvals[job.key][-1].message}"
         if job.state is JobState.DELAYED:
             if job.is_service and job.attempt:
                 return f"It is between two attempts: {job.reason}."

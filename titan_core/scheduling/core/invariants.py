@@ -28,9 +28,11 @@ def check(book: JobBook, registry: WorkerRegistry, matcher: Matcher, delays: Del
     """Raise AssertionError, with the story of a job concerned, unless all invariants hold."""
     _check_book(book)
     _check_services(book)
+    _check_lineage(book)
     for job in book.jobs.values():
         _check_links(book, job)
     _check_leases(book, registry)
+    _check_approvals(book)
     _check_queues(book, matcher)
     _check_delays(book, delays)
     _check_nothing_waits_in_vain(book, registry)
@@ -48,6 +50,7 @@ def _check_book(book: JobBook) -> None:
     assert sum(len(run.jobs) for run in book.runs.values()) == len(book.jobs)
     for run in book.runs.values():
         assert run.unfinished == sum(not job.state.final for job in run.jobs), run.run_id
+        assert run.services == sum(job.is_service for job in run.jobs), run.run_id
         if run.kept is not None and run.kept.size == len(run.jobs):
             assert run.kept.states == Counter(job.state for job in run.jobs), run.run_id
             assert run.kept.ended_at == max(job.ended_at for job in run.jobs), run.run_id
@@ -66,6 +69,26 @@ def _check_book(book: JobBook) -> None:
             assert (latest is old) == goes_on(old), f"{job_id} means the wrong one: {old.story()}; {new.story()}"
 
 
+def _check_lineage(book: JobBook) -> None:
+    for kin in book.lineage.kin.values():
+        story = f"run {kin.run.run_id}"
+        assert kin.in_memory == (book.runs.get(kin.run.run_id) is kin.run), story
+        assert kin.in_memory or (kin.children and not kin.run.unfinished), f"{story} stays without need"
+        for child in kin.children.values():
+            assert child.parent is kin and child.depth == kin.depth + 1, f"{story}, its {child.run.run_id}"
+            assert child.run.row.parent.partition("/")[0] == kin.run.run_id, f"{story}, its {child.run.run_id}"
+        growth = kin.run.row.growth
+        if kin.bounded is kin:
+            jobs = sum(len(each.run.jobs) for each in kin.tree())
+            assert growth is not None and growth.tree_jobs >= jobs, f"{story} has {jobs} jobs and counts {growth}"
+    for run in book.runs.values():
+        assert not run.open or run.row.growth is not None
+        owner = book.jobs.get(run.row.parent)
+        assert not (run.open and owner is not None and owner.state.final), f"{run.run_id} is open without its owner"
+        if run.row.parent.partition("/")[0] in book.runs:
+            assert book.lineage.find(run.run_id) is not None, run.run_id
+
+
 def _check_services(book: JobBook) -> None:
     for job in book.jobs.values():
         assert (job.key in book.services) == (job.is_service and not job.state.final), job.story()
@@ -77,7 +100,7 @@ def _check_services(book: JobBook) -> None:
     for run in book.runs.values():
         for service, dependents in run.tied:
             assert dependents == {key for key in dependents if not book.jobs[key].state.final}, service.story()
-            assert dependents or not goes_on(service), f"nobody needs it: {service.story()}"
+            assert dependents or run.open or not goes_on(service), f"nobody needs it: {service.story()}"
 
 
 def _check_links(book: JobBook, job: Job) -> None:
@@ -122,6 +145,16 @@ def _check_counts(worker: Worker) -> None:
     assert worker.millicpus_used == sum(need.millicpus for need in needs), worker.name
     assert worker.memory_used == sum(need.memory for need in needs), worker.name
     assert worker.gpus_used == sum(need.gpus for need in needs), worker.name
+
+
+def _check_approvals(book: JobBook) -> None:
+    """A job is HELD exactly while somebody is asked about it."""
+    for job in _in_state(book, JobState.HELD):
+        assert not book.approvals[job.key][-1].decision, job.story()
+    for key, rows in book.approvals.items():
+        assert [row.number for row in rows] == list(range(1, len(rows) + 1)), key
+        assert all(row.decision and row.decided_at for row in rows[:-1]), key
+        assert bool(rows[-1].decision) == (book.jobs[key].state is not JobState.HELD), book.jobs[key].story()
 
 
 def _check_ports(registry: WorkerRegistry) -> None:

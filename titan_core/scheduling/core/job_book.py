@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from titan_core.model.job import Job
+from titan_core.model.rows import ApprovalRow
 from titan_core.model.run import Run
 from titan_core.model.states import JobState
+from titan_core.scheduling.core.lineage import Lineage
+from titan_core.scheduling.core.output_book import OutputBook
+from titan_sdk.run_rules import parent_run
 
+DEPLOYED_PREFIX: Final = "SVC-"
+"""Begins the ids that are made up for services, SVC-NAME-DIGITS."""
 CLASSIC_PREFIX: Final = "DAG-"
 """Put before the ids of jobs of a classic DAG; people leave it away."""
 
@@ -20,10 +26,11 @@ class JobBook:
     A bare job id means its latest run. As an id that is still active is refused, that is the active job if any is.
     """
 
-    def __init__(self, finished_jobs: int) -> None:
+    def __init__(self, finished_jobs: int, output_bytes: int) -> None:
         self.runs: dict[str, Run] = {}
         self.jobs: dict[str, Job] = {}
         self.counts: dict[JobState, int] = dict.fromkeys(JobState, 0)
+        self.outputs = OutputBook()
         self.run_seq = 0
         self.job_seq = 0
         self.services: dict[str, Job] = {}
@@ -32,30 +39,73 @@ class JobBook:
         """Services that are to replace the one of that key, and are not ready yet."""
         self.unneeded: list[Job] = []
         """Services whose run no longer needs them; whoever ends them empties the list."""
+        self.approvals: dict[str, list[ApprovalRow]] = {}
+        """What people were asked about jobs, by their keys; see core.approvals."""
+        self.lineage = Lineage()
+        self.idle: list[Run] = []
+        """Open runs whose last unfinished job has ended, or that began without one; whoever looks empties the list."""
+        self._owned: dict[str, list[Run]] = {}
+        """Open runs by the key of the job that submitted them."""
+        self._orphans: list[Run] = []
         self._latest: dict[str, Job] = {}
         self._by_idempotency_key: dict[str, Run] = {}
         self._finished: deque[Run] = deque()
         self._finished_jobs = 0
         self._finished_jobs_bound = finished_jobs
+        self._output_bytes_bound = output_bytes
 
     def add(self, run: Run) -> None:
         """A run with all its jobs, new or restored."""
         self.runs[run.run_id] = run
         if run.row.idempotency_key:
             self._by_idempotency_key[run.row.idempotency_key] = run
-        unfinished = 0
-        run.services = sum(job.is_service for job in run.jobs)
-        for job in run.jobs:
+        self._include(run, run.jobs)
+        run.tied = _tied_services(run)
+        if run.row.parent or run.row.options is not None:
+            self.lineage.add(run, self.runs.get(parent_run(run.row.parent)))
+        if run.row.growth is not None and run.open and run.row.parent:
+            owner = self.jobs.get(run.row.parent)
+            if owner is not None and owner.state.final:
+                self._orphans.append(run)
+            else:
+                self._owned.setdefault(run.row.parent, []).append(run)
+        if not run.unfinished:
+            self._all_ended(run)
+
+    def extend(self, run: Run, jobs: Sequence[Job]) -> None:
+        """Further jobs of a run. The cost is that of the jobs, unless services live as long as the run needs them."""
+        if isinstance(run.jobs, tuple):
+            run.jobs = list(run.jobs)
+        run.jobs += jobs
+        self._include(run, jobs)
+        if run.tied or any(job.spec.upkeep.lifetime == "run" for job in jobs):
+            run.tied = _tied_services(run)
+
+    def closed(self, run: Run) -> None:
+        """The run is no longer open."""
+        owned = self._owned.get(run.row.parent)
+        if owned is not None and run in owned:
+            owned.remove(run)
+            if not owned:
+                del self._owned[run.row.parent]
+        self.unneeded += [service for service, users in run.tied if not users and not service.state.final]
+        if not run.unfinished:
+            self._retire(run)
+
+    def take_orphans(self) -> list[Run]:
+        """The open runs whose submitting job has ended since the last time."""
+        orphans, self._orphans = self._orphans, []
+        return orphans
+
+    def _include(self, run: Run, jobs: Iterable[Job]) -> None:
+        for job in jobs:
             self.jobs[job.key] = job
             self._name(job)
             self.counts[job.state] += 1
-            unfinished += not job.state.final
+            run.unfinished += not job.state.final
+            run.services += job.is_service
             if job.is_service and not job.state.final:
                 self.services[job.key] = job
-        run.unfinished = unfinished
-        run.tied = _tied_services(run)
-        if not unfinished:
-            self._retire(run)
 
     def moved(self, job: Job, origin: JobState) -> None:
         """The job has left ``origin``."""
@@ -70,10 +120,12 @@ class JobBook:
                 self._service_ended(job)
             for service, dependents in run.tied:
                 dependents.discard(job.key)
-                if not dependents and not service.state.final:
+                if not dependents and not service.state.final and not run.open:
                     self.unneeded.append(service)
+            if self._owned:
+                self._orphans += self._owned.pop(job.key, ())
             if not run.unfinished:
-                self._retire(run)
+                self._all_ended(run)
 
     def _name(self, job: Job) -> None:
         """The job's id means it from now on, unless the service that it is to replace goes on."""
@@ -117,7 +169,13 @@ class JobBook:
         found = self.jobs.get(name) or self._latest.get(name) or self._latest.get(CLASSIC_PREFIX + name)
         if found is None and name.startswith(CLASSIC_PREFIX):
             found = self._latest.get(name.removeprefix(CLASSIC_PREFIX))
-        return found
+        return found or self._deployed(name)
+
+    def _deployed(self, name: str) -> Job | None:
+        """The one active service that was deployed from a file of that name, with an id that was made up for it."""
+        prefix = f"{DEPLOYED_PREFIX}{name.rpartition('.')[0] or name}-"
+        found = [job for job in self.services.values() if job.spec.id.rpartition("-")[0] + "-" == prefix]
+        return found[0] if len(found) == 1 else None
 
     def find_run(self, name: str) -> Run | None:
         """The run of that id, or the run of the job of that name."""
@@ -146,20 +204,26 @@ class JobBook:
         return [*jobs, *(job for job in others if self._latest.get(job.spec.id) is job)]
 
     def parents(self, job: Job) -> list[Job]:
-        """The job's parents, each once."""
-        run_id = job.run.run_id
-        return [self.jobs[f"{run_id}/{parent}"] for parent in dict.fromkeys(job.spec.parents)]
+        """The job's parents, each once; without those that an earlier run has completed."""
+        run_id, kept = job.run.run_id, job.run.kept_jobs
+        return [self.jobs[f"{run_id}/{parent}"] for parent in dict.fromkeys(job.spec.parents) if parent not in kept]
 
     def with_successors(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs, and the services that are to replace some of them."""
         return [*jobs, *(self.successors[job.key] for job in jobs if job.key in self.successors)]
+
+    def _all_ended(self, run: Run) -> None:
+        if run.row.growth is not None and run.open:
+            self.idle.append(run)
+        else:
+            self._retire(run)
 
     def _retire(self, run: Run) -> None:
         self._finished.append(run)
         self._finished_jobs += len(run.jobs)
 
     def expire(self, before: int) -> None:
-        """Finished runs beyond the bound, or that ended before that moment (epoch ms), leave memory, the oldest first.
+        """Finished runs beyond the bounds, or that ended before that moment (epoch ms), leave memory, the oldest first.
 
         At the end of an event: while it goes on, nobody need fear that a job is gone that was just there. The newest
         run stays whatever its size and age, as whoever waits for it is about to look. What the clock of a worker says
@@ -167,9 +231,8 @@ class JobBook:
         """
         while len(self._finished) > 1:
             run = self._finished[0]
-            if self._finished_jobs <= self._finished_jobs_bound and (
-                run.row.submitted_at >= before or run.ended_at() >= before
-            ):
+            few = self._finished_jobs <= self._finished_jobs_bound and self.outputs.bytes <= self._output_bytes_bound
+            if few and (run.row.submitted_at >= before or run.ended_at() >= before):
                 return
             self._evict(self._finished.popleft())
 
@@ -180,10 +243,14 @@ class JobBook:
         if self._by_idempotency_key.get(key) is run:
             del self._by_idempotency_key[key]
         for job in run.jobs:
+            if self.outputs:
+                self.outputs.forget(job)
             del self.jobs[job.key]
+            self.approvals.pop(job.key, None)
             self.counts[job.state] -= 1
             if self._latest.get(job.spec.id) is job:
                 del self._latest[job.spec.id]
+        self.lineage.left_memory(run)
         run.jobs = ()  # jobs and run refer to each other: this lets them go at once
 
 

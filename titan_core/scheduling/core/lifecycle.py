@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from titan_core.model.job import Job
+from titan_core.model.rows import ApprovalRow
 from titan_core.model.run import Run
 from titan_core.model.states import Cause, JobState
 from titan_core.model.task_execution import TaskExecution
 from titan_core.model.worker import Worker
+from titan_core.scheduling.core.approvals import Approvals, gate_of
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import DispatchJob, EndAttempt
 from titan_core.scheduling.core.crash_loops import in_crash_loop, quick_ends
 from titan_core.scheduling.core.delay_heap import DelayHeap
 from titan_core.scheduling.core.event_log import EventLog
 from titan_core.scheduling.core.events import Instant
+from titan_core.scheduling.core.handover import Handover
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.matcher import Matcher
@@ -40,6 +43,7 @@ class AttemptEnd(NamedTuple):
     started_at: int = 0
     ended_at: int = 0
     log_size: int = 0
+    outputs: bytes = b""
 
     @property
     def why(self) -> str:
@@ -61,6 +65,7 @@ class JobLifecycle:
         delays: DelayHeap,
         changes: Changes,
         events: EventLog,
+        approvals: Approvals,
         limits: CoreLimits,
     ) -> None:
         self._book = book
@@ -68,7 +73,9 @@ class JobLifecycle:
         self._delays = delays
         self._changes = changes
         self._events = events
+        self._approvals = approvals
         self._limits = limits
+        self._handover = Handover(book)
         self.epoch = 0
 
     # --- the way in ---
@@ -77,11 +84,45 @@ class JobLifecycle:
         """A new run; its jobs are in their initial states."""
         self._book.add(run)
         self._changes.accepted(run)
-        for job in run.jobs:
+        self._begin(run.jobs, now)
+        if run.row.options is not None and run.kept_jobs:
+            for job in run.jobs:
+                self._place(job, now)
+
+    def accept_more(self, jobs: Sequence[Job], now: Instant) -> None:
+        """Jobs added to a run; they are in their initial states, and their parents may have ended long ago."""
+        self._begin(jobs, now)
+        for job in jobs:
+            self._place(job, now)
+
+    def _begin(self, jobs: Sequence[Job], now: Instant) -> None:
+        for job in jobs:
             if job.state is JobState.PENDING:
                 self._matcher.enqueue(job)
             elif job.state is JobState.DELAYED:
                 self._delay(job, job.spec.delay_ms / 1000, now)
+            elif job.state is JobState.HELD:
+                self._ask(job, now)
+
+    def _place(self, job: Job, now: Instant) -> None:
+        """When a new job waits, those of its parents that were settled before may say at once what becomes of it."""
+        if job.state is not JobState.WAITING:
+            return
+        kept, flow = job.run.kept_jobs, job.spec.flow
+        one_is_enough = bool(kept) and flow is not None and flow.trigger == "one_success"
+        enough = not job.blockers or (one_is_enough and any(parent in kept for parent in job.spec.parents))
+        verdict, how = (Verdict.START if enough else Verdict.WAIT), ""
+        for parent in self._book.parents(job):
+            if parent.settled:
+                verdict = judge(job, parent, self._book.parents)
+                how = _how_it_ended(parent) if verdict is _FOLLOWS.get(parent.state) else why_not(job)
+                if verdict is not Verdict.WAIT:
+                    break
+        if verdict is Verdict.START:
+            self._unblock(job, now)
+        elif verdict is not Verdict.WAIT:
+            self._leave_out(job, verdict, how, now)
+            self._settle_children(job, now)
 
     def resume(self, job: Job, now: Instant) -> None:
         """A restored job takes its place. A wall clock that was moved meanwhile makes no delay longer than it was."""
@@ -91,6 +132,8 @@ class JobLifecycle:
             delay_s = self._pause(job) if job.attempt else job.spec.delay_ms / 1000
             remaining_s = min(max((job.due_at - now.wall) / 1000, 0.0), delay_s)
             self._delays.put(job, now.monotonic + remaining_s)
+        elif job.state is JobState.HELD:
+            self._approvals.resume(job, now)
 
     def delays_over(self, now: Instant) -> None:
         """Queue what is due."""
@@ -129,7 +172,8 @@ class JobLifecycle:
         self._remember(job, execution, now)
         worker.hold(job)
         (self._matcher.ports_changed if job.need.port else self._matcher.load_changed)(worker)
-        self._changes.effect(DispatchJob(worker.worker_id, job.lease(), job.spec))
+        spec = self._handover.spec(job) if job.spec.parents or job.spec.flow is not None else job.spec
+        self._changes.effect(DispatchJob(worker.worker_id, job.lease(), spec))
 
     def attempt_started(self, job: Job, started_at: int, port: int, trouble: str) -> None:
         """The process of the current attempt runs, since ``started_at``.
@@ -167,6 +211,8 @@ class JobLifecycle:
         """
         worker.give_up(job, now.monotonic)
         (self._matcher.ports_changed if job.need.port else self._matcher.load_changed)(worker)
+        if end.outputs and (why_not_kept := self._book.outputs.why_not(job, end.outputs)):
+            end = end._replace(outcome="failed", reason=why_not_kept, outputs=b"")
         self._close(job, job.execution, end, now)
         was_ready, job.ready = job.ready, False
         cause = self._verdict(job, end, now)
@@ -185,6 +231,9 @@ class JobLifecycle:
             if end.outcome == LOST and job.state is JobState.DEAD:
                 self._events.note("job-quarantined", job.key, job.reason, now)
         if job.state is JobState.COMPLETED:
+            if end.outputs:
+                self._book.outputs.keep(job, end.outputs)
+                self._changes.outputs(job, end.outputs)
             if not was_ready:
                 self._settle_children(job, now)
             job.children = ()
@@ -361,6 +410,8 @@ class JobLifecycle:
             self._matcher.withdraw(job)
         elif origin is JobState.DELAYED:
             self._delays.withdraw()
+        elif origin is JobState.HELD and cause is Cause.CANCELLED:
+            self._approvals.decide(job, "withdrawn", "", reason, now)
 
     # --- children ---
 
@@ -369,6 +420,9 @@ class JobLifecycle:
 
         ``news`` is False for a service that had been ready: those that wait have counted it as settled then.
         """
+        if not job.children:
+            job.children = ()
+            return
         settled = [(job, news, _how_it_ended(job))]
         while settled:
             parent, news, how = settled.pop()
@@ -390,11 +444,32 @@ class JobLifecycle:
     def _unblock(self, job: Job, now: Instant) -> None:
         """Its parents let a WAITING job run."""
         job.blockers = 0
-        if job.spec.delay_ms:
+        if gate_of(job) is not None:
+            self._move(job, Cause.ASKED)
+            self._ask(job, now)
+        elif job.spec.delay_ms:
             self._move(job, Cause.UNBLOCKED_LATER)
             self._delay(job, job.spec.delay_ms / 1000, now)
         else:
             self._move(job, Cause.UNBLOCKED)
+            self._matcher.enqueue(job)
+
+    def _ask(self, job: Job, now: Instant) -> None:
+        gate = gate_of(job)
+        assert gate is not None, job.story()
+        self._approvals.ask(job, gate, now)
+
+    def decided(self, job: Job, row: ApprovalRow, now: Instant) -> None:
+        """A HELD job was approved, or rejected: then it is dead, and no retry is of any use."""
+        if row.decision != "approved":
+            by = f" by {row.by}" if row.by else ""
+            self._drop(job, Cause.REJECTED, f"rejected{by}" + (f": {row.comment}" if row.comment else ""), now)
+            self._settle_children(job, now)
+        elif job.spec.delay_ms:
+            self._move(job, Cause.APPROVED_LATER)
+            self._delay(job, job.spec.delay_ms / 1000, now)
+        else:
+            self._move(job, Cause.APPROVED)
             self._matcher.enqueue(job)
 
     def _leave_out(self, job: Job, verdict: Verdict, reason: str, now: Instant) -> None:

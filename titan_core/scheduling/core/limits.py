@@ -21,6 +21,7 @@ class CoreLimits:
         refusal_hold_s: a worker that refused a dispatch gets nothing for so long, or a saturated one would be asked
             without end. Short, as it usually is a race with a slot that is about to be free.
         finished_jobs_in_memory: finished runs beyond so many jobs leave memory, the oldest first; the store keeps them.
+        output_bytes_in_memory: finished runs leave memory too while the outputs of all jobs there are larger.
         finished_ms_in_memory: finished runs leave memory so long after their end, however few there are.
         open_jobs: a submission that would make more unfinished jobs than this is refused; at 1 KB each, a gigabyte.
         executions_per_job: attempts of a job kept in memory; the store keeps all.
@@ -47,6 +48,7 @@ class CoreLimits:
     replicas: int = 100
     refusal_hold_s: float = 1.0
     finished_jobs_in_memory: int = 10_000
+    output_bytes_in_memory: int = 64 << 20
     finished_ms_in_memory: int = 30 * 24 * 3600 * 1000
     open_jobs: int = 1_000_000
     executions_per_job: int = 20

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from titan_core.model.job import Job
-from titan_core.model.rows import ExecutionRow, JobRow, RunRow
+from titan_core.model.rows import ApprovalRow, ExecutionRow, JobRow, RunRow
 from titan_core.model.run import Run
 from titan_core.model.states import JobState
 from titan_core.model.task_execution import TaskExecution
@@ -27,7 +27,20 @@ class SavedRun(Protocol):
     def jobs(self) -> Sequence[tuple[JobSpec, JobRow]]: ...
 
     @property
+    def additions(self) -> Mapping[str, str]: ...
+
+    @property
     def executions(self) -> Sequence[ExecutionRow]: ...
+
+    @property
+    def outputs(self) -> Sequence[tuple[str, bytes]]:
+        """By job key, of the jobs that left any."""
+        ...
+
+    @property
+    def approvals(self) -> Sequence[ApprovalRow]:
+        """In the order of their numbers."""
+        ...
 
 
 def rebuild(saved: SavedRun, pool: SpecPool, version: int, executions_per_job: int) -> Run:
@@ -35,6 +48,7 @@ def rebuild(saved: SavedRun, pool: SpecPool, version: int, executions_per_job: i
     run = Run(saved.run, version)
     jobs = [Job.from_row(pool.share(spec), run, row) for spec, row in saved.jobs]
     run.jobs = tuple(sorted(jobs, key=lambda job: job.seq))
+    run.additions = dict(saved.additions) or None
     link(run.jobs)
     by_key = {job.key: job for job in jobs}
     for row in sorted(saved.executions, key=lambda row: row.attempt):

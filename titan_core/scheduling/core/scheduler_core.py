@@ -14,16 +14,22 @@ from titan_core.model.rows import CordonRow, EventRow
 from titan_core.model.states import JobState
 from titan_core.scheduling.core import invariants
 from titan_core.scheduling.core.acceptance import Acceptance, accepted
+from titan_core.scheduling.core.approvals import Approvals
 from titan_core.scheduling.core.attempt_reports import AttemptReports
+from titan_core.scheduling.core.budgets import Budgets
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import Answer, Command, SetAlarm
 from titan_core.scheduling.core.delay_heap import DelayHeap
+from titan_core.scheduling.core.endings import Endings
 from titan_core.scheduling.core.event_log import EventLog
 from titan_core.scheduling.core.events import (
+    AddRequested,
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
+    CloseRequested,
     CordonRequested,
+    DecisionMade,
     DispatchRefused,
     DrainRequested,
     Event,
@@ -42,6 +48,8 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.explanation import Explanations
 from titan_core.scheduling.core.fleet import Fleet
+from titan_core.scheduling.core.gates import Gates
+from titan_core.scheduling.core.growth import Growth
 from titan_core.scheduling.core.idempotency import digest_of
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.lifecycle import JobLifecycle
@@ -53,11 +61,11 @@ from titan_core.scheduling.core.scaler import Scaler
 from titan_core.scheduling.core.service_control import ServiceControl
 from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_core.scheduling.core.stats import stats_json, stats_text
-from titan_core.scheduling.core.triggers import to_end
-from titan_core.scheduling.core.views import Views
+from titan_core.scheduling.core.views import Views, approval_info
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
 from titan_sdk.messages import (
+    ApprovalList,
     EventInfo,
     EventList,
     Explanation,
@@ -81,14 +89,22 @@ class SchedulerCore:
     def __init__(self, limits: CoreLimits) -> None:
         self._limits = limits
         self._pool = SpecPool()
-        self._book = JobBook(limits.finished_jobs_in_memory)
+        self._book = JobBook(limits.finished_jobs_in_memory, limits.output_bytes_in_memory)
         self._registry = WorkerRegistry(limits.dead_workers, limits.histories, limits.history_per_worker)
         self._matcher = Matcher(self._book.jobs, self._registry.workers, limits.idle_lanes)
         self._delays = DelayHeap()
         self._changes = Changes()
         self._events = EventLog(self._changes, limits.events)
-        self._lifecycle = JobLifecycle(self._book, self._matcher, self._delays, self._changes, self._events, limits)
-        self._acceptance = Acceptance(self._book, self._pool, limits)
+        self._approvals = Approvals(self._book, self._changes, self._events, self._wake_at)
+        self._lifecycle = JobLifecycle(
+            self._book, self._matcher, self._delays, self._changes, self._events, self._approvals, limits
+        )
+        self._gates = Gates(self._book, self._approvals, self._lifecycle, self._changes)
+        self._kin = self._book.lineage.kin
+        self._budgets = Budgets(self._book.lineage, self._changes)
+        self._acceptance = Acceptance(self._book, self._pool, limits, self._budgets)
+        self._growth = Growth(self._book, self._acceptance, self._lifecycle, self._budgets, self._changes)
+        self._endings = Endings(self._book, self._lifecycle, self._growth, self._budgets, self._changes)
         self._routing = Routing(self._book, self._registry.workers, limits)
         self._services = ServiceControl(
             self._book, self._registry, self._acceptance, self._lifecycle, self._changes, self._events, limits
@@ -114,10 +130,13 @@ class SchedulerCore:
         self._alarm: float | None = None
         self._handlers: dict[type[Event], Callable[[Any, Instant], None]] = {
             RunSubmitted: self._submit,
-            CancelRequested: self._cancel,
-            StopRequested: self._stop,
+            AddRequested: self._growth.add,
+            CloseRequested: self._growth.close_on_request,
+            CancelRequested: self._endings.cancel,
+            StopRequested: self._endings.stop,
             RestartRequested: self._services.restart,
             ScaleRequested: self._services.scale,
+            DecisionMade: self._gates.decided,
             TimePassed: self._pass_time,
             WorkerRegistered: self._fleet.registered,
             LinkBroken: self._fleet.link_broken,
@@ -153,6 +172,13 @@ class SchedulerCore:
         book.run_seq, book.job_seq, self._lifecycle.epoch = sequences
         for saved in sorted(runs, key=lambda saved: saved.run.seq):
             book.add(rebuild(saved, self._pool, now.wall, self._limits.executions_per_job))
+            for key, outputs in saved.outputs:
+                book.outputs.keep(book.jobs[key], outputs)
+            for row in saved.approvals:
+                book.approvals.setdefault(row.key, []).append(row)
+            kin = book.lineage.find(saved.run.run_id)
+            if kin is not None:
+                self._budgets.resume(kin, now)
         restore_workers(book.jobs.values(), self._registry)
         for job in book.jobs.values():
             self._lifecycle.resume(job, now)
@@ -169,14 +195,29 @@ class SchedulerCore:
     def _finish(self, now: Instant) -> list[Command]:
         """Dispatch what the event made possible, see to the alarm, and collect the commands."""
         self._services.settle(now)
+        later = self._settle_runs(now) if self._kin else ()
         self._book.expire(now.wall - self._limits.finished_ms_in_memory)
         self._matcher.match(self._routing.preferred, lambda job, worker: self._lifecycle.lease(job, worker, now))
-        next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline())
+        next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline(), *later)
         moments = [moment for moment in next_ones if moment is not None]
         if moments and (self._alarm is None or min(moments) < self._alarm):
-            self._alarm = min(moments)
-            self._changes.effect(SetAlarm(self._alarm))
+            self._wake_at(min(moments))
         return self._changes.take(now.wall)
+
+    def _wake_at(self, moment: float) -> None:
+        """Have TimePassed come by that moment, in monotonic seconds."""
+        if self._alarm is None or moment < self._alarm:
+            self._alarm = moment
+            self._changes.effect(SetAlarm(moment))
+
+    def _settle_runs(self, now: Instant) -> tuple[float | None, ...]:
+        """See to budgets and open runs; when to do so again (monotonic seconds)."""
+        self._budgets.follow_clock(now)
+        self._growth.settle(now)
+        while self._book.unneeded:  # by a run that was closed just now
+            self._services.settle(now)
+            self._growth.settle(now)
+        return self._budgets.next_deadline(), self._growth.next_deadline()
 
     def _submit(self, event: RunSubmitted, now: Instant) -> None:
         earlier = self._acceptance.earlier(event)
@@ -184,33 +225,25 @@ class SchedulerCore:
             self._changes.effect(Answer(earlier))
             return
         digest = digest_of(event.jobs, event.options) if event.idempotency_key else ""
-        event = replace(event, jobs=self._services.with_replicas(event))
-        self._acceptance.check(event)
+        if event.replace:
+            event = replace(event, jobs=self._services.with_replicas(event))
+        self._acceptance.check(event, now)
         run = self._acceptance.build(event, now.wall, digest=digest)
         self._changes.effect(Answer(accepted(run, self._services.notes(run) if event.replace else [])))
         self._lifecycle.accept(run, now)
-
-    def _cancel(self, event: CancelRequested, now: Instant) -> None:
-        self._end_jobs(event.id, event.reason, now, stop=False)
-
-    def _stop(self, event: StopRequested, now: Instant) -> None:
-        self._end_jobs(event.id, "stopped on request", now, stop=True)
-
-    def _end_jobs(self, name: str, reason: str, now: Instant, *, stop: bool) -> None:
-        jobs = self._book.find_jobs(name)
-        if not jobs:
-            raise NotFound(f"no job or run {name}")
-        if name in self._book.runs:
-            jobs = to_end(jobs)
-        if name not in self._book.jobs:
-            jobs = self._book.with_successors(self._book.with_replicas(name, jobs))
-        self._changes.effect(Answer([job.key for job in jobs if not job.state.final]))
-        self._lifecycle.cancel(jobs, reason, now, stop=stop)
+        if run.run_id in self._kin:
+            self._budgets.charge(self._kin[run.run_id], len(run.jobs))
+            self._budgets.begin(self._kin[run.run_id], now)
 
     def _pass_time(self, event: TimePassed, now: Instant) -> None:
         if self._alarm is not None and self._alarm <= now.monotonic:
             self._alarm = None
+        self._endings.times_over(now)
         self._lifecycle.delays_over(now)
+        self._gates.time_passed(now)
+        deadline = self._approvals.next_deadline()
+        if deadline is not None:
+            self._wake_at(deadline)
         self._fleet.holds_over(now)
 
     # --- the read side ---
@@ -294,6 +327,17 @@ class SchedulerCore:
     def services(self, name: str, now_ms: int) -> list[ServiceInfo]:
         """The services that are not final, or those of that id with its replicas. ``now_ms``: epoch ms."""
         return self._views.services(name, now_ms)
+
+    def approvals(self, name: str, limit: int) -> ApprovalList:
+        """What waits for a person: of that job or run, or all of it. Raises NotFound."""
+        rows = list(self._approvals.open_rows())
+        if name:
+            found = self._book.find_jobs(name)
+            if not found:
+                raise NotFound(f"no job or run {name}")
+            keys = {job.key for job in found}
+            rows = [row for row in rows if row.key in keys]
+        return ApprovalList(approvals=[approval_info(row) for row in rows[:limit]], total=len(rows))
 
     def stats_json(self) -> dict[str, Any]:
         return stats_json(self._book, self._registry)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from titan_core.model.job import Job
@@ -128,9 +130,9 @@ class ServiceControl:
             if old is not None and goes_on(old) and self.needs_the_port_of(old, new)
         ]
 
-    def _start(self, specs: list[JobSpec], run_id: str, name: str, now: Instant) -> tuple[Job, ...]:
+    def _start(self, specs: list[JobSpec], run_id: str, name: str, now: Instant) -> Sequence[Job]:
         event = RunSubmitted(run_id, name, tuple(specs))
-        self._acceptance.check(event)
+        self._acceptance.check(event, now)
         run = self._acceptance.build(event, now.wall)
         self._lifecycle.accept(run, now)
         return run.jobs
@@ -149,13 +151,13 @@ class ServiceControl:
 
     def _go_on(self, old: Job, new: Job, now: Instant) -> None:
         deadline = self._deadlines.get(new.key)
-        if deadline is None and new.state is not JobState.WAITING:
+        if deadline is None and new.state not in (JobState.WAITING, JobState.HELD):
             allowed_s = self._limits.rollout_allowed(new.spec.upkeep.start_s)
             deadline = self._deadlines[new.key] = now.monotonic + allowed_s
         if new.state.final:
             self._book.abandon(new)
             self._bring_back(old, new, new.reason or new.state.value)
-        elif new.ready or not goes_on(old):
+        elif new.ready or not goes_on(old) or (old.state is JobState.PENDING and not old.attempt):
             self._book.promote(new)
             self._events.note("service-replaced", new.key, f"it has taken the place of {old.key}", now)
             if goes_on(old):

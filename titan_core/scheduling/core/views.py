@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import cast
 
 from titan_core.model.job import Job
 from titan_core.model.requirement import Need
+from titan_core.model.rows import ApprovalRow
 from titan_core.model.run import Run
 from titan_core.model.states import JobState
 from titan_core.model.task_execution import TaskExecution
@@ -16,9 +18,12 @@ from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
 from titan_sdk.messages import (
+    ApprovalInfo,
+    Decision,
     ExecutionInfo,
     JobInfo,
     JobList,
+    OnTimeout,
     RunInfo,
     RunPage,
     RunSummary,
@@ -46,8 +51,13 @@ class Views:
         if job is None:
             raise NotFound(f"no job {name}")
         info = job_info(job, self._explain(job, {}))
-        info.executions = [execution_info(execution) for execution in job.executions or ()]
+        self._add_history(info, job)
+        info.outputs = self._book.outputs.of(job).decode()
         return info
+
+    def _add_history(self, info: JobInfo, job: Job) -> None:
+        info.executions = [execution_info(execution) for execution in job.executions or ()]
+        info.approvals = [approval_info(row) for row in self._book.approvals.get(job.key, ())]
 
     def run(self, name: str, first: int, limit: int | None) -> RunInfo:
         """The run of that id, or of the job of that name, with ``limit`` of its jobs from number ``first`` on.
@@ -88,7 +98,7 @@ class Views:
             if job is None:
                 continue
             info = job_info(job, self._explain(job, answered))
-            info.executions = [execution_info(execution) for execution in job.executions or ()]
+            self._add_history(info, job)
             jobs.append(info)
             if info.run_id not in runs:
                 runs[info.run_id] = run_summary(job.run)
@@ -148,6 +158,8 @@ class Views:
         if job.state is JobState.WAITING:
             parents = len(job.spec.parents)
             return f"waits for {job.blockers} of its {parents} parents" if parents > 1 else "waits for its parent"
+        if job.state is JobState.HELD:
+            return f"waits for approval: {self._book.approvals[job.key][-1].message}"
         if job.state is JobState.PENDING:
             possible = answered.get(job.need)
             if possible is None:
@@ -258,6 +270,21 @@ def worker_info(worker: Worker) -> WorkerInfo:
         machine=worker.machine,
         cores=worker.cores,
         job=worker.job_key,
+    )
+
+
+def approval_info(row: ApprovalRow) -> ApprovalInfo:
+    return ApprovalInfo(
+        key=row.key,
+        number=row.number,
+        message=row.message,
+        asked_at=row.asked_at,
+        expires_at=row.expires_at,
+        on_timeout=cast(OnTimeout, row.on_timeout),
+        decision=cast(Decision, row.decision),
+        by=row.by,
+        comment=row.comment,
+        decided_at=row.decided_at,
     )
 
 

@@ -16,7 +16,18 @@ from titan_test_suite.pytests.dashboard import CODE, Dashboard, LossyRelay
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("/", "/runs", "/agents", "/timeline", "/failures", "/approvals", "/services", "/cluster-events", "/files", "/new")
+PAGES = (
+    "/",
+    "/runs",
+    "/agents",
+    "/timeline",
+    "/failures",
+    "/approvals",
+    "/services",
+    "/cluster-events",
+    "/files",
+    "/new",
+)
 SLEEP = "import time; print('begun', flush=True); time.sleep(600)"
 
 

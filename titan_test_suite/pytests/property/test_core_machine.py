@@ -19,9 +19,12 @@ from msgspec.structs import replace
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.commands import DecommissionWorker
 from titan_core.scheduling.core.events import (
+    AddRequested,
     AttemptEnded,
     AttemptStarted,
+    CloseRequested,
     CordonRequested,
+    DecisionMade,
     DispatchRefused,
     LinkBroken,
     LoadMeasured,
@@ -34,17 +37,21 @@ from titan_core.scheduling.core.events import (
     WorkerSilent,
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits
-from titan_sdk.errors import Conflict, NotFound
+from titan_sdk.errors import BudgetExceeded, Conflict, NotFound, SubmissionRefused
 from titan_sdk.messages import (
     Accepted,
+    ApproveSpec,
+    Budget,
     FlowSpec,
     JobKind,
     JobSpec,
     Lease,
     Outcome,
+    RunOptions,
     ServiceSpec,
     TriggerRule,
 )
+from titan_sdk.run_rules import parent_run
 from titan_test_suite.pytests.core_world import World
 
 CAPABILITIES = ("GENERAL", "GPU", "HIGH_MEM")
@@ -91,7 +98,26 @@ UPKEEPS = st.none() | st.builds(
 )
 
 
-FLOWS = st.none() | st.builds(FlowSpec, trigger=st.sampled_from(RULES))
+GATES = st.none() | st.builds(
+    ApproveSpec,
+    message=st.just("Go on?"),
+    timeout_s=st.sampled_from((None, 0.5, 4.0)),
+    on_timeout=st.sampled_from(("approve", "reject")),
+)
+FLOWS = st.none() | st.builds(FlowSpec, trigger=st.sampled_from(RULES), approve=GATES)
+ROOT_FLOWS = st.none() | st.none() | st.builds(FlowSpec, approve=GATES)
+OPTIONS = st.none() | st.builds(
+    RunOptions,
+    open=st.just(True),
+    idle_s=st.sampled_from((0.0, 3.0)),
+    budget=st.none()
+    | st.builds(
+        Budget,
+        max_jobs=st.sampled_from((0, 3, 9)),
+        max_depth=st.sampled_from((None, 0, 1)),
+        wall_s=st.sampled_from((0.0, 0.0, 4.0)),
+    ),
+)
 
 
 @st.composite
@@ -112,7 +138,7 @@ def job_specs(draw: st.DrawFn) -> list[JobSpec]:
                 port={"run": 0, "service": fixed, "worker": 8085}[kind],
                 service=upkeep,
                 parents=tuple(parents),
-                flow=draw(FLOWS) if parents else None,
+                flow=draw(FLOWS if parents else ROOT_FLOWS),
                 priority=draw(st.sampled_from((-1, 1, 1, 5))),
                 delay_ms=draw(st.sampled_from((0, 0, 0, 500, 3000))),
                 requirement=tuple(draw(st.sets(st.sampled_from(CAPABILITIES), max_size=2))),
@@ -185,19 +211,24 @@ class ClusterMachine(RuleBasedStateMachine):
     def first_worker(self) -> None:
         self._register(self._new_worker(("GENERAL",), 2))
 
-    @rule(specs=job_specs(), key=st.sampled_from(("", "", "k1", "k2")), data=st.data())
-    def submit(self, specs: list[JobSpec], key: str, data) -> None:
+    @rule(specs=job_specs(), key=st.sampled_from(("", "", "k1", "k2")), options=OPTIONS, data=st.data())
+    def submit(self, specs: list[JobSpec], key: str, options: RunOptions | None, data) -> None:
         running = [row.key for row in self.world.journal.in_state(JobState.RUNNING)]
         parent = self.pick(data, ["", *running], "parent")
-        event = RunSubmitted(f"run{len(self.accepted)}", "test", tuple(specs), key, parent)
+        event = RunSubmitted(f"run{len(self.accepted)}", "test", tuple(specs), key, parent, options=options)
         active = {row.job_id for row in self.world.journal.jobs.values() if row.state not in FINAL}
-        clash = any(spec.id in active for spec in specs)
+        clash = any(spec.id in active for spec in specs) or self._is_being_cancelled(parent)
         known = self.submitted.get(key)
+        over_budget = self._over_budget(parent.partition("/")[0], len(specs), new=options)
         try:
             answer = self.do(event)
         except Conflict:
             assert clash or known is not None
             return
+        except BudgetExceeded as refusal:
+            assert over_budget or "is over" in str(refusal), refusal
+            return
+        assert not over_budget or answer.repeated
         if known is not None:
             assert answer.repeated and known.jobs == event.jobs
             return
@@ -205,6 +236,82 @@ class ClusterMachine(RuleBasedStateMachine):
         self.accepted |= set(answer.jobs)
         if key:
             self.submitted[key] = event
+
+    def _is_being_cancelled(self, parent: str) -> bool:
+        return bool(parent) and self.world.journal.jobs[parent].ending == "cancel"
+
+    def _over_budget(self, run_id: str, jobs: int, *, new: RunOptions | None = None, deeper: bool = True) -> bool:
+        """Whether a budget allows no more so many jobs in that run (``deeper``: below it), by the journal."""
+        journal, depth = self.world.journal, int(deeper)
+        over = new is not None and new.budget is not None and 0 < new.budget.max_jobs < jobs
+        while run_id:
+            options = journal.runs[run_id].options
+            if options is not None and options.budget is not None:
+                budget = options.budget
+                used = sum(self._is_below(row.run_id, run_id) for row in journal.jobs.values())
+                over |= 0 < budget.max_jobs < used + jobs
+                over |= deeper and budget.max_depth is not None and depth > budget.max_depth
+            run_id, depth = parent_run(journal.runs[run_id].parent), depth + 1
+        return over
+
+    def _is_below(self, run_id: str, top: str) -> bool:
+        while run_id and run_id != top:
+            run_id = parent_run(self.world.journal.runs[run_id].parent)
+        return run_id == top
+
+    @precondition(lambda self: self.world.journal.runs)
+    @rule(specs=job_specs(), inside=st.booleans(), data=st.data())
+    def add_to_a_run(self, specs: list[JobSpec], inside: bool, data) -> None:
+        journal = self.world.journal
+        run_id = self.pick(data, journal.runs, "run")
+        mine = [row for row in journal.jobs.values() if row.run_id == run_id]
+        running = [row.key for row in mine if row.state is JobState.RUNNING]
+        parent = self.pick(data, running, "adder") if inside and running else ""
+        there = self.pick(data, mine, "parent").job_id
+        if all(spec.id != there for spec in specs):
+            specs = [replace(specs[0], parents=(there,)), *specs[1:]]
+        growth = journal.runs[run_id].growth
+        is_open = growth is not None and growth.open
+        active = {row.job_id for row in journal.jobs.values() if row.state not in FINAL}
+        taken = active | {row.job_id for row in mine}
+        possible = not any(spec.id in taken for spec in specs) and (is_open or bool(parent))
+        possible = possible and not self._is_being_cancelled(parent)
+        over_budget = self._over_budget(run_id, len(specs), deeper=False)
+        try:
+            answer = self.do(AddRequested(run_id, tuple(specs), "", parent))
+        except BudgetExceeded as refusal:
+            assert over_budget or "is over" in str(refusal), refusal
+        except (Conflict, SubmissionRefused) as refusal:
+            assert not possible, refusal
+        else:
+            assert possible and not over_budget and answer.jobs == [f"{run_id}/{spec.id}" for spec in specs]
+            self.accepted |= set(answer.jobs)
+
+    @precondition(lambda self: self.world.journal.runs)
+    @rule(data=st.data())
+    def close_a_run(self, data) -> None:
+        run_id = self.pick(data, self.world.journal.runs, "run")
+        self.do(CloseRequested(run_id))
+        growth = self.world.journal.runs[run_id].growth
+        assert growth is None or not growth.open
+
+    @precondition(lambda self: self.accepted)
+    @rule(whole_run=st.booleans(), data=st.data())
+    def cancel_a_tree(self, whole_run: bool, data) -> None:
+        name = self.pick(data, sorted(self.accepted), "job")
+        run_id = name.partition("/")[0]
+        self.world.cancel(run_id if whole_run else name, children=True)
+        self.deliver()
+        rows = self.world.journal.jobs.values()
+        runs = self.world.journal.runs
+        tops = {run_id} if whole_run else {each for each in runs if runs[each].parent == name}
+        for row in rows:
+            if row.key == name or any(self._is_below(row.run_id, top) for top in tops):
+                flow = self.world.journal.specs[row.key].flow
+                cleanup = flow is not None and flow.trigger == "always"
+                assert row.state in FINAL or row.ending == "cancel" or cleanup, (
+                    f"it was to be cancelled with {name}: {row}"
+                )
 
     def _services(self) -> list[str]:
         specs, rows = self.world.journal.specs, self.world.journal.jobs
@@ -266,6 +373,26 @@ class ClusterMachine(RuleBasedStateMachine):
             name = name.partition("/")[0]
         (self.world.stop if stop else self.world.cancel)(name)
         self.deliver()
+
+    @precondition(lambda self: self.accepted)
+    @rule(approve=st.booleans(), request_id=st.sampled_from(("", "r1", "r2")), data=st.data())
+    def somebody_decides(self, approve: bool, request_id: str, data) -> None:
+        """What is HELD is decided once; a repeated request hears the first answer, another one who was first."""
+        held = sorted(row.key for row in self.world.journal.in_state(JobState.HELD))
+        key = self.pick(data, held or sorted(self.accepted), "job")
+        rows = [row for row in self.world.journal.approvals.values() if row.key == key]
+        try:
+            answer = self.do(DecisionMade(key, approve, "me", "", 0, request_id))
+        except Conflict:
+            assert key not in held
+            return
+        except NotFound:
+            assert key not in self.world.journal.jobs or self.world.core.find_key(key) is None
+            return
+        if key in held and not (request_id and request_id in [row.request_id for row in rows]):
+            assert answer.decision == ("approved" if approve else "rejected")
+        else:
+            assert answer in rows and answer.request_id == request_id
 
     @rule(stop=st.booleans())
     def ask_for_the_end_of_nobody(self, stop: bool) -> None:
@@ -499,7 +626,9 @@ class ClusterMachine(RuleBasedStateMachine):
         worker = self.pick(data, [worker for worker in self.workers.values() if worker.running], "worker")
         lease = self.pick(data, worker.running, "lease")
         worker.running.remove(lease)
-        report = AttemptEnded(worker.worker_id, lease, outcome, 0 if outcome == "completed" else 1, "", 0, 0, 10)
+        outputs = b'{"n":%d}' % lease.epoch if outcome == "completed" and lease.epoch % 2 else b""
+        code = 0 if outcome == "completed" else 1
+        report = AttemptEnded(worker.worker_id, lease, outcome, code, "", 0, 0, 10, outputs)
         if not worker.connected:
             worker.unanswered.append(report)
             return
@@ -555,6 +684,8 @@ class ClusterMachine(RuleBasedStateMachine):
                 for lease in list(worker.running):
                     worker.running.remove(lease)
                     self.do(AttemptEnded(worker.worker_id, lease, "completed", 0))
+            for row in self.world.journal.in_state(JobState.HELD):
+                self.do(DecisionMade(row.key, row.seq % 2 == 0))
             if not any(worker.arriving for worker in self.workers.values()):
                 if self.world.alarm is None:
                     break

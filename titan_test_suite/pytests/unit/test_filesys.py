@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import stat
 import struct
+import sys
 import threading
 import zipfile
 from pathlib import Path
@@ -13,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from titan_core.filesys.asset_manager import AssetManager
-from titan_core.filesys.content_store import ContentStore
+from titan_core.filesys.content_store import SMALL_BYTES, ContentStore
 from titan_core.filesys.log_store import LogStore
 from titan_core.filesys.workspace_manager import KEPT_LOGS, WorkspaceManager
 from titan_core.filesys.zip_utils import MAX_DIRECTORY_BYTES, BadArchive, ExtractLimits, entry_names, safe_extract
 from titan_core.protocol.worker_state import WorkerState
+from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
 from titan_sdk.errors import BadRequest, InvalidName, NotFound
 from titan_sdk.messages import JobSpec, Lease
 
@@ -313,3 +315,64 @@ def test_project_is_unpacked_for_each_job(workspace: WorkspaceManager, tmp_path:
 def test_a_script_in_the_place_of_its_log_is_refused(workspace: WorkspaceManager, tmp_path: Path) -> None:
     with pytest.raises(InvalidName, match="log"):
         workspace.prepare(lease(), JobSpec(id="job", file="job.log"), script_file(tmp_path, "x"))
+
+
+# --- what a job costs the disk --------------------------------------------------------------------------------------
+
+_audited: list[str] = []
+_auditing: threading.local = threading.local()
+
+
+def _audit(event: str, arguments: tuple[object, ...]) -> None:
+    if getattr(_auditing, "on", False) and (event == "open" or event.startswith(("os.", "shutil.", "glob."))):
+        _audited.append(event)
+
+
+def test_a_job_makes_a_folder_and_a_file_and_touches_nothing_else(tmp_path: Path) -> None:
+    """Of a small script that was run before; whoever needs more should know it. The log is its supervisor's."""
+    workspace = WorkspaceManager(tmp_path / "workspace")
+    workspace.open()
+    contents = ContentStore(tmp_path / "contents", durable=False)
+    contents.open()
+    scripts = ScriptExecutorHandler(environment={})
+    source = b"print('hello')\n"
+    sha256 = contents.put_bytes(source)
+    assert contents.small(sha256, len(source)) == source
+    sys.addaudithook(_audit)  # for good, hence the switch
+    for file, more in (("tiny.py", []), ("tiny.sh", ["open"])):  # a shell script is looked at: does it name a program?
+        spec = JobSpec(id=f"job-{file}", file=file, sha256=sha256, size=len(source))
+        lease = Lease(job=f"run/job-{file}", attempt=1, epoch=1)
+        _audited.clear()
+        _auditing.on = True
+        try:
+            data = contents.small(sha256, len(source))
+            sandbox = workspace.prepare(lease, spec, data)
+            scripts.launch_request(lease, spec, script=sandbox.script, cwd=sandbox.cwd, log=sandbox.log, env={})
+        finally:
+            _auditing.on = False
+        assert _audited == ["os.mkdir", "open", *more]
+        assert sandbox.script.read_bytes() == source
+
+
+def test_a_workspace_whose_folders_were_removed_is_made_again(tmp_path: Path) -> None:
+    workspace = WorkspaceManager(tmp_path / "workspace")
+    workspace.open()
+    for number, gone in enumerate(("jobs", "shared", ".")):
+        shutil.rmtree(tmp_path / "workspace" / gone)
+        spec = JobSpec(id=f"job-{number}", file="a.py")
+        sandbox = workspace.prepare(Lease(job=f"run/job-{number}", attempt=1, epoch=1), spec, b"1")
+        assert sandbox.cwd.is_dir() and sandbox.script.read_bytes() == b"1"
+
+
+def test_small_contents_are_read_once_and_large_ones_never(tmp_path: Path) -> None:
+    contents = ContentStore(tmp_path, durable=False)
+    contents.open()
+    missing = "0" * 64
+    assert contents.small(missing, 1) is None
+    sha256 = contents.put_bytes(b"x" * SMALL_BYTES)
+    assert contents.small(sha256, SMALL_BYTES) == b"x" * SMALL_BYTES
+    contents.path(sha256).unlink()
+    assert contents.small(sha256, SMALL_BYTES) is not None
+    large = contents.put_bytes(b"x" * (SMALL_BYTES + 1))
+    assert contents.small(large, SMALL_BYTES + 1) is None
+    assert contents.small(large, 1) is None, "whatever its size is said to be"

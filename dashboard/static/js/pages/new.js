@@ -174,6 +174,7 @@ function drawProperties() {
     field("Retries", job.retries, number("retries", 3), { type: "number", min: 0 }),
     field("Delay in seconds", job.delay, number("delay", 0), { type: "number", min: 0, step: "any" }),
     field("Time limit in seconds", job.timeout ?? "", number("timeout", null), { type: "number", min: 0, step: "any", placeholder: "none" }),
+    (!job.approve || typeof job.approve === "string") && field("Ask a person first", job.approve || "", (value) => set("approve")(value.trim() || null), { placeholder: "Ship it?" }),
     field("Cores", job.cpus || "", number("cpus", 0), { type: "number", min: 0, step: "any", placeholder: "a slot alone" }),
     field("Memory", job.memory || "", set("memory"), { placeholder: "512MB" }),
     field("GPUs", job.gpus || "", number("gpus", 0), { type: "number", min: 0 }),

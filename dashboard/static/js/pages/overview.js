@@ -5,7 +5,7 @@ import { $, empty, h, show } from "../dom.js";
 import { listen } from "../events.js";
 import { badge, brief, bytes, jobName, jobUrl, running, runUrl, when, WORDS } from "../format.js";
 
-const TILES = [["RUNNING", "--run"], ["PENDING", "--queue"], ["WAITING", "--wait"], ["DELAYED", "--delay"], ["COMPLETED", "--done"], ["DEAD", "--dead"], ["CANCELLED", "--stop"], ["SKIPPED", "--stop"]];
+const TILES = [["RUNNING", "--run"], ["PENDING", "--queue"], ["WAITING", "--wait"], ["DELAYED", "--delay"], ["HELD", "--delay"], ["COMPLETED", "--done"], ["DEAD", "--dead"], ["CANCELLED", "--stop"], ["SKIPPED", "--stop"]];
 
 function tiles(counts) {
   const shown = TILES.filter(([state]) => !["SKIPPED", "HELD"].includes(state) || counts[state]); // most clusters have none

@@ -7,7 +7,7 @@ let state = "";
 
 function mini(run) {
   return h("div", { class: "mini", title: STATES.filter((each) => run.states[each]).map((each) => `${run.states[each]} ${WORDS[each].toLowerCase()}`).join(", ") },
-    ["COMPLETED", "RUNNING", "DEAD", "CANCELLED", "SKIPPED", "PENDING", "DELAYED", "WAITING"].filter((each) => run.states[each])
+    ["COMPLETED", "RUNNING", "DEAD", "CANCELLED", "SKIPPED", "PENDING", "DELAYED", "HELD", "WAITING"].filter((each) => run.states[each])
       .map((each) => h("i", { class: `fill-${each}`, vars: { "flex-grow": String(run.states[each]) } })));
 }
 

@@ -1,0 +1,157 @@
+"""What an agent may do when it was allowed to: the tools of ``titan-mcp`` that start, end and change things."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from mcp.server.mcpserver import MCPServer
+from mcp.types import ToolAnnotations
+
+from titan_sdk.client import TitanClient
+from titan_sdk.errors import InvalidName, PipelineError, TitanError
+from titan_sdk.handles import RunHandle
+from titan_sdk.job import TitanJob
+from titan_sdk.mcp_tools import clear_errors
+from titan_sdk.messages import GetSpecs, RunOptions, SubmitRun
+from titan_sdk.names import check_relative_path
+from titan_sdk.titan_yaml_parser import parse_pipeline
+
+MAX_SOURCE_CHARS: Final = 1024 * 1024
+"""Of everything that one call brings along."""
+
+STARTS: Final = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=True)
+ENDS: Final = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=False)
+
+
+class BudgetSpent(TitanError):
+    """This server may not submit so many jobs any more."""
+
+
+class WriteTools:
+    """Bound to one client. All runs bear the ``agent_run_id``, and have ``max_jobs`` jobs at most together."""
+
+    def __init__(self, client: TitanClient, agent_run_id: str, max_jobs: int) -> None:
+        self._client = client
+        self._agent_run_id = agent_run_id
+        self._max_jobs = max_jobs
+        self._submitted = 0
+        self._lock = threading.Lock()
+
+    def install(self, server: MCPServer) -> None:
+        starting: list[Callable[..., Any]] = [self.submit_script, self.submit_pipeline, self.rerun, self.set_value]
+        ending: list[Callable[..., Any]] = [self.cancel, self.stop, self.restart_service]
+        for tools, hints in ((starting, STARTS), (ending, ENDS)):
+            for tool in tools:
+                server.add_tool(clear_errors(tool), annotations=hints)
+
+    def submit_script(
+        self,
+        name: str,
+        source: str,
+        args: list[str] | None = None,
+        requirement: str = "GENERAL",
+        priority: int = 1,
+        retries: int = 0,
+        timeout_s: float | None = None,
+        env: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Run a script on the cluster; answers at once with the run's id. wait_for_run and tail_logs tell the rest.
+
+        name: of the file, as report.py or clean.sh; how it is run follows from its extension. requirement: a
+        capability that its worker must have, as GPU. timeout_s: an attempt that takes longer is ended.
+        """
+        self._check_size(source)
+        with tempfile.TemporaryDirectory(prefix="titan-mcp-") as folder:
+            path = _place(Path(folder), name)
+            path.write_text(source, encoding="utf-8")
+            job = TitanJob(
+                Path(name).stem, name, base_dir=folder, args=args or [], requirement=requirement, priority=priority,
+                retries=retries, timeout=timeout_s, env=env,
+            )  # fmt: skip
+            return self._submit(job.job_id, [job])
+
+    def submit_pipeline(self, pipeline_yaml: str, files: dict[str, str] | None = None) -> dict[str, Any]:
+        """Submit a pipeline: its YAML (a name, and jobs with id, file, depends_on ...), and its files by relative path.
+
+        Accepted whole or refused whole, with everything that is wrong and where.
+        """
+        self._check_size(pipeline_yaml, *(files or {}).values())
+        with tempfile.TemporaryDirectory(prefix="titan-mcp-") as folder:
+            for name, text in (files or {}).items():
+                path = _place(Path(folder), name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            try:
+                pipeline = parse_pipeline(pipeline_yaml.encode(), Path(folder) / "pipeline.yaml")
+            except PipelineError as error:  # where it lay for a moment is of no interest
+                raise PipelineError(error.problems, "pipeline.yaml") from None
+            return self._submit(pipeline.name, pipeline.jobs)
+
+    def rerun(self, run_id: str) -> dict[str, Any]:
+        """Submit all jobs of a run once more, as a new run."""
+        found = self._client._caller.call(GetSpecs(id=run_id))
+        self._spend(len(found.jobs))
+        request = SubmitRun(
+            name=found.name,
+            jobs=found.jobs,
+            idempotency_key=f"mcp-{uuid.uuid4()}",
+            options=RunOptions(agent_run_id=self._agent_run_id, rerun_of=run_id.partition("/")[0]),
+        )
+        accepted = self._client._caller.call(request)
+        return self._answer(accepted.run_id, accepted.jobs)
+
+    def set_value(self, key: str, value: str, ttl_s: float | None = None) -> str:
+        """Keep a text in the key-value store that jobs share; ttl_s: seconds until it is gone."""
+        self._client.kv.set(key, value, ttl=ttl_s)
+        return f"{key} is set"
+
+    def cancel(self, id: str) -> str:
+        """Cancel a job, or with a run's id all its jobs, running ones too."""
+        return f"{id} is cancelled" if self._client.cancel(id) else f"{id} had ended before"
+
+    def stop(self, id: str) -> str:
+        """Stop a service (it has completed then), or a job, or all of a run."""
+        return f"{id} is stopped" if self._client.stop(id) else f"{id} had ended before"
+
+    def restart_service(self, name: str) -> dict[str, Any]:
+        """Start a service again at once; one that has ended is started anew."""
+        return {"restarted": self._client.service(name).restart()}
+
+    def _submit(self, name: str, jobs: Sequence[TitanJob]) -> dict[str, Any]:
+        self._spend(len(jobs))
+        options = RunOptions(agent_run_id=self._agent_run_id)
+        run: RunHandle = self._client.submit_dag(name, jobs, options=options)
+        return self._answer(run.run_id, [job.key for job in run.jobs()])
+
+    def _answer(self, run_id: str, jobs: Sequence[str]) -> dict[str, Any]:
+        return {
+            "run_id": run_id,
+            "jobs": list(jobs),
+            "agent_run_id": self._agent_run_id,
+            "jobs_left_in_budget": self._max_jobs - self._submitted,
+        }
+
+    def _spend(self, jobs: int) -> None:
+        with self._lock:
+            left = self._max_jobs - self._submitted
+            if jobs > left:
+                raise BudgetSpent(
+                    f"{jobs} more would be over the {self._max_jobs} jobs that this server may submit, of which {left} "
+                    f"are left; whoever started it can allow more with --max-jobs"
+                )
+            self._submitted += jobs
+
+    def _check_size(self, *texts: str) -> None:
+        size = sum(map(len, texts))
+        if size > MAX_SOURCE_CHARS:
+            raise InvalidName(f"{size} characters are over the limit of {MAX_SOURCE_CHARS} for one call")
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Raises InvalidName for a path that leads out of the folder."""
+    return folder / check_relative_path(name)

@@ -1,0 +1,51 @@
+"""Control flow on a real cluster: outputs, trigger rules and conditions, and a master that is killed in between."""
+
+from __future__ import annotations
+
+import json
+
+from titan_sdk import TitanClient
+from titan_sdk.messages import FlowSpec
+from titan_test_suite.pytests.cluster import Cluster
+
+LOOK = """
+import json, os
+from titan_sdk import failed_jobs, inputs, item
+print(json.dumps({"inputs": inputs(), "item": item(), "failed": failed_jobs(),
+                  "env": {n: v for n, v in os.environ.items() if n.startswith(("TITAN_OUTPUT_", "TITAN_FAIL"))}}))
+"""
+
+
+def seen(cluster: Cluster, key: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(cluster.log(key))
+    return found
+
+
+def test_outputs_of_python_and_shell_reach_the_children(shared_cluster: Cluster) -> None:
+    python = shared_cluster.job("from titan_sdk import output\noutput(rows=3, names=['a', 'b'])", id="py")
+    shell = 'echo "greeting=hello world" >> "$TITAN_OUTPUT"; echo "n:=7" >> "$TITAN_OUTPUT"'
+    sh = shared_cluster.job(shell, id="sh", file="say.sh")
+    bad = shared_cluster.job('echo "what is this" >> "$TITAN_OUTPUT"', id="bad", file="bad.sh", retries=0)
+    look = shared_cluster.job(
+        LOOK, id="look", parents=("py", "sh", "bad"), flow=FlowSpec(trigger="all_done"), requirement=()
+    )
+    run_id = shared_cluster.submit(python, sh, bad, look).run_id
+    shared_cluster.wait_run(run_id)
+    found = seen(shared_cluster, f"{run_id}/look")
+    assert found["inputs"] == {"py": {"rows": 3, "names": ["a", "b"]}, "sh": {"greeting": "hello world", "n": 7}}
+    reason = shared_cluster.wait_state(f"{run_id}/bad").reason
+    assert reason.startswith("its outputs cannot be used: line 1 is 'what is this'")
+    assert found["failed"] == ["bad"]
+    assert found["env"] == {
+        "TITAN_OUTPUT_PY_ROWS": "3",
+        "TITAN_OUTPUT_PY_NAMES": '["a","b"]',
+        "TITAN_OUTPUT_SH_GREETING": "hello world",
+        "TITAN_OUTPUT_SH_N": "7",
+        "TITAN_FAILED_JOBS": "bad",
+        "TITAN_FAILURE_REASON": f"bad: {reason}",
+    }
+    job_dir = shared_cluster.workspace / "jobs" / "py"
+    assert {path.name for path in job_dir.iterdir()} == {"py.log", "job.py"}
+    with TitanClient("127.0.0.1", shared_cluster.port, token=shared_cluster.token) as client:
+        assert client.job(f"{run_id}/py").outputs() == {"rows": 3, "names": ["a", "b"]}
+        assert client.job(f"{run_id}/look").outputs() == {}
