@@ -88,10 +88,11 @@ function draw() {
   show($("schedules"), found.length
     ? h("table", { class: "stack" }, h("thead", {}, h("tr", {}, ["Schedule", "When", "Next", "Last run", "So far", ""].map((words) => h("th", {}, words)))), h("tbody", {}, found.map(row)))
     : schedules.length ? empty("No schedule is called that", "Change the search.")
-      : empty("No schedules", "Give a pipeline a ", h("code", {}, "schedule"), " and deploy it: it runs again and again from then on, and its next times are shown here."),
+      : empty("No schedules", "Give a pipeline a ", h("code", {}, "schedule"), " and ", h("a", { href: "/new" }, "deploy it"), ": it runs again and again from then on, and its next times are shown here."),
   total > schedules.length && h("p", { class: "empty hint" }, `The first ${schedules.length} of ${total}.`));
 }
 
+$("search").value = new URLSearchParams(location.search).get("search") || "";
 $("search").addEventListener("input", draw);
 follow("schedules", "/schedules", (data) => {
   ({ schedules, total } = data);
