@@ -143,7 +143,9 @@ class Views:
         return found
 
     def _status(self, job: Job) -> str:
-        if job.ending and job.state is JobState.RUNNING:
+        if job.ending == "aside" and job.state is not JobState.RUNNING:
+            return "waiting"
+        if job.ending:
             return "restarting" if job.ending == "restart" else "stopping"
         if job.ready:
             return "ready"
