@@ -47,7 +47,7 @@ def render() -> dict[str, Any]:
 
 @blueprint.post("/deploy")
 def deploy() -> tuple[dict[str, Any], int]:
-    """Submit ``yaml`` (JSON), or a form with ``yaml`` and files, whose names are their paths; or register a schedule."""
+    """Submit ``yaml`` (JSON), or a form with ``yaml`` and files; of one with a schedule that is registered."""
     files: dict[str, bytes] = {}
     if request.mimetype == "multipart/form-data":
         source = request.form.get("yaml", "")
