@@ -69,10 +69,15 @@ def sketch(text: str) -> dict[str, Any] | None:
     return found
 
 
-def of_specs(name: str, specs: Iterable[JobSpec]) -> dict[str, Any]:
-    """A run's specs in the shape of ``sketch``."""
-    specs = list(specs)
-    return {"name": name, "project": any(spec.archive for spec in specs), "jobs": [_of_spec(spec) for spec in specs]}
+def of_specs(name: str, specs: Iterable[JobSpec], params: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A run's specs, and its parameters, in the shape of ``sketch``."""
+    jobs = list(specs)
+    return {
+        "name": name,
+        "project": any(spec.archive for spec in jobs),
+        "params": dict(params or {}),
+        "jobs": [_of_spec(spec) for spec in jobs],
+    }
 
 
 def render(described: Mapping[str, Any]) -> str:
