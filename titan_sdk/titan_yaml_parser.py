@@ -205,6 +205,11 @@ class TitanYamlParser:
             if reason:
                 self._problem(described.where, reason, described.lines["file"])
                 return None
+        if "on_failure" in values:
+            reason = self._files.problem(values["on_failure"]["repair"])
+            if reason:
+                self._problem(described.where, reason, described.lines["on_failure"])
+                return None
         if not described.sound:
             return None
         values["parents"] = described.parents

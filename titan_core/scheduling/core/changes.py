@@ -17,14 +17,17 @@ from titan_core.scheduling.core.commands import (
     InsertEvent,
     InsertJob,
     InsertRun,
+    ReplaceSpec,
     RunChanged,
     SaveApproval,
     SaveCordon,
     SaveExecution,
     SaveOutputs,
+    SaveRepair,
     UpdateJob,
     UpdateRun,
 )
+from titan_sdk.messages import RepairInfo
 
 
 class Changes:
@@ -43,7 +46,7 @@ class Changes:
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
         self._outputs: list[SaveOutputs] = []
-        self._events: list[InsertEvent | SaveApproval | SaveCordon | ForgetCordon] = []
+        self._events: list[InsertEvent | SaveApproval | SaveRepair | ReplaceSpec | SaveCordon | ForgetCordon] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
 
@@ -73,6 +76,14 @@ class Changes:
 
     def touch_execution(self, execution: TaskExecution) -> None:
         self._executions[execution] = None
+
+    def repair(self, row: RepairInfo) -> None:
+        """A repair begins, or goes on; there is an event about it."""
+        self._events.append(SaveRepair(row))
+
+    def respec(self, job: Job) -> None:
+        """The job is another one from its next attempt on; there is an event about it."""
+        self._events.append(ReplaceSpec(job.key, job.seq, job.spec))
 
     def outputs(self, job: Job, outputs: bytes) -> None:
         """The job left these for others."""
