@@ -96,13 +96,13 @@ def work(cluster: Cluster) -> dict[str, str]:
     schedules = [
         ScheduleSpec(name="morning report", jobs=tuple(report), when=every_day),
         ScheduleSpec(name="rotate keys", jobs=(hourly,), when=Recurrence(every_ms=3_600_000, overlap="queue")),
-        ScheduleSpec(name="year's end", jobs=(hourly,), when=Recurrence(cron="0 0 31 12 *")),
+        ScheduleSpec(name="end of year", jobs=(hourly,), when=Recurrence(cron="0 0 31 12 *")),
     ]
     for each in schedules:
         cluster.client.call(PutSchedule(spec=each))
     for name in ("morning report", "rotate keys"):
         cluster.wait_run(cluster.client.call(TriggerSchedule(name=name)).run_id)
-    cluster.client.call(PauseSchedule(name="year's end"))
+    cluster.client.call(PauseSchedule(name="end of year"))
     agent = RunOptions(agent_run_id="market-research")
     plan = cluster.submit(cluster.job("print('three questions')", id="plan"), name="plan", options=agent)
     for topic in ("prices", "rivals", "laws"):
