@@ -195,7 +195,7 @@ def main(folder: Path, everything: bool) -> None:
                         if shown == "timeline":
                             page.get_by_role("button", name="All", exact=True).click()
                         if shown in ("services", "schedules"):
-                            page.get_by_role("button", name="History").first.click()
+                            page.get_by_role("button", name="History").nth(int(shown == "schedules")).click()
                             page.locator("tr.detail td td").first.wait_for()
                         shoot(page, folder / f"{shown}{suffix}{'-dark' if scheme == 'dark' else ''}.png")
                     context.close()
