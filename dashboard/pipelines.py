@@ -71,9 +71,10 @@ def deploy(
             job.base_dir = folder
             job.archive = folder if job.archive is not None else None
         try:
+            params = pipeline.params or None
             if pipeline.schedule is not None:
-                return gateway.client().put_schedule(pipeline.name, jobs, pipeline.schedule)
-            return gateway.client().submit_dag(pipeline.name, jobs)
+                return gateway.client().put_schedule(pipeline.name, jobs, pipeline.schedule, params=params)
+            return gateway.client().submit_dag(pipeline.name, jobs, params=params)
         except PipelineError as error:
             raise PipelineError(_plainly(error.problems, folder)) from None
 

@@ -36,6 +36,7 @@ class RunOptions(Message, frozen=True):
             0: never.
         rerun_of: id of the run that this one repeats, or finishes.
         kept: jobs of earlier runs that count as jobs of this one, which completed: their keys by id.
+        kept_outputs: what those left for the jobs that follow them, a JSON object each, by id. RunInfo leaves it out.
     """
 
     params: dict[str, str] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class RunOptions(Message, frozen=True):
     idle_s: float = 0.0
     rerun_of: str = ""
     kept: dict[str, str] = field(default_factory=dict)
+    kept_outputs: dict[str, bytes] = field(default_factory=dict)
 
 
 DEFAULT_OPTIONS: Final = RunOptions()

@@ -494,6 +494,8 @@ class World:
         changed = [command.run_id for command in commands if isinstance(command, RunChanged)]
         assert len(changed) == len(set(changed))
         assert {key.partition("/")[0] for key in updated} <= set(changed)
+        calm = {command.run_id for command in commands if isinstance(command, RunChanged) and not command.settled}
+        assert not any(self.core.is_settled(key) for key in updated if key.partition("/")[0] in calm)
         self.core.check_invariants()
         self._check_alarm()
 

@@ -114,7 +114,10 @@ class Changes:
         for run in self._new.values():
             commands.append(InsertRun(run.row))
             commands += [InsertJob(job.spec, job.row()) for job in run.jobs]
+        settled = {*self._new, *self._runs}
         for job in self._touched.values():
+            if job.settled:
+                settled.add(job.run.run_id)
             if job.run.run_id not in self._new and job.key not in self._added:
                 commands.append(UpdateJob(job.row()))
         if self._grown:
@@ -131,7 +134,7 @@ class Changes:
         for run in self._seen.values():
             # Following the wall clock, versions keep growing when the next master starts them anew.
             run.version = max(run.version + 1, wall)
-            commands.append(RunChanged(run.run_id))
+            commands.append(RunChanged(run.run_id, run.run_id in settled))
         self._new.clear()
         self._touched.clear()
         self._executions.clear()
@@ -140,7 +143,9 @@ class Changes:
         return commands
 
     def _take_growth(self) -> list[Command]:
-        commands: list[Command] = [UpdateRun(run.row) for run in self._runs.values() if run.run_id not in self._new]
+        commands: list[Command] = [
+            UpdateRun(run.row, _last_job(run)) for run in self._runs.values() if run.run_id not in self._new
+        ]
         commands += [InsertJob(job.spec, job.row()) for job in self._added.values()]
         commands += self._additions
         self._grown = False
@@ -148,3 +153,9 @@ class Changes:
         self._added.clear()
         self._additions.clear()
         return commands
+
+
+def _last_job(run: Run) -> str:
+    """For those that wait for jobs, when the run finishes without one: it was closed after they had ended."""
+    was_open = run.row.options is not None and run.row.options.open
+    return run.jobs[-1].key if was_open and run.finished and run.jobs else ""

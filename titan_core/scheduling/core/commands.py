@@ -22,9 +22,10 @@ class InsertRun:
 
 @dataclass(frozen=True, slots=True)
 class UpdateRun:
-    """What changes of a run: its ``growth``."""
+    """What changes of a run: its ``growth``. ``last_job``: key of a job of it, when it has finished by this alone."""
 
     run: RunRow
+    last_job: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +181,10 @@ class CloseLink:
 
 @dataclass(frozen=True, slots=True)
 class RunChanged:
-    """Someone may be waiting for this."""
+    """Someone may be waiting for this. ``settled``: for jobs of it to be settled too; else none became so."""
 
     run_id: str
+    settled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
