@@ -250,7 +250,8 @@ def test_the_shell_shows_trees_and_runs_again(cluster: Cluster, tmp_path: Path) 
     cluster.start_worker()
     cli = Cli(cluster)
     with TitanClient("127.0.0.1", cluster.port, token=cluster.token, agent_run_id="agent-cli") as client:
-        run = client.submit_dag("shown", [script(tmp_path, "top", SPAWN, args=[1, "top"])])
+        top = script(tmp_path, "top", SPAWN, args=[1, "top"])
+        run = client.submit_dag("shown", [top], budget=Budget(max_jobs=5, max_depth=1))
         run.wait(60)
         wait_until(lambda: [each.finished for each in run.tree().runs] == [True, True], 60)
         child = run.children()[0].run_id
@@ -261,6 +262,7 @@ def test_the_shell_shows_trees_and_runs_again(cluster: Cluster, tmp_path: Path) 
             f"{child} level-1: 2 COMPLETED",
             "top.1 COMPLETED",
             "top.2 COMPLETED",
+            "budget: 3 of 5 jobs, depth 1",
         ]
         assert "agent-cli" in cli("agents")
         listed = cli("runs", "--agent", "agent-cli")
