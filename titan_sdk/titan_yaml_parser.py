@@ -15,7 +15,7 @@ from titan_sdk.dag import validate_dag
 from titan_sdk.errors import ExpressionError, InvalidName, PipelineError, Problem
 from titan_sdk.expressions import expression
 from titan_sdk.job import TitanJob
-from titan_sdk.messages import JobSpec
+from titan_sdk.messages import JobSpec, Recurrence
 from titan_sdk.pipeline_keys import JOB_KEYS, PIPELINE_KEYS, Bad, Key, in_words, misspelt
 from titan_sdk.pipeline_params import Params
 from titan_sdk.sources import explain, suggestion
@@ -43,6 +43,7 @@ class Pipeline:
         path: the file. folder: what the files of its jobs are relative to.
         project: the whole folder travels as one zip, and the files are entries in it.
         params: values of its parameters, defaults included.
+        schedule: when it is run, again and again; None: once, when it is deployed.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Pipeline:
     folder: Path
     project: bool = False
     params: Mapping[str, str] = field(default_factory=dict)
+    schedule: Recurrence | None = None
 
 
 def find_pipeline(path: str | os.PathLike[str]) -> Path:
@@ -122,11 +124,13 @@ class TitanYamlParser:
             raise self._refusal(Problem("", "the file is empty; a pipeline has a name and jobs", 1))
         if not isinstance(root, Map):
             raise self._refusal(Problem("", f"a pipeline is a map with name and jobs, not {in_words(root)}", root.line))
-        values, _ = self._read(root, PIPELINE_KEYS, "")
+        values, lines = self._read(root, PIPELINE_KEYS, "")
         declared = values.get("params", {})
         line = next((key.line for key, _ in root.pairs if key.text == "params"), 0)
         self._params = Params(declared, self._given, line)
         self._problems += self._params.problems()
+        if "schedule" in values and "every" in values:
+            self._problem("", "every: an interval and schedule cannot both be there", lines["every"])
         project = bool(values.get("project", False))
         if project:
             self._files.pack(self._problems, next(key.line for key, _ in root.pairs if key.text == "project"))
@@ -136,7 +140,9 @@ class TitanYamlParser:
         if self._problems:
             raise self._refusal(*sorted(self._problems, key=lambda problem: problem.line))
         name = values.get("name") or _printable(self._folder.resolve().name) or "pipeline"
-        return Pipeline(name, tuple(jobs), self._path, self._folder, project, self._params.values)
+        schedule = values.get("schedule") or values.get("every")
+        params = self._params.values
+        return Pipeline(name, tuple(jobs), self._path, self._folder, project, params, schedule)
 
     def _jobs(self, listed: Node, project: bool) -> list[TitanJob]:
         if not isinstance(listed, List) or not listed.items:
