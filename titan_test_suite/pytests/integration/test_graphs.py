@@ -133,7 +133,12 @@ def test_a_job_grows_the_run_that_it_belongs_to(client: TitanClient, tmp_path: P
     part = tmp_path / "part.py"
     part.write_text("print('part')", encoding="utf-8")
     source = GROW.replace('__file__.replace("plan", "part")', repr(str(part)))
-    info = client.submit_dag("planned", [script(tmp_path, "plan", source)]).wait(60)
+    run = client.submit_dag("planned", [script(tmp_path, "plan", source)])
+    assert [handle.job_id for handle in run.jobs()] == ["plan"]
+    wait_until(lambda: run.info().total == 5, 60)
+    assert run.job("join").wait(60).state == "COMPLETED"
+    info = run.wait(60)
+    assert [handle.job_id for handle in run.jobs()] == ["plan", "part-0", "part-1", "part-2", "join"]
     assert [job.id for job in info.jobs] == ["plan", "part-0", "part-1", "part-2", "join"]
     assert {job.state for job in info.jobs} == {"COMPLETED"}
     ended = {job.id: job for job in info.jobs}
