@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from titan_sdk.errors import InvalidName, Problem
-from titan_sdk.messages import DEFAULT_FLOW, ApproveSpec, FlowSpec, JobSpec, ServiceSpec
+from titan_sdk.errors import ExpressionError, InvalidName, Problem
+from titan_sdk.expressions import Expression, Text, expression
+from titan_sdk.messages import DEFAULT_FLOW, ApproveSpec, JobSpec, ServiceSpec
 from titan_sdk.names import (
     check_capability,
     check_file_name,
@@ -18,6 +19,8 @@ from titan_sdk.names import (
     check_sha256,
 )
 from titan_sdk.sizes import MAX_SIZE
+
+T = TypeVar("T")
 
 MAX_DELAY_MS: Final = 10 * 366 * 24 * 3600 * 1000
 """Ten years; a longer delay is a slip of the unit."""
@@ -43,13 +46,20 @@ _SHOWN: Final = 8
 """Ids of a cycle that its problem spells out."""
 
 
-def validate_dag(jobs: Sequence[JobSpec], *, lines: Sequence[int] = (), known: Collection[str] = ()) -> list[Problem]:
+def validate_dag(
+    jobs: Sequence[JobSpec],
+    *,
+    lines: Sequence[int] = (),
+    known: Collection[str] = (),
+    params: Collection[str] | None = None,
+) -> list[Problem]:
     """Everything that is wrong with the jobs of one run, in their order; an empty list when they can be accepted.
 
     Linear in jobs and edges, and without recursion, so that neither ten thousand jobs nor a chain of them matters.
 
     Args:
         lines: for each job the line it was read from, for the problems.
+        params: names of the run's parameters, for what refers to them; None: they are not known yet.
         known: ids that count as jobs although they are not among these (those whose own line could not be read).
     """
     numbers = list(lines) or [0] * len(jobs)
@@ -72,9 +82,8 @@ def validate_dag(jobs: Sequence[JobSpec], *, lines: Sequence[int] = (), known: C
                 problems.append(Problem(job.id, "it waits for itself", numbers[index]))
             elif parent not in first and parent not in known:
                 problems.append(Problem(job.id, f"its parent {parent!r} is not a job of this run", numbers[index]))
-        if job.flow is not None and job.flow.trigger != DEFAULT_FLOW.trigger and not job.parents:
-            text = f"trigger {job.flow.trigger} is about the parents of a job, and this has none"
-            problems.append(Problem(job.id, text, numbers[index]))
+        if job.flow is not None:
+            problems.extend(Problem(job.id, text, numbers[index]) for text in _flow_problems(job, params))
         if job.upkeep.lifetime == "run" and job.id not in needed:
             text = "lifetime run ends a service when no job of the run needs it, and none depends on this one"
             problems.append(Problem(job.id, text, numbers[index]))
@@ -103,7 +112,7 @@ def job_problems(job: JobSpec) -> Iterator[str]:
         (_check_service, job),
     ]
     if job.flow is not None:
-        checks.append((_check_flow, job.flow))
+        checks.append((_check_flow, job))
     for check, value in checks:
         try:
             check(value)
@@ -148,11 +157,52 @@ def _check_service(job: JobSpec) -> None:
         raise InvalidName(f"{asked.failures} failures are out of range; 1 to {MAX_HEALTH_FAILURES} is wanted")
 
 
-def _check_flow(flow: FlowSpec) -> None:
-    if flow.given is not None:
+def _check_flow(job: JobSpec) -> None:
+    assert job.flow is not None
+    if job.flow.given is not None:
         raise InvalidName("what a job is given of others is for the master to say")
-    if flow.approve is not None:
-        check_approve(flow.approve)
+    if job.flow.approve is not None:
+        check_approve(job.flow.approve)
+    for what, each in _expressions(job):
+        if each.items:
+            raise InvalidName(f"{what} speaks of an item, and this is no each job")
+
+
+def _expressions(job: JobSpec) -> Iterator[tuple[str, Expression]]:
+    """All that a job says, with where. Raises ExpressionError."""
+    flow = job.flow
+    if flow is None:
+        return
+    if flow.when:
+        yield "when", _read("when", expression, flow.when, job.parents)
+    if flow.templates:
+        texts = [("args", arg) for arg in job.args] + [(f"env {name}", value) for name, value in job.env.items()]
+        for what, text in texts:
+            for each in _read(what, Text, text, job.parents).expressions:
+                yield what, each
+
+
+def _read(what: str, read: Callable[[str, tuple[str, ...]], T], text: str, parents: tuple[str, ...]) -> T:
+    try:
+        return read(text, parents)
+    except ExpressionError as error:
+        raise ExpressionError(f"{what}: {error}") from None
+
+
+def _flow_problems(job: JobSpec, params: Collection[str] | None) -> Iterator[str]:
+    """What is wrong with a job's flow in its run, as texts."""
+    assert job.flow is not None
+    if job.flow.trigger != DEFAULT_FLOW.trigger and not job.parents:
+        yield f"trigger {job.flow.trigger} is about the parents of a job, and this has none"
+    if params is None:
+        return
+    try:
+        for what, each in _expressions(job):
+            for name in sorted(each.params - set(params)):
+                has = f"it has {', '.join(sorted(params)[:5])}" if params else "it has none"
+                yield f"{what}: the run has no parameter {name}; {has}"
+    except ExpressionError:
+        return  # told by itself
 
 
 def check_approve(asked: ApproveSpec) -> None:

@@ -8,6 +8,7 @@
     │   └── BadMessage            a payload that is not the message its opcode promises
     ├── ConfigError               a setting that cannot be used; the text names it and where it was given
     ├── InvalidName               a job id, file name, capability or port outside its rules
+    │   └── ExpressionError       a condition or reference that says nothing, or leads to nothing
     ├── PipelineError             a pipeline file with problems, all of them listed
     ├── LaunchFailed              a job's file cannot be run on this worker
     ├── TransportError            the bytes did not get through
@@ -98,6 +99,10 @@ class ConfigError(TitanError):
 
 class InvalidName(TitanError):
     """A name or number from outside breaks its rule."""
+
+
+class ExpressionError(InvalidName):
+    """A condition or a reference of a job that cannot be read, or whose value cannot be told."""
 
 
 class PipelineError(TitanError):

@@ -13,6 +13,7 @@ from titan_sdk.approving import approve_spec
 from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import MAX_DELAY_MS, job_problems
 from titan_sdk.errors import InvalidName
+from titan_sdk.expressions import refers
 from titan_sdk.messages import (
     DEFAULT_FLOW,
     DEFAULT_PRIORITY,
@@ -72,6 +73,9 @@ class TitanJob:
         health: of a service: a path like ``"/health"`` that answers when all is well, or a map with any of ``path``,
             ``log`` (a regular expression; ready when a printed line matches), ``start`` (seconds to get ready in),
             ``interval`` (seconds between two looks) and ``failures`` (so many in a row make a restart).
+        when: a condition like ``"parents.count.rows > 0 and params.region == 'eu'"``, judged when the parents let the
+            job run; it is SKIPPED when that does not hold. Arguments and ``env`` may refer to the same things, as in
+            ``"${parents.count.rows}"``.
         approve: what a person is asked before it runs, once its parents have completed; it holds no slot meanwhile. A
             text, or a map of ``message``, ``timeout`` (seconds, or a text like ``"8h"``) and ``on_timeout``
             (``"reject"``, ``"approve"``).
@@ -112,6 +116,7 @@ class TitanJob:
         health: str | Mapping[str, str | float] | None = None,
         lifetime: str = DEFAULT_SERVICE.lifetime,
         trigger: str = DEFAULT_FLOW.trigger,
+        when: str = "",
         approve: str | Mapping[str, Any] | None = None,
         archive: str | os.PathLike[str] | None = None,
         base_dir: str | os.PathLike[str] | None = None,
@@ -131,6 +136,7 @@ class TitanJob:
         self.health = _health(self.job_id, health)
         self.lifetime = _choice(self.job_id, "lifetime", lifetime, LIFETIMES)
         self.trigger = _choice(self.job_id, "trigger", trigger, TRIGGERS)
+        self.when = when
         self.approve = None if approve is None else approve_spec(self.job_id, approve)
         self.delay = _seconds("delay", delay)
         self.affinity = bool(affinity)
@@ -196,7 +202,12 @@ class TitanJob:
         )
 
     def _flow(self) -> FlowSpec | None:
-        found = FlowSpec(trigger=cast(TriggerRule, self.trigger), approve=self.approve)
+        found = FlowSpec(
+            trigger=cast(TriggerRule, self.trigger),
+            when=self.when,
+            templates=any(map(refers, [*self.args, *self.env.values()])),
+            approve=self.approve,
+        )
         return None if found == DEFAULT_FLOW else found
 
     def _service(self) -> ServiceSpec | None:

@@ -300,6 +300,11 @@ def _map_of(node: Map, readers: Mapping[str, Callable[[Node], Any]]) -> dict[str
     return values
 
 
+def _when(node: Node) -> str:
+    """Read as an expression once the job's parents are known."""
+    return _text(node, "a condition")
+
+
 def _port(node: Node) -> int | str:
     if isinstance(node, Text) and node.text.lower() == AUTO:
         return AUTO
@@ -389,6 +394,7 @@ JOB_KEYS: Final = {
     "depends_on": _PARENTS,
     "dependencies": _PARENTS,
     "trigger": Key("trigger", _one_of(TRIGGERS, "a trigger rule")),
+    "when": Key("when", _when),
     "requirement": Key("requirement", _requirement),
     "priority": Key("priority", _between(-MAX_PRIORITY, MAX_PRIORITY)),
     "delay": Key("delay", _delay),
@@ -416,7 +422,7 @@ _MEANT: Final = {
     "cpu": "cpus", "cores": "cpus", "mem": "memory", "ram": "memory", "gpu": "gpus",
     "steps": "jobs", "pipeline": "name", "title": "name", "restart_policy": "restart", "healthcheck": "health",
     "approval": "approve", "gate": "approve", "health_check": "health", "health_path": "health",
-    "trigger_rule": "trigger",
+    "trigger_rule": "trigger", "if": "when", "condition": "when",
 }  # fmt: skip
 """What other tools, or TitanJob, call a key."""
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 from titan_sdk.archive import is_excluded, project_files
 from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import validate_dag
-from titan_sdk.errors import InvalidName, PipelineError, Problem
+from titan_sdk.errors import ExpressionError, InvalidName, PipelineError, Problem
+from titan_sdk.expressions import expression
 from titan_sdk.job import TitanJob
 from titan_sdk.messages import JobSpec
 from titan_sdk.pipeline_keys import JOB_KEYS, PIPELINE_KEYS, Bad, Key, in_words, misspelt
@@ -207,6 +208,12 @@ class TitanYamlParser:
         if not described.sound:
             return None
         values["parents"] = described.parents
+        try:
+            if "when" in values:
+                expression(values["when"], described.parents)
+        except ExpressionError as error:
+            self._problem(described.where, f"when: {error}", described.lines["when"])
+            return None
         try:
             job = TitanJob(
                 values.pop("id"),

@@ -52,6 +52,7 @@ class Cause(str, Enum):
     QUARANTINED = "too many workers died with it"
     PARENT_ENDED = "a parent ended dead or cancelled"
     SKIPPED = "its trigger rule or condition leaves it out"
+    UNDECIDED = "its condition or a reference cannot be told"
     CANCELLED = "cancelled"
 
     __hash__ = str.__hash__
@@ -71,6 +72,7 @@ TRANSITIONS: Final[dict[tuple[JobState, Cause], JobState]] = {
     (JobState.WAITING, Cause.UNBLOCKED_LATER): JobState.DELAYED,
     (JobState.WAITING, Cause.ASKED): JobState.HELD,
     (JobState.WAITING, Cause.PARENT_ENDED): JobState.DEAD,
+    (JobState.WAITING, Cause.UNDECIDED): JobState.DEAD,
     (JobState.WAITING, Cause.SKIPPED): JobState.SKIPPED,
     (JobState.WAITING, Cause.CANCELLED): JobState.CANCELLED,
     (JobState.HELD, Cause.APPROVED): JobState.PENDING,

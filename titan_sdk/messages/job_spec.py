@@ -89,11 +89,16 @@ class FlowSpec(Message, frozen=True):
             ``one_success``, ``one_failed``: as soon as one parent has; SKIPPED when none did (of ``one_success``: DEAD,
             unless all were skipped).
             ``always``: as ``all_done``, and neither a cancelled run nor fail_fast keeps it from running.
+        when: a condition (titan_sdk.expressions), judged when the trigger rule lets the job run; it is SKIPPED when
+            that does not hold, and DEAD when it cannot be told. Empty: none.
+        templates: arguments and environment hold references (``${parents.ID.NAME}``) that are replaced.
         approve: what a person is asked once its parents let it run; None: nothing.
         given: what the attempt finds of the jobs before it; set by the master when it dispatches.
     """
 
     trigger: TriggerRule = "all_success"
+    when: str = ""
+    templates: bool = False
     approve: ApproveSpec | None = None
     given: Given | None = None
 

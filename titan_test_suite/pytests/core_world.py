@@ -259,7 +259,7 @@ class History:
     def row(self, row: JobRow, before: JobRow | None, parents: tuple[str, ...] = ()) -> None:
         """A job's row is about to be written."""
         if before is None:
-            doomed = row.state.final and self._ended_parent(row, parents)
+            doomed = row.state is JobState.SKIPPED or (row.state.final and self._ended_parent(row, parents))
             assert row.state in INITIAL or row.attempt == 1 or doomed, f"accepted into {row}"
             return
         assert not before.state.final, f"revived, or ended twice: {before} -> {row}"
@@ -416,8 +416,13 @@ class History:
 
 
 def _as_submitted(spec: JobSpec) -> JobSpec:
-    """A spec without what is told to one attempt."""
-    flow = spec.flow and replace(spec.flow, given=None)
+    """A spec without what is told to one attempt, and without texts whose references are replaced for it."""
+    flow = spec.flow
+    if flow is None:
+        return spec
+    if flow.templates:
+        spec = replace(spec, args=(), env={})
+    flow = replace(flow, given=None)
     return replace(spec, flow=None if flow == DEFAULT_FLOW else flow)
 
 

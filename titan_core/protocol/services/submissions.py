@@ -42,7 +42,7 @@ class SubmissionService:
         jobs, missing = self._with_contents(request.jobs)
         problems += missing
         if problems:  # then those that the core would find belong to the answer too
-            problems += validate_dag(request.jobs)
+            problems += validate_dag(request.jobs, params=(request.options or DEFAULT_OPTIONS).params)
             raise SubmissionRefused("refused: " + "; ".join(map(str, problems[:3])), problems)
         self._post(jobs, request.name, done, request.idempotency_key, request.parent, request.replace, request.options)
 

@@ -58,7 +58,8 @@ class Acceptance:
         options = event.options
         if not event.jobs and not (options is not None and options.open):
             raise SubmissionRefused("a run needs at least one job", [Problem("", "no jobs")])
-        problems = validate_dag(event.jobs, known=options.kept if options is not None else ()) if event.jobs else []
+        known, params = (options.kept, options.params) if options is not None else ((), ())
+        problems = validate_dag(event.jobs, known=known, params=params) if event.jobs else []
         if problems:
             raise _refusal(problems)
         if event.run_id in self._book.runs:
@@ -80,7 +81,8 @@ class Acceptance:
         known = {each for each in named if f"{run.run_id}/{each}" in self._book.jobs or each in run.kept_jobs}
         there = [spec.id for spec in event.jobs if spec.id in known]
         problems = [Problem(each, "the run has a job of this id already") for each in there]
-        problems += validate_dag(event.jobs, known=known)
+        params = run.row.options.params if run.row.options is not None else ()
+        problems += validate_dag(event.jobs, known=known, params=params)
         if problems:
             raise _refusal(problems)
         self._budgets.check_more(self._book.lineage.find(run.run_id), len(event.jobs), now)
@@ -220,6 +222,8 @@ def _initial_state(spec: JobSpec) -> JobState:
     if spec.parents or spec.flow is not None:  # one question for most jobs, which have neither
         if spec.parents:
             return JobState.WAITING
+        if spec.flow is not None and (spec.flow.when or spec.flow.templates):
+            return JobState.WAITING  # for the moment that it takes to judge it
         if spec.flow is not None and spec.flow.approve is not None:
             return JobState.HELD
     return JobState.DELAYED if spec.delay_ms else JobState.PENDING

@@ -9,7 +9,10 @@ from msgspec.structs import replace
 
 from titan_core.model.job import Job
 from titan_core.model.states import JobState
+from titan_core.scheduling.core.admission import rendered
 from titan_core.scheduling.core.job_book import JobBook
+from titan_core.scheduling.core.job_scope import JobScope
+from titan_sdk.errors import ExpressionError
 from titan_sdk.messages import DEFAULT_FLOW, Given, JobSpec
 
 MAX_FAILED: Final = 100
@@ -29,18 +32,31 @@ class Handover:
         spec = job.spec
         if spec.flow is None and not (spec.parents and self._book.outputs):
             return spec
+        if spec.flow is not None and spec.flow.templates:
+            spec = _rendered(spec, JobScope(self._book, job))
         parents = self._book.parents(job)
         failed, failure = failures(parents) if spec.flow is not None else ((), "")
-        given = Given(inputs=self._inputs(parents), failed=failed, failure=failure)
+        given = Given(inputs=self._inputs(job, parents), failed=failed, failure=failure)
         return spec if given == _NOTHING else replace(spec, flow=replace(spec.flow or DEFAULT_FLOW, given=given))
 
-    def _inputs(self, parents: list[Job]) -> bytes:
+    def _inputs(self, job: Job, parents: list[Job]) -> bytes:
+        kept = job.run.kept_jobs
+        if kept:  # of earlier runs, as far as they are in memory
+            earlier = (self._book.jobs.get(kept[parent]) for parent in job.spec.parents if parent in kept)
+            parents = [*parents, *(parent for parent in earlier if parent is not None)]
         outputs = ((parent.spec.id, self._book.outputs.of(parent)) for parent in parents)
         found = {job_id: msgspec.Raw(body) for job_id, body in outputs if body}
         return msgspec.json.encode(found) if found else b""
 
 
 _NOTHING: Final = Given()
+
+
+def _rendered(spec: JobSpec, scope: JobScope) -> JobSpec:
+    try:
+        return rendered(spec, scope)
+    except ExpressionError:
+        return spec  # cannot be: it was let in with what it refers to, and nothing of that changes
 
 
 def failures(jobs: list[Job]) -> tuple[tuple[str, ...], str]:

@@ -11,6 +11,7 @@ from titan_core.model.run import Run
 from titan_core.model.states import Cause, JobState
 from titan_core.model.task_execution import TaskExecution
 from titan_core.model.worker import Worker
+from titan_core.scheduling.core.admission import admit
 from titan_core.scheduling.core.approvals import Approvals, gate_of
 from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.commands import DispatchJob, EndAttempt
@@ -96,6 +97,7 @@ class JobLifecycle:
             self._place(job, now)
 
     def _begin(self, jobs: Sequence[Job], now: Instant) -> None:
+        free: list[Job] = []
         for job in jobs:
             if job.state is JobState.PENDING:
                 self._matcher.enqueue(job)
@@ -103,6 +105,10 @@ class JobLifecycle:
                 self._delay(job, job.spec.delay_ms / 1000, now)
             elif job.state is JobState.HELD:
                 self._ask(job, now)
+            elif not job.blockers:
+                free.append(job)
+        for job in free:  # only now, as what becomes of one may move others
+            self._place(job, now)
 
     def _place(self, job: Job, now: Instant) -> None:
         """When a new job waits, those of its parents that were settled before may say at once what becomes of it."""
@@ -118,6 +124,8 @@ class JobLifecycle:
                 how = _how_it_ended(parent) if verdict is _FOLLOWS.get(parent.state) else why_not(job)
                 if verdict is not Verdict.WAIT:
                     break
+        if verdict is Verdict.START and flow is not None:
+            verdict, how = admit(job, self._book)
         if verdict is Verdict.START:
             self._unblock(job, now)
         elif verdict is not Verdict.WAIT:
@@ -430,12 +438,14 @@ class JobLifecycle:
                 if child.state is not JobState.WAITING:
                     continue  # it was released when this service was ready for the first time, or by another parent
                 child.blockers -= news
-                verdict = judge(child, parent, self._book.parents)
+                verdict, why = judge(child, parent, self._book.parents), ""
+                if verdict is Verdict.START and child.spec.flow is not None:
+                    verdict, why = admit(child, self._book)
                 if verdict is Verdict.START:
                     self._unblock(child, now)
                 elif verdict is not Verdict.WAIT:
-                    follows = verdict is _FOLLOWS.get(parent.state)
-                    self._leave_out(child, verdict, how if follows else why_not(child), now)
+                    follows = not why and verdict is _FOLLOWS.get(parent.state)
+                    self._leave_out(child, verdict, how if follows else why or why_not(child), now)
                     # Whatever only follows from one end is told of that end, however far up it was.
                     settled.append((child, True, how if follows else _how_it_ended(child)))
             if parent.state.final:
@@ -477,7 +487,8 @@ class JobLifecycle:
         if verdict is Verdict.SKIP:
             self._drop(job, Cause.SKIPPED, f"skipped: {reason}", now)
         else:
-            self._drop(job, Cause.PARENT_ENDED, f"not started: {reason}", now)
+            cause = Cause.UNDECIDED if verdict is Verdict.BREAK else Cause.PARENT_ENDED
+            self._drop(job, cause, f"not started: {reason}", now)
 
     def _block_children(self, job: Job) -> None:
         """A service that was ready no longer is: what still waits for others waits for it again."""

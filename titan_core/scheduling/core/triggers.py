@@ -22,6 +22,7 @@ class Verdict(Enum):
     START = "it may run"
     SKIP = "its rule leaves it out"
     DOOM = "its rule cannot be met any more"
+    BREAK = "it cannot be told whether it may run"
 
 
 _FAILED: Final = frozenset({JobState.DEAD, JobState.CANCELLED})

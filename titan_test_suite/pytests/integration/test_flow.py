@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from titan_sdk import TitanClient
-from titan_sdk.messages import FlowSpec
-from titan_test_suite.pytests.cluster import Cluster
+from titan_sdk.messages import FlowSpec, RunOptions
+from titan_test_suite.pytests.cluster import Cluster, wait_until
 
 LOOK = """
 import json, os
@@ -19,6 +19,33 @@ print(json.dumps({"inputs": inputs(), "item": item(), "failed": failed_jobs(),
 def seen(cluster: Cluster, key: str) -> dict[str, object]:
     found: dict[str, object] = json.loads(cluster.log(key))
     return found
+
+
+def test_conditions_and_references_over_the_death_of_the_master(cluster: Cluster) -> None:
+    """The master is killed between the end of the parent and those of its children, which were judged by then."""
+    master = cluster.start_master()
+    cluster.start_worker("--slots", "2")
+    gate = cluster.home / "gate"
+    count = cluster.job("from titan_sdk import output\noutput(rows=3, names=['a'])", id="count")
+    slow = cluster.job(
+        f"import os, sys, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\nprint(sys.argv[1:])",
+        id="slow",
+        parents=("count",),
+        args=("--rows=${parents.count.rows}", "${params.region}"),
+        flow=FlowSpec(when="parents.count.rows > 2 and params.region == 'eu'", templates=True),
+    )
+    none = cluster.job("", id="none", parents=("count",), flow=FlowSpec(when="parents.count.rows > 3"))
+    last = cluster.job(LOOK, id="last", parents=("slow", "none", "count"), flow=FlowSpec(trigger="none_failed"))
+    run_id = cluster.submit(count, slow, none, last, options=RunOptions(params={"region": "eu"})).run_id
+    assert cluster.wait_state(f"{run_id}/count").state == "COMPLETED"
+    wait_until(lambda: cluster.info(f"{run_id}/slow").state == "RUNNING")
+    master.kill()
+    cluster.start_master()
+    gate.touch()
+    states = {job.id: job.state for job in cluster.wait_run(run_id).jobs}
+    assert states == {"count": "COMPLETED", "slow": "COMPLETED", "none": "SKIPPED", "last": "COMPLETED"}
+    assert cluster.log(f"{run_id}/slow") == b"['--rows=3', 'eu']\n"
+    assert seen(cluster, f"{run_id}/last")["inputs"] == {"count": {"rows": 3, "names": ["a"]}}
 
 
 def test_outputs_of_python_and_shell_reach_the_children(shared_cluster: Cluster) -> None:

@@ -52,6 +52,7 @@ def test_imports(path: Path):
     assert {name for name in names if name.startswith("titan_sdk")} <= {
         "titan_sdk.dag",
         "titan_sdk.errors",
+        "titan_sdk.expressions",
         "titan_sdk.job_outputs",
         "titan_sdk.messages",
         "titan_sdk.run_rules",

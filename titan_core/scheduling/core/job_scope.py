@@ -1,0 +1,43 @@
+"""JobScope: what the expressions of one job can ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from titan_core.model.job import Job
+from titan_core.model.states import JobState
+from titan_core.scheduling.core.job_book import JobBook
+from titan_sdk.errors import ExpressionError
+from titan_sdk.job_outputs import decode
+
+
+class JobScope:
+    """A titan_sdk.expressions.Scope over the jobs in memory. Looks, and changes nothing."""
+
+    def __init__(self, book: JobBook, job: Job) -> None:
+        self._book = book
+        self._job = job
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        options = self._job.run.row.options
+        return options.params if options is not None else {}
+
+    def outputs(self, parent: str) -> Mapping[str, Any]:
+        return decode(self._book.outputs.of(self._parent(parent)))
+
+    def state(self, parent: str) -> str:
+        if parent in self._job.run.kept_jobs:
+            return JobState.COMPLETED.value
+        return self._parent(parent).state.value
+
+    def item(self) -> Any:
+        raise ExpressionError(f"{self._job.spec.id} is no instance of an each job, and has no item")
+
+    def _parent(self, parent: str) -> Job:
+        run = self._job.run
+        job = self._book.jobs.get(run.kept_jobs.get(parent) or f"{run.run_id}/{parent}")
+        if job is None:
+            raise ExpressionError(f"what {parent} left in an earlier run is not in memory any more")
+        return job
