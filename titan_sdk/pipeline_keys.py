@@ -24,7 +24,17 @@ from titan_sdk.dag import (
 )
 from titan_sdk.durations import parse_duration
 from titan_sdk.errors import InvalidName, TitanError
-from titan_sdk.job import AUTO, HEALTH_KEYS, KINDS, LIFETIMES, RESTARTS, TRIGGERS, split_args, split_requirement
+from titan_sdk.job import (
+    AUTO,
+    HANDLERS,
+    HEALTH_KEYS,
+    KINDS,
+    LIFETIMES,
+    RESTARTS,
+    TRIGGERS,
+    split_args,
+    split_requirement,
+)
 from titan_sdk.names import check_capability, check_job_id, check_relative_path
 from titan_sdk.sizes import parse_size
 from titan_sdk.yaml_lines import List, Map, Node, Text
@@ -382,7 +392,9 @@ _PARENTS: Final = Key("parents", _parents)
 PIPELINE_KEYS: Final = {
     "name": Key("name", _name),
     "project": Key("project", _flag),
+    "fail_fast": Key("fail_fast", _flag),
     "jobs": Key("jobs", _as_it_is),
+    **{handler: Key(handler, _as_it_is) for handler in HANDLERS},
 }
 
 JOB_KEYS: Final = {
@@ -395,6 +407,8 @@ JOB_KEYS: Final = {
     "dependencies": _PARENTS,
     "trigger": Key("trigger", _one_of(TRIGGERS, "a trigger rule")),
     "when": Key("when", _when),
+    "handler": Key("handler", _one_of(HANDLERS, "a handler")),
+    "on_failure": Key("on_failure", _parents),
     "requirement": Key("requirement", _requirement),
     "priority": Key("priority", _between(-MAX_PRIORITY, MAX_PRIORITY)),
     "delay": Key("delay", _delay),

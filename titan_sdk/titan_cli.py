@@ -149,7 +149,7 @@ def _deploy(given: argparse.Namespace) -> int:
 
 def _submit(client: TitanClient, name: str, pipeline: Pipeline, *, progress: bool, replace: bool) -> RunHandle:
     try:
-        return client.submit_dag(name, pipeline.jobs, progress=progress, replace=replace)
+        return client.submit_dag(name, pipeline.jobs, progress=progress, replace=replace, options=pipeline.options)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted before {client.host}:{client.port} said whether it has the run") from None
     except PipelineError as error:  # a file changed since, or is too much of something

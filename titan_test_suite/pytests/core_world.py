@@ -324,6 +324,11 @@ class History:
     def _check_parents(self, command: DispatchJob) -> None:
         """The rule of the job was met, as far as the ends of its parents show."""
         run_id = command.lease.job.partition("/")[0]
+        flow = command.spec.flow or DEFAULT_FLOW
+        if flow.when.startswith("'n' in parents."):
+            assert f"{run_id}/{command.spec.parents[0]}" in self._journal.outputs, f"{command.lease}: {flow.when}"
+        if flow.handler:
+            self._check_end(command, run_id, flow.handler)
         options = self._journal.runs[run_id].options
         kept = options.kept if options is not None else {}
         keys = [f"{run_id}/{parent}" for parent in command.spec.parents if parent not in kept]
@@ -342,6 +347,13 @@ class History:
             "one_failed": any(bad),
         }[rule]
         assert met, f"{command.lease} before its parents let it, by {rule}: {states}"
+
+    def _check_end(self, command: DispatchJob, run_id: str, handler: str) -> None:
+        """The run of a handler has come to its end."""
+        for key, row in self._journal.jobs.items():
+            other = self._journal.specs[key].flow or DEFAULT_FLOW
+            if row.run_id == run_id and (not other.handler or (handler, other.handler) == ("finally", "on_failure")):
+                assert row.state.final or key in self._ready_once, f"{command.lease} before the end of {key}"
 
     def _check_worker(self, command: DispatchJob) -> None:
         worker = self._workers[command.worker_id]

@@ -57,6 +57,7 @@ from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.restoration import SavedRun, rebuild, restore_workers
 from titan_core.scheduling.core.routing import Routing
+from titan_core.scheduling.core.run_flow import RunFlow
 from titan_core.scheduling.core.scaler import Scaler
 from titan_core.scheduling.core.service_control import ServiceControl
 from titan_core.scheduling.core.spec_pool import SpecPool
@@ -100,6 +101,7 @@ class SchedulerCore:
             self._book, self._matcher, self._delays, self._changes, self._events, self._approvals, limits
         )
         self._gates = Gates(self._book, self._approvals, self._lifecycle, self._changes)
+        self._run_flow = RunFlow(self._book, self._lifecycle)
         self._kin = self._book.lineage.kin
         self._budgets = Budgets(self._book.lineage, self._changes)
         self._acceptance = Acceptance(self._book, self._pool, limits, self._budgets)
@@ -195,7 +197,7 @@ class SchedulerCore:
     def _finish(self, now: Instant) -> list[Command]:
         """Dispatch what the event made possible, see to the alarm, and collect the commands."""
         self._services.settle(now)
-        later = self._settle_runs(now) if self._kin else ()
+        later = self._settle_runs(now) if self._kin or self._book.news else ()
         self._book.expire(now.wall - self._limits.finished_ms_in_memory)
         self._matcher.match(self._routing.preferred, lambda job, worker: self._lifecycle.lease(job, worker, now))
         next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline(), *later)
@@ -214,7 +216,8 @@ class SchedulerCore:
         """See to budgets and open runs; when to do so again (monotonic seconds)."""
         self._budgets.follow_clock(now)
         self._growth.settle(now)
-        while self._book.unneeded:  # by a run that was closed just now
+        while self._book.unneeded or self._book.news:  # by a run that was closed just now, say
+            self._run_flow.settle(now)
             self._services.settle(now)
             self._growth.settle(now)
         return self._budgets.next_deadline(), self._growth.next_deadline()
