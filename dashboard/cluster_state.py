@@ -122,6 +122,10 @@ class ClusterState:
     def newest_runs(self, limit: int) -> list[dict[str, Any]]:
         return [wire.run(run) for run in list(self.runs.values())[-limit:]][::-1]
 
+    def runs_of(self, run_id: str) -> list[dict[str, Any]]:
+        """The runs in memory that jobs of this one have submitted, oldest first."""
+        return [wire.run(run) for run in self.runs.values() if run.parent.partition("/")[0] == run_id]
+
     # --- parts ----------------------------------------------------------------------------------------------------
 
     def _keep(self, job: JobInfo) -> list[dict[str, Any]]:

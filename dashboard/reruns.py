@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from titan_sdk.errors import NotFound
-from titan_sdk.messages import JobSpec, SubmitRun
+from titan_sdk.messages import JobSpec, RunOptions, SubmitRun
+from titan_sdk.messages.job_spec import DEFAULT_FLOW
 
 
-def whole(name: str, specs: Sequence[JobSpec]) -> SubmitRun:
+class Former(NamedTuple):
+    """The run that something is submitted again of."""
+
+    run_id: str
+    name: str
+    specs: Sequence[JobSpec]
+    options: RunOptions | None = None
+
+
+def whole(run: Former) -> SubmitRun:
     """The run once more."""
-    return _request(name, list(specs))
+    return _request(run, list(run.specs))
 
 
-def one(name: str, specs: Sequence[JobSpec], job_id: str) -> SubmitRun:
+def one(run: Former, job_id: str) -> SubmitRun:
     """One job alone."""
-    return _request(name, _cut(specs, {_find(specs, job_id).id}))
+    return _request(run, _cut(run.specs, {_find(run.specs, job_id).id}))
 
 
-def rest(name: str, specs: Sequence[JobSpec], completed: Collection[str], job_id: str = "") -> SubmitRun:
+def rest(run: Former, completed: Collection[str], job_id: str = "") -> SubmitRun:
     """What did not complete: all of it, or what is needed for one job and what waits for that.
 
     Args:
@@ -30,6 +41,7 @@ def rest(name: str, specs: Sequence[JobSpec], completed: Collection[str], job_id
     Raises:
         NotFound: there is nothing to do.
     """
+    specs = run.specs
     if job_id:
         wanted = {_find(specs, job_id).id}
         parents = {spec.id: spec.parents for spec in specs}
@@ -44,7 +56,7 @@ def rest(name: str, specs: Sequence[JobSpec], completed: Collection[str], job_id
         wanted = {spec.id for spec in specs if spec.id not in completed}
     if not wanted:
         raise NotFound("every job of this run has completed; run it again as a whole")
-    return _request(name, _cut(specs, wanted))
+    return _request(run, _cut(specs, wanted))
 
 
 def _spread(wanted: set[str], edges: dict[str, list[str]] | dict[str, tuple[str, ...]], stop: Collection[str]) -> None:
@@ -65,7 +77,8 @@ def _cut(specs: Sequence[JobSpec], wanted: Collection[str]) -> list[JobSpec]:
 def _with_parents(spec: JobSpec, wanted: Collection[str]) -> JobSpec:
     """The job with those of its parents; a trigger rule goes when none of them is left to be judged."""
     parents = tuple(parent for parent in spec.parents if parent in wanted)
-    return replace(spec, parents=parents, flow=spec.flow if parents else None)
+    flow = spec.flow if parents or not spec.flow else replace(spec.flow, trigger=DEFAULT_FLOW.trigger)
+    return replace(spec, parents=parents, flow=None if flow == DEFAULT_FLOW else flow)
 
 
 def _find(specs: Iterable[JobSpec], job_id: str) -> JobSpec:
@@ -75,5 +88,10 @@ def _find(specs: Iterable[JobSpec], job_id: str) -> JobSpec:
     raise NotFound(f"no job {job_id} in this run")
 
 
-def _request(name: str, specs: list[JobSpec]) -> SubmitRun:
-    return SubmitRun(name=name, jobs=specs, idempotency_key=f"dashboard-{uuid.uuid4()}")
+def _request(run: Former, specs: list[JobSpec]) -> SubmitRun:
+    """With the values and bounds of the former run, which it names."""
+    former = run.options or RunOptions()
+    options = RunOptions(
+        params=former.params, budget=former.budget, agent_run_id=former.agent_run_id, rerun_of=run.run_id
+    )
+    return SubmitRun(name=run.name, jobs=specs, idempotency_key=f"dashboard-{uuid.uuid4()}", options=options)

@@ -21,6 +21,8 @@ def _value(value: Any) -> Any:
         return plain(value)
     if isinstance(value, (list, tuple)):
         return [_value(each) for each in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     return value
 
 

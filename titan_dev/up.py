@@ -62,12 +62,18 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
         signal.signal(number, lambda *_: cluster.events.put(None))
     code = 0
     try:
-        if cluster.start():
+        started = cluster.start()
+        if started:
             painter.line("titan-dev", f"the master listens at 127.0.0.1:{arguments.port}; Ctrl-C stops the cluster")
             if dashboard:
                 address = f"http://127.0.0.1:{dashboard.port}/login?once={dashboard.login_code}"
                 painter.line("titan-dev", f"the dashboard, logged in (the address works once): {address}")
         event = cluster.events.get()
+        workers = arguments.workers
+        while started and event is not None and event.name.startswith("worker") and workers > 1:
+            workers -= 1
+            painter.line("titan-dev", f"{event.name} ended with code {event.code}; the others go on")
+            event = cluster.events.get()
         if event is not None:
             painter.line("titan-dev", f"{event.name} ended with code {event.code}; stopping the others")
             code = 1

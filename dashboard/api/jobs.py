@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 
 from dashboard import reruns, wire
 from dashboard.api.asked import number
-from dashboard.api.runs import submitted
+from dashboard.api.runs import former, submitted
 from dashboard.gateway import Gateway
 from dashboard.parts import parts
 from titan_sdk.messages import CHUNK_BYTES, CancelJob, GetJob, GetLogs, GetSpecs, ListJobs, LogChunk, Stop
@@ -94,17 +94,15 @@ def stop(run_id: str, job_id: str) -> dict[str, Any]:
 @blueprint.post(_JOB + "/rerun")
 def rerun(run_id: str, job_id: str) -> tuple[dict[str, Any], int]:
     """This job alone, as a run of its own."""
-    specs = parts().gateway.call(GetSpecs(id=run_id))
-    return submitted(reruns.one(specs.name, specs.jobs, job_id))
+    return submitted(reruns.one(former(run_id), job_id))
 
 
 @blueprint.post(_JOB + "/requeue")
 def requeue(run_id: str, job_id: str) -> tuple[dict[str, Any], int]:
     """This job, what it still needs, and what waits for it, as a new run."""
     gateway = parts().gateway
-    specs = gateway.call(GetSpecs(id=run_id))
     completed = {job.id for job in gateway.run(run_id).jobs if job.state == "COMPLETED"}
-    return submitted(reruns.rest(specs.name, specs.jobs, completed - {job_id}, job_id))
+    return submitted(reruns.rest(former(run_id), completed - {job_id}, job_id))
 
 
 def attachment(response: Response, name: str) -> Response:

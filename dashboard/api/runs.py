@@ -10,7 +10,10 @@ from werkzeug.exceptions import BadRequest
 from dashboard import pipeline_model, reruns, wire
 from dashboard.api.asked import body, number, text
 from dashboard.parts import parts
-from titan_sdk.messages import CancelJob, GetSpecs, ListRuns, Stop, SubmitRun
+from titan_sdk.messages import CancelJob, GetSpecs, ListRuns, Stop, SubmitRun, WatchRun
+
+NO_JOBS = 1 << 30
+"""From that number on a run has none."""
 
 blueprint = Blueprint("runs", __name__, url_prefix="/runs")
 
@@ -24,11 +27,12 @@ def listing() -> dict[str, Any]:
 
 @blueprint.get("/<run_id>")
 def one(run_id: str) -> dict[str, Any]:
-    """With its first jobs, ``limit`` of them."""
+    """With its first jobs, ``limit`` of them, and the runs that its jobs have submitted."""
     limit = number("limit", 5_000, 0, 1_000_000)
     info = parts().gateway.run(run_id, limit)
     summary = parts().hub.read(lambda state: state.runs.get(info.run_id))
     found = wire.run_info(info, limit)
+    found["children"] = parts().hub.read(lambda state: state.runs_of(info.run_id))
     if summary is not None and len(info.jobs) < info.total:
         found |= {"states": summary.states, "ended_at": summary.ended_at}  # of all of them
         found["state"] = wire.state_of(summary.states, info.finished)
@@ -60,11 +64,18 @@ def rerun(run_id: str) -> tuple[dict[str, Any], int]:
     if what not in ("all", "rest"):
         raise BadRequest("what: all or rest is wanted")
     gateway = parts().gateway
-    specs = gateway.call(GetSpecs(id=run_id))
     if what == "all":
-        return submitted(reruns.whole(specs.name, specs.jobs))
+        return submitted(reruns.whole(former(run_id)))
     completed = {job.id for job in gateway.run(run_id).jobs if job.state == "COMPLETED"}
-    return submitted(reruns.rest(specs.name, specs.jobs, completed))
+    return submitted(reruns.rest(former(run_id), completed))
+
+
+def former(run_id: str) -> reruns.Former:
+    """A run as it was asked for."""
+    gateway = parts().gateway
+    specs = gateway.call(GetSpecs(id=run_id))
+    info = gateway.call(WatchRun(id=run_id, first=NO_JOBS))
+    return reruns.Former(info.run_id, specs.name, specs.jobs, info.options)
 
 
 def submitted(request: SubmitRun) -> tuple[dict[str, Any], int]:

@@ -27,6 +27,7 @@ from titan_core.protocol.worker_state import WorkerState
 from titan_core.tasks.alarms import Alarms
 from titan_core.tasks.attempt import Attempt, Phase
 from titan_core.tasks.attempt_reporter import AttemptReporter
+from titan_core.tasks.cgroups import make_roots, remove_roots
 from titan_core.tasks.content_fetcher import ContentFetcher
 from titan_core.tasks.job_environment import JobEnvironment
 from titan_core.tasks.job_launch import JobLaunch
@@ -140,11 +141,13 @@ class WorkerNode:
         settings = self._settings
         self._alarms = Alarms("alarms")
         self._link = MasterLink(settings.master_host, settings.master_port, token=self._token, owner=self)
+        self._groups = make_roots(f"titan-{self._state.worker_id}")
         self._launcher = Launcher(
             settings.slots + CHILD_WORKERS,
             on_event=self._on_launch_event,
             registry=self._registry,
             preload=settings.preload,
+            groups=self._groups,
         )
         environment = JobEnvironment(
             os.environ,
@@ -240,6 +243,7 @@ class WorkerNode:
         self._fetcher.stop()
         self._runner.stop()
         self._launcher.stop(self._settings.grace_seconds + SETTLE_S)
+        remove_roots(self._groups)
         self._services.stop()
         self._alarms.stop()
         self._classic_master.stop()
@@ -348,6 +352,9 @@ class WorkerNode:
         limits = ["memory of each process (RLIMIT_DATA)"] if MEMORY_IS_LIMITED else []
         if self._settings.gpus:
             limits.append(f"gpus ({GPU_VARIABLE})")
+        for version in sorted({version for version, _ in self._groups.values()}):
+            names = [f"{name}s" if name == "cpu" else name for name, root in self._groups.items() if root[0] == version]
+            limits.append(f"{' and '.join(names)} of each job (cgroup v{version})")
         return tuple(limits)
 
     def _worker_command(self, spec: JobSpec) -> tuple[str, ...]:

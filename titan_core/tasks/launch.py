@@ -30,7 +30,8 @@ class LaunchRequest:
             this, the first and the last part. log_files: if not 0, that many files of ``log_bytes`` each, the latest
             of an output without end.
         timeout_s: ends an attempt that runs longer. grace_s: from SIGTERM to SIGKILL, whenever the launcher ends it.
-        memory: bytes that each of its processes may use; 0: no limit.
+        memory: bytes that each of its processes may use, and all together where there are groups; 0: no limit.
+        millicpus: thousandths of a core that all may use, where there are groups; 0: no limit.
         leads: the main process ends all others itself when it is asked to end: SIGTERM goes to it alone.
     """
 
@@ -46,6 +47,7 @@ class LaunchRequest:
     grace_s: float = DEFAULT_GRACE_S
     leads: bool = False
     memory: int = 0
+    millicpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)

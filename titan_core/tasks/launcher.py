@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from titan_core.tasks.alarms import EXIT_FAILED
+from titan_core.tasks.cgroups import Roots
 from titan_core.tasks.launch import TAIL_BYTES, Exited, LaunchEvent, LaunchRequest, Output, Started
 from titan_core.tasks.launcher_wire import Decoder, encode
 from titan_core.tasks.process_registry import MARK, ProcessRegistry
@@ -83,6 +84,7 @@ class Launcher:
         slots: numbered from 0.
         registry: begun; notes every process.
         preload: modules that the warm interpreter imports, so that jobs find them imported.
+        groups: where control groups for jobs can be made.
     """
 
     def __init__(
@@ -92,11 +94,13 @@ class Launcher:
         on_event: Callable[[LaunchEvent], None],
         registry: ProcessRegistry,
         preload: Sequence[str] = (),
+        groups: Roots | None = None,
     ) -> None:
         self._slots = [_Slot(number) for number in range(slots)]
         self._on_event = on_event
         self._registry = registry
         self._preload = tuple(preload)
+        self._groups = groups or {}
         self._serials = itertools.count(1)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -187,6 +191,8 @@ class Launcher:
                 request.grace_s,
                 request.leads,
                 request.memory,
+                request.millicpus,
+                self._groups if request.memory or request.millicpus else {},
             ),
         )
         if slot.end is not None:

@@ -17,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Collection
+
+    from titan_core.tasks.cgroups import JobGroup
 else:
     import _signal
 
@@ -55,9 +57,19 @@ class TreeEnd:
 
     ``spare`` are children that are left alone, with all that is below them; the collection may change. ``group`` is
     ended too, whoever the parents of its members are by now. ``leader``: while it lives, SIGTERM goes to it alone.
+    ``control``: the control group that all are in, if any, which can be killed at once.
     """
 
-    def __init__(self, grace_s: float, *, spare: Collection[int] = (), group: int = 0, leader: int = 0) -> None:
+    def __init__(
+        self,
+        grace_s: float,
+        *,
+        spare: Collection[int] = (),
+        group: int = 0,
+        leader: int = 0,
+        control: JobGroup | None = None,
+    ) -> None:
+        self._control = control
         self._kill_at = time.monotonic() + grace_s
         self._spare = spare
         self._group = group
@@ -85,6 +97,8 @@ class TreeEnd:
                     self._asked.add(identity)
                     send_signals(process, _signal.SIGTERM, _signal.SIGCONT)  # CONT: a stopped one hears it only then
             return self._kill_at
+        if self._control is not None:
+            self._control.kill()
         # A group dies as one, between two forks of its members; what is in no group of its own dies one by one.
         for group in {process.group for process in members} - {os.getpgrp()}:
             try:

@@ -73,6 +73,7 @@ class ScriptExecutorHandler:
             warm=python and not spec.fresh and self._startup_part(env) == self._startup,
             timeout_s=spec.timeout_s,
             memory=spec.memory,
+            millicpus=round(spec.cpus * 1000),
             grace_s=grace_s,
             log_bytes=log_bytes,
         )

@@ -12,6 +12,7 @@ from titan_core.tasks.process_tree import TreeEnd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from titan_core.tasks.cgroups import JobGroup
     from titan_core.tasks.job_log import JobLog, RotatingLog
 
 _READ_BYTES = 64 * 1024
@@ -38,8 +39,10 @@ class Attempt:
         timeout_s: float | None,
         grace_s: float,
         leads: bool,
+        group: JobGroup | None = None,
     ) -> None:
         self._leads = leads
+        self._group = group
         self.serial = serial
         self.pid = pid
         self.source = source
@@ -69,7 +72,10 @@ class Attempt:
             self.cause, self.reason = cause, reason
         if self.ending is None:
             self.ending = TreeEnd(
-                grace_s, group=self.pid, leader=self.pid if self._leads and self.status is None else 0
+                grace_s,
+                group=self.pid,
+                leader=self.pid if self._leads and self.status is None else 0,
+                control=self._group,
             )
         else:
             self.ending.hurry(grace_s)
@@ -94,6 +100,14 @@ class Attempt:
         """Bytes in the log's file."""
         return self._log.size
 
+    def _memory_ran_out(self) -> str:
+        """Take leave of the control group: its processes are gone."""
+        if self._group is None:
+            return ""
+        ran_out = self._group.out_of_memory()
+        self._group.remove()
+        return f"out of memory: all of its {self._group.memory >> 20} MB were used" if ran_out else ""
+
     def news_at(self) -> float | None:
         """When the worker is to hear of this job's start or its output, None when there is nothing to hear."""
         return self._tell_at if not self.announced or self.size != self._told_size else None
@@ -113,7 +127,7 @@ class Attempt:
                 printed = self._log.printed
             os.close(self.output)
         tail, offset = self._log.close()
-        reason = "; ".join(text for text in (self.reason, self._log.error) if text)
+        reason = "; ".join(text for text in (self.reason, self._memory_ran_out(), self._log.error) if text)
         return reason, self.size, tail, offset
 
 

@@ -16,6 +16,7 @@ import select
 import sys
 import time
 
+from titan_core.tasks.cgroups import JobGroup, Roots
 from titan_core.tasks.job_log import JobLog, RotatingLog
 from titan_core.tasks.launcher_wire import Decoder, encode
 from titan_core.tasks.process_table import find_process
@@ -178,9 +179,12 @@ class Supervisor:
         grace_s: float,
         leads: bool,
         memory: int,
+        millicpus: int,
+        groups: Roots,
     ) -> WarmJob | None:
         """Start a job. Returns it in the process of a script, once forked; None here."""
         log: JobLog | RotatingLog | None = None
+        group: JobGroup | None = None
         output = write = pid = -1
         doing = f"its log {log_path} cannot be written"
         try:
@@ -188,6 +192,8 @@ class Supervisor:
             folder = _real_folder(argv[2]) if warm else ""
             doing = f"its working directory {cwd} cannot be used"
             os.chdir(cwd)
+            if groups:
+                group = self._group(serial, memory, millicpus, groups)
             doing = f"{argv[0]} cannot be started"
             output, write = os.pipe()
             os.set_blocking(output, False)
@@ -203,6 +209,8 @@ class Supervisor:
                 try:
                     pid = os.fork()
                     if pid == 0:
+                        if group is not None:
+                            group.add(0)
                         if memory:
                             limit_memory(0, memory)
                         return job
@@ -214,6 +222,8 @@ class Supervisor:
                 env = whole_environment(changed, removed)
                 with Inherited(memory):
                     pid = os.posix_spawn(argv[0], argv, env, file_actions=to_log, setsid=True, setsigdef=_DEFAULTED)
+                if group is not None:
+                    group.add(pid)  # what it has started by now, in no time, is limited by the other means alone
                 if memory:
                     limit_memory(pid, memory)
         except (OSError, ValueError) as error:
@@ -222,15 +232,24 @@ class Supervisor:
         if write >= 0:
             os.close(write)
         if pid > 0 and log is not None:
-            self._attempt = Attempt(serial, pid, source, log, output, timeout_s, grace_s, leads)
+            self._attempt = Attempt(serial, pid, source, log, output, timeout_s, grace_s, leads, group)
             self._poll.register(output, select.POLLIN)
             return None
         if output >= 0:
             os.close(output)
         if log is not None:
             log.close()
+        if group is not None:
+            group.remove()
         self._say("exited", serial, None, "launch_error", why, 0, b"", 0, 0, epoch_ms())
         return None
+
+    def _group(self, serial: int, memory: int, millicpus: int, groups: Roots) -> JobGroup | None:
+        """A control group for the job; None when it cannot be had, which the other limits make up for."""
+        try:
+            return JobGroup(groups, f"job-{os.getpid()}-{serial}", memory, millicpus)
+        except OSError:
+            return None
 
     def _readable_source(self, script: str) -> bytes | None:
         """The source of a script to be forked; None when a new interpreter is to run it."""

@@ -168,8 +168,8 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         "old-version-stopped-early",
         "the old version of a service is stopped when the new one is ready, not before",
         "titan_core/scheduling/core/service_control.py",
-        "elif new.ready or not goes_on(old):",
-        "elif new.attempt or not goes_on(old):",
+        "elif new.ready or not goes_on(old) or (",
+        "elif new.attempt or not goes_on(old) or (",
         (f"{UNIT}test_core_services.py::test_the_old_version_is_stopped_when_the_new_one_is_ready",),
     ),
     Mutation(

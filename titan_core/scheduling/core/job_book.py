@@ -14,6 +14,8 @@ from titan_core.scheduling.core.lineage import Lineage
 from titan_core.scheduling.core.output_book import OutputBook
 from titan_sdk.run_rules import parent_run
 
+DEPLOYED_PREFIX: Final = "SVC-"
+"""Begins the ids that are made up for services, SVC-NAME-DIGITS."""
 CLASSIC_PREFIX: Final = "DAG-"
 """Put before the ids of jobs of a classic DAG; people leave it away."""
 
@@ -185,7 +187,13 @@ class JobBook:
         found = self.jobs.get(name) or self._latest.get(name) or self._latest.get(CLASSIC_PREFIX + name)
         if found is None and name.startswith(CLASSIC_PREFIX):
             found = self._latest.get(name.removeprefix(CLASSIC_PREFIX))
-        return found
+        return found or self._deployed(name)
+
+    def _deployed(self, name: str) -> Job | None:
+        """The one active service that was deployed from a file of that name, with an id that was made up for it."""
+        prefix = f"{DEPLOYED_PREFIX}{name.rpartition('.')[0] or name}-"
+        found = [job for job in self.services.values() if job.spec.id.rpartition("-")[0] + "-" == prefix]
+        return found[0] if len(found) == 1 else None
 
     def find_run(self, name: str) -> Run | None:
         """The run of that id, or the run of the job of that name."""

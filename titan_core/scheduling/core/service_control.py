@@ -157,7 +157,7 @@ class ServiceControl:
         if new.state.final:
             self._book.abandon(new)
             self._bring_back(old, new, new.reason or new.state.value)
-        elif new.ready or not goes_on(old):
+        elif new.ready or not goes_on(old) or (old.state is JobState.PENDING and not old.attempt):
             self._book.promote(new)
             self._events.note("service-replaced", new.key, f"it has taken the place of {old.key}", now)
             if goes_on(old):

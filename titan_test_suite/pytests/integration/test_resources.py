@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,39 @@ def test_a_job_cannot_use_more_memory_than_it_asked_for(small_cluster: Cluster, 
         assert small_cluster.log(key).strip() == printed
     (worker,) = small_cluster.workers()
     assert any("RLIMIT_DATA" in text for text in worker.limits)
+
+
+def _has_groups(cluster: Cluster, name: str) -> bool:
+    (worker,) = cluster.client.call(ListWorkers()).workers
+    return any(name in text and "cgroup" in text for text in worker.limits)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_job_is_kept_to_its_cores_and_memory_by_the_kernel(cluster: Cluster, fresh: bool):
+    """All its processes together; what is left of the group at the end is nothing."""
+    cluster.start_master()
+    worker = cluster.start_worker()
+    if not (_has_groups(cluster, "memory") and _has_groups(cluster, "cpus")):
+        pytest.skip("no control groups can be made here")
+    show = cluster.run(
+        "import time; time.sleep(0.1); print(open('/proc/self/cgroup').read())", id="s", cpus=0.5, fresh=fresh
+    )
+    assert cluster.wait_state(show).state == "COMPLETED"
+    assert "job-" in cluster.log(show).decode()
+    source = """
+import subprocess, sys, time
+time.sleep(0.1)
+hog = "data = bytearray(60 << 20); data[::4096] = b'x' * len(data[::4096]); import time; time.sleep(20)"
+started = [subprocess.Popen([sys.executable, "-c", hog]) for _ in range(4)]
+while all(each.poll() is None for each in started):
+    time.sleep(0.01)
+sys.exit(1)
+"""
+    key = cluster.run(source, id="hog", memory=100 << 20, retries=0, fresh=fresh)
+    info = cluster.wait_state(key)
+    assert info.state == "DEAD" and "out of memory: all of its 100 MB were used" in info.reason
+    plain = cluster.run("print(open('/proc/self/cgroup').read())", id="plain", fresh=fresh)
+    assert cluster.wait_state(plain).state == "COMPLETED" and "job-" not in cluster.log(plain).decode()
+    worker.terminate()
+    left = [path for path in Path("/sys/fs/cgroup").rglob("titan-*") if path.name in worker.log_text()]
+    assert not left

@@ -242,11 +242,13 @@ def test_up_prints_an_address_of_the_dashboard_that_logs_in_once(cluster, up):
     assert (cluster.root / "titan_data" / "cluster.log").stat().st_mode & 0o077 == 0
 
 
-def test_up_ends_with_an_error_when_a_process_dies(cluster, up):
-    worker = next(p for p in psutil.Process(up.pid).children() if "TitanWorker" in " ".join(p.cmdline()))
-    worker.kill()
+def test_up_goes_on_without_a_worker_and_ends_with_an_error_when_the_master_dies(cluster, up):
+    children = {" ".join(process.cmdline()): process for process in psutil.Process(up.pid).children()}
+    next(process for command, process in children.items() if "TitanWorker" in command).kill()
+    up.wait_for_line(r"worker \d ended with code -9; the others go on")
+    next(process for command, process in children.items() if "TitanMaster" in command).kill()
     assert up.wait(40) == 1
-    assert re.search(r"worker \d ended with code -9", up.log_text())
+    assert re.search(r"master ended with code -9; stopping the others", up.log_text())
     wait_until(lambda: not cluster.processes(), 10, "nothing is left")
 
 

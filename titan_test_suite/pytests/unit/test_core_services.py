@@ -667,3 +667,19 @@ def test_restarts_and_crash_loops_are_events(world: World):
     key = world.lease("s").job
     assert kinds == [("service-restarting", key)] * (world.limits.crash_loop_after - 1) + [("service-crash-loop", key)]
     assert "exit code 1" in world.journal.events[-1].text
+
+
+def test_a_service_with_an_id_that_was_made_up_is_found_by_its_file(world: World):
+    world.submit(service("SVC-app-1a2b3c4d"), service("SVC-app-v2-1a2b3c4d"))
+    assert world.core.find_key("app") == world.core.find_key("app.py") == "run1/SVC-app-1a2b3c4d"
+    world.submit(service("SVC-app-99999999"))
+    assert world.core.find_key("app") is None, "which one?"
+    world.submit(job("app"))
+    assert world.core.find_key("app") == "run3/app"
+
+
+def test_what_has_not_run_is_replaced_at_once(world: World):
+    world.submit(service("other", port=8000))
+    old = world.submit(service("api", port=8000))
+    new = world.submit(service("api", port=8000), replace=True)
+    assert world.states(f"{old}/api", f"{new}/api") == ["CANCELLED", "PENDING"]

@@ -18,12 +18,15 @@ from dashboard.pipelines import MAX_FILES, check
 from dashboard.trust import FAILURE_WINDOW_S, MAX_FAILURES, Trust, safe_next
 from titan_sdk.errors import ConfigError, InvalidName, NotFound
 from titan_sdk.messages import (
+    ApproveSpec,
     ClusterChanges,
     EventInfo,
     EventList,
     ExecutionInfo,
+    FlowSpec,
     JobInfo,
     JobSpec,
+    RunOptions,
     RunSummary,
     StateName,
     WorkerInfo,
@@ -42,6 +45,7 @@ DIAMOND = [
     JobSpec(id="d", file="x", parents=("b", "c")),
     JobSpec(id="e", file="x", parents=("c",)),
 ]
+FORMER = reruns.Former("r1", "n", DIAMOND, RunOptions(params={"day": "7"}, agent_run_id="a", open=True, idle_s=3))
 
 
 def shape(request):
@@ -59,17 +63,31 @@ def shape(request):
     ],
 )
 def test_what_did_not_complete_runs_again_with_what_it_needs(completed, job, expected):
-    assert shape(reruns.rest("n", DIAMOND, completed, job)) == expected
+    assert shape(reruns.rest(FORMER, completed, job)) == expected
 
 
 def test_a_run_or_a_job_runs_again():
-    assert shape(reruns.whole("n", DIAMOND)) == {spec.id: spec.parents for spec in DIAMOND}
-    assert shape(reruns.one("n", DIAMOND, "d")) == {"d": ()}
-    assert reruns.whole("n", DIAMOND).idempotency_key != reruns.whole("n", DIAMOND).idempotency_key
+    assert shape(reruns.whole(FORMER)) == {spec.id: spec.parents for spec in DIAMOND}
+    assert shape(reruns.one(FORMER, "d")) == {"d": ()}
+    assert reruns.whole(FORMER).idempotency_key != reruns.whole(FORMER).idempotency_key
+    again = reruns.whole(FORMER).options
+    assert again == RunOptions(params={"day": "7"}, agent_run_id="a", rerun_of="r1")
     with pytest.raises(NotFound):
-        reruns.one("n", DIAMOND, "z")
+        reruns.one(FORMER, "z")
     with pytest.raises(NotFound):
-        reruns.rest("n", DIAMOND, {spec.id for spec in DIAMOND})
+        reruns.rest(FORMER, {spec.id for spec in DIAMOND})
+
+
+def test_a_gate_stays_where_a_trigger_rule_goes():
+    ask = ApproveSpec(message="Ship it?")
+    specs = [
+        JobSpec(id="a", file="x"),
+        JobSpec(id="b", file="x", parents=("a",), flow=FlowSpec(trigger="all_done", approve=ask)),
+        JobSpec(id="c", file="x", parents=("a",), flow=FlowSpec(trigger="all_done")),
+    ]
+    alone = [reruns.one(reruns.Former("r", "n", specs), job_id).jobs[0].flow for job_id in ("b", "c")]
+    assert alone == [FlowSpec(approve=ask), None]
+    assert reruns.whole(reruns.Former("r", "n", specs)).jobs == specs
 
 
 def job(key: str, state: StateName, **fields) -> JobInfo:

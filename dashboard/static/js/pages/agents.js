@@ -53,6 +53,7 @@ function drawSoon() {
   requestAnimationFrame(() => { dirty = false; draw(); });
 }
 
+$("search").value = new URLSearchParams(location.search).get("search") || "";
 $("search").addEventListener("input", draw);
 segments($("states"), [["", "All"], ["open", "Open"], ["COMPLETED", "Completed"], ["DEAD", "Failed"]], "", (chosen) => { state = chosen; draw(); });
 listen(["runs"], {

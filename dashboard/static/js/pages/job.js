@@ -57,6 +57,18 @@ function resources(spec) {
   return found.length ? `a slot, ${found.join(", ")}` : "a slot";
 }
 
+// Trigger rules, as they end the sentence "starts when".
+const TRIGGERS = {
+  all_done: "all its parents have ended", one_success: "one parent has completed", one_failed: "one parent has failed",
+  none_failed: "no parent has failed", always: "all its parents have ended, whatever happens to the run",
+};
+
+function outputs(text) {
+  let values;
+  try { values = Object.entries(JSON.parse(text)); } catch { return h("code", {}, text); }
+  return values.map(([name, value]) => h("div", {}, h("code", {}, `${name} = ${JSON.stringify(value)}`)));
+}
+
 function pairs({ job, spec, children }) {
   const code = (text) => h("code", {}, text);
   const rows = [
@@ -72,6 +84,8 @@ function pairs({ job, spec, children }) {
     ["Retries left", `${job.retries_left} of ${spec ? spec.retries : "?"}`],
     spec?.timeout_s && ["Time limit", `${spec.timeout_s} s`],
     spec?.delay_ms > 0 && ["Delay", duration(spec.delay_ms)],
+    spec?.flow && spec.flow.trigger !== "all_success" && ["Starts when", TRIGGERS[spec.flow.trigger] || spec.flow.trigger],
+    job.outputs && ["Outputs", outputs(job.outputs)],
     spec?.affinity && ["Affinity", "prefers its parent's worker"],
     spec && Object.keys(spec.env).length > 0 && ["Environment", Object.entries(spec.env).map(([each, value]) => [code(`${each}=${value}`), " "])],
     spec?.python && ["Interpreter", code(spec.python)],
@@ -125,8 +139,8 @@ const stream = listen([`run:${run}`, `log:${key}`], {
   jobs: (data) => {
     const job = data.jobs.find((each) => each.key === key);
     if (!job) return;
-    if (!details || job.attempt !== details.job.attempt) read(); // with what happened in between
-    if (details) { details = { ...details, job: { ...job, log_bytes: job.log_bytes } }; draw(); }
+    if (!details || job.attempt !== details.job.attempt || job.state !== details.job.state) read(); // with what comes with it alone
+    if (details) { details = { ...details, job: { ...job, outputs: job.outputs || details.job.outputs } }; draw(); }
   },
   master: (master) => { if (master.up) read(); },
   services: ({ services }) => {

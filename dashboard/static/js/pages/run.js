@@ -32,6 +32,11 @@ function drawRun() {
     h("span", {}, `${run.total} ${run.total === 1 ? "job" : "jobs"}`),
     h("span", {}, "submitted ", when(run.submitted_at)),
     h("span", {}, run.finished ? "took " : "for ", running(run.submitted_at, run.finished ? run.ended_at || run.submitted_at : 0)),
+    run.open && h("span", { class: "chip", title: "Jobs may still be added" }, "open"),
+    run.agent_run_id || run.options?.agent_run_id ? h("span", {}, "agent run ", h("a", { href: `/agents?search=${encodeURIComponent(run.agent_run_id || run.options.agent_run_id)}` }, run.agent_run_id || run.options.agent_run_id)) : null,
+    run.options?.rerun_of && h("span", {}, "again ", h("a", { href: runUrl(run.options.rerun_of) }, run.options.rerun_of)),
+    Object.entries(run.options?.params || {}).map(([name, value]) => h("span", {}, h("code", {}, `${name}=${value}`))),
+    run.children?.length > 0 && h("span", {}, "submitted ", run.children.slice(0, 20).map((each, number) => [number > 0 && ", ", h("a", { href: runUrl(each.run_id) }, each.name || each.run_id)]), run.children.length > 20 && ` and ${run.children.length - 20} more`),
     run.parent && h("span", {}, "submitted by ", h("a", { href: jobUrl(run.parent) }, run.parent)),
     STATES.filter((state) => run.states[state]).map((state) => h("span", {}, `${run.states[state]} ${WORDS[state].toLowerCase()}`)));
   show($("progress"), ["COMPLETED", "RUNNING", "DEAD", "CANCELLED", "SKIPPED", "PENDING", "DELAYED", "HELD", "WAITING"].filter((state) => run.states[state])
