@@ -15,7 +15,7 @@ from titan_sdk.dag import validate_dag
 from titan_sdk.errors import ExpressionError, InvalidName, PipelineError, Problem
 from titan_sdk.expressions import expression
 from titan_sdk.job import HANDLERS, TitanJob
-from titan_sdk.messages import JobSpec, RunOptions
+from titan_sdk.messages import DEFAULT_FLOW, FlowSpec, JobSpec, RunOptions
 from titan_sdk.pipeline_keys import JOB_KEYS, PIPELINE_KEYS, Bad, Key, in_words, misspelt
 from titan_sdk.sources import explain, suggestion
 from titan_sdk.yaml_lines import List, Map, Node, Text, printable, read_yaml
@@ -224,7 +224,18 @@ class TitanYamlParser:
                     self._problem(each.where, f"its parent {parent!r} is not a job of this pipeline{meant}", line)
                 parents.add(parent)
         named = [each for each in described if "id" in each.values]
-        specs = [JobSpec(id=each.where, file="-", parents=each.parents) for each in named]
+        specs = [
+            JobSpec(
+                id=each.where,
+                file="-",
+                parents=each.parents,
+                flow=FlowSpec(
+                    trigger=each.values.get("trigger", DEFAULT_FLOW.trigger),
+                    handler=each.values.get("handler", DEFAULT_FLOW.handler),
+                ),
+            )
+            for each in named
+        ]
         if specs:
             self._problems += validate_dag(specs, lines=[each.lines["id"] for each in named], known=parents)
 

@@ -326,7 +326,7 @@ class ClusterMachine(RuleBasedStateMachine):
         for row in rows:
             if row.key == name or any(self._is_below(row.run_id, top) for top in tops):
                 flow = self.world.journal.specs[row.key].flow
-                cleanup = flow is not None and flow.trigger == "always"
+                cleanup = flow is not None and (flow.trigger == "always" or flow.handler == "finally")
                 assert row.state in FINAL or row.ending == "cancel" or cleanup, (
                     f"it was to be cancelled with {name}: {row}"
                 )
