@@ -14,6 +14,7 @@ import yaml
 from titan_sdk.errors import PipelineError
 from titan_sdk.job import AUTO
 from titan_sdk.messages import DEFAULT_PRIORITY, DEFAULT_RETRIES, DEFAULT_SERVICE, GENERAL, JobSpec
+from titan_sdk.messages.job_spec import DEFAULT_FLOW
 from titan_sdk.pipeline_keys import JOB_KEYS, PIPELINE_KEYS, Bad
 from titan_sdk.yaml_lines import List, Map, Node, Text, read_yaml
 
@@ -21,6 +22,8 @@ DEFAULTS: Final[dict[str, Any]] = {
     "type": "run",
     "args": [],
     "depends_on": [],
+    "trigger": DEFAULT_FLOW.trigger,
+    "when": "",
     "requirement": [GENERAL],
     "priority": DEFAULT_PRIORITY,
     "delay": 0,
@@ -115,13 +118,15 @@ def _job(node: Node) -> dict[str, Any]:
 
 
 def _of_spec(spec: JobSpec) -> dict[str, Any]:
-    keep = spec.upkeep
+    keep, flow = spec.upkeep, spec.flow or DEFAULT_FLOW
     return {
         "id": spec.id,
         "file": spec.file,
         "type": spec.kind,
         "args": list(spec.args),
         "depends_on": list(spec.parents),
+        "trigger": flow.trigger,
+        "when": flow.when,
         "requirement": list(spec.requirement),
         "priority": spec.priority,
         "delay": _whole(spec.delay_ms / 1000),

@@ -20,7 +20,7 @@ import signal
 import threading
 from collections.abc import Sequence
 
-from titan_core import __version__
+from titan_core import __version__, garbage
 from titan_core.config import load_worker
 from titan_core.protocol.worker_node import WorkerNode
 from titan_sdk.errors import ConfigError
@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _: events.put(signal.Signals(received).name))
     node.start()
+    garbage.settle()
     print(f"Titan worker ready on {settings.host}:{node.port}", flush=True)
     reason = events.get()
     code = 2 if isinstance(reason, Refused) else 0

@@ -1,4 +1,4 @@
-"""When the master looks for garbage that reference counts do not find."""
+"""When the master and the worker look for garbage that reference counts do not find."""
 
 from __future__ import annotations
 

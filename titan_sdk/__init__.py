@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from titan_sdk.job import TitanJob
     from titan_sdk.job_context import failed_jobs, inputs, item, output
     from titan_sdk.messages import JobInfo, RunInfo, ServiceInfo, WorkerInfo
+    from titan_sdk.repairing import failure, repair
     from titan_sdk.services import ServiceHandle
     from titan_sdk.tasks import RemoteTraceback, Task, TaskCall, TaskHandle, submit, task
     from titan_sdk.waiting import (
@@ -98,9 +99,11 @@ __all__ = [
     "as_completed",
     "cancelling",
     "failed_jobs",
+    "failure",
     "inputs",
     "item",
     "output",
+    "repair",
     "submit",
     "task",
     "wait",
@@ -118,6 +121,8 @@ _HOMES = {
     "ServiceInfo": "messages",
     "WorkerInfo": "messages",
     "failed_jobs": "job_context",
+    "failure": "repairing",
+    "repair": "repairing",
     "inputs": "job_context",
     "item": "job_context",
     "output": "job_context",

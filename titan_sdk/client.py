@@ -23,6 +23,7 @@ from titan_sdk.messages import (
     ApprovalInfo,
     CancelJob,
     EventList,
+    FetchContent,
     GetStats,
     GetStatsJson,
     JobInfo,
@@ -43,12 +44,13 @@ from titan_sdk.messages import (
 )
 from titan_sdk.names import check_file_name, check_port
 from titan_sdk.progress_bar import showing
+from titan_sdk.repair_diff import repair_diff
 from titan_sdk.services import ServiceHandle
 from titan_sdk.settings import client_settings
 from titan_sdk.sources import archive_name
 from titan_sdk.steady import SteadyCaller
 from titan_sdk.submission import Submission
-from titan_sdk.uploads import Progress, Uploader, content_of_file, content_of_path
+from titan_sdk.uploads import Content, Progress, Uploader, content_of_file, content_of_path
 
 if TYPE_CHECKING:
     from titan_sdk.tasks import Task, TaskHandle
@@ -289,6 +291,14 @@ class TitanClient:
         """End a job that waits for approval: it is DEAD, with the comment as the reason. Raises as ``approve``."""
         return decide(self._caller, job_id, False, comment, by, number)
 
+    def repair_diff(self, job_id: str, number: int = 0) -> str:
+        """What a repair (0: the last one) changes, as a unified diff; what is no text is told in words.
+
+        Raises:
+            NotFound: no such job, or it was not repaired.
+        """
+        return repair_diff(self._caller, job_id, number, self.content)
+
     # --- ending ---------------------------------------------------------------------------------------------------
 
     def cancel(self, job_id: str) -> bool:
@@ -363,6 +373,19 @@ class TitanClient:
 
     def kv_members(self, key: str) -> set[str]:
         return self._kv.members(key)
+
+    def stage_content(self, content: Content) -> None:
+        """Have the master keep a content, known by its digest alone. Raises OSError, PipelineError and as any call."""
+        self._uploads().stage([content])
+
+    def content(self, sha256: str) -> bytes:
+        """The whole of a content that the master keeps. Raises NotFound."""
+        data = bytearray()
+        while True:
+            chunk = self._caller.call(FetchContent(sha256=sha256, offset=len(data)))
+            data += chunk.data
+            if len(data) >= chunk.size or not chunk.data:
+                return bytes(data)
 
     def _uploads(self) -> Uploader:
         """What remembers the contents that this master has; a master on other data may have none of them."""

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from titan_sdk.errors import ExpressionError, InvalidName, Problem
 from titan_sdk.expressions import Expression, Text, expression
-from titan_sdk.messages import DEFAULT_FLOW, ApproveSpec, JobSpec, ServiceSpec
+from titan_sdk.messages import DEFAULT_FLOW, ApproveSpec, JobSpec, RepairSpec, ServiceSpec
 from titan_sdk.names import (
     check_capability,
     check_file_name,
@@ -38,6 +38,8 @@ MAX_PATTERN_CHARS: Final = 1000
 MAX_TEXT: Final = 1024 * 1024
 """Characters of a job's arguments and environment together: what macOS gives a new program (Linux: twice as much). They
 stay in the master's memory with the job; what is larger belongs into a file."""
+MAX_REPAIRS: Final = 20
+"""Of one job; what is still broken then needs somebody to look at it."""
 MAX_QUESTION_CHARS: Final = 2000
 """Of what a person is asked; it stays in the master's memory with the job."""
 MAX_QUESTION_S: Final = 10 * 366 * 24 * 3600.0
@@ -117,7 +119,7 @@ def job_problems(job: JobSpec) -> Iterator[str]:
         (_check_service, job),
     ]
     if job.flow is not None:
-        checks.append((_check_flow, job))
+        checks += [(_check_flow, job), (_check_repair, job)]
     for check, value in checks:
         try:
             check(value)
@@ -168,6 +170,8 @@ def _check_flow(job: JobSpec) -> None:
         raise InvalidName("what a job is given of others is for the master to say")
     if job.flow.approve is not None:
         check_approve(job.flow.approve)
+    if job.flow.mends is not None:
+        raise InvalidName("mends is for the master to say")
     for what, each in _expressions(job):
         if each.items:
             raise InvalidName(f"{what} speaks of an item, and this is no each job")
@@ -212,6 +216,25 @@ def _flow_problems(job: JobSpec, params: Collection[str] | None) -> Iterator[str
                 yield f"{what}: the run has no parameter {name}; {has}"
     except ExpressionError:
         return  # told by itself
+
+
+def _check_repair(job: JobSpec) -> None:
+    repair: RepairSpec | None = job.flow.repair if job.flow is not None else None
+    if repair is None:
+        return
+    if job.kind != "run":
+        raise InvalidName(f"a repair is for jobs that end, and this is of type {job.kind}")
+    check_file_name(repair.file)
+    if repair.sha256:
+        check_sha256(repair.sha256)
+    if not 1 <= repair.max <= MAX_REPAIRS:
+        raise InvalidName(f"{repair.max} repairs are out of range; 1 to {MAX_REPAIRS} is wanted")
+    if repair.timeout_s is not None and not 0 < repair.timeout_s < math.inf:
+        raise InvalidName(f"a timeout of {repair.timeout_s:g} s is not above 0")
+    if any("\0" in arg for arg in repair.args) or sum(map(len, repair.args)) > MAX_TEXT:
+        raise InvalidName(f"the arguments of the repair hold a NUL, or more than {MAX_TEXT} characters")
+    if repair.approve is not None:
+        check_approve(repair.approve)
 
 
 def check_approve(asked: ApproveSpec) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final, cast, get_args
 from titan_sdk.approving import approve_spec
 from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import MAX_DELAY_MS, job_problems
+from titan_sdk.durations import parse_duration
 from titan_sdk.errors import InvalidName
 from titan_sdk.expressions import refers
 from titan_sdk.messages import (
@@ -25,6 +26,7 @@ from titan_sdk.messages import (
     JobKind,
     JobSpec,
     Lifetime,
+    RepairSpec,
     RestartPolicy,
     ServiceSpec,
     TriggerRule,
@@ -39,6 +41,7 @@ LIFETIMES: Final = ("stopped", "run")
 HANDLERS: Final = ("on_failure", "finally")
 TRIGGERS: Final[tuple[str, ...]] = get_args(TriggerRule)
 HEALTH_KEYS: Final = ("path", "log", "start", "interval", "failures")
+REPAIR_KEYS: Final = ("repair", "max", "args", "timeout", "approve")
 AUTO: Final = "auto"
 
 
@@ -83,6 +86,9 @@ class TitanJob:
         approve: what a person is asked before it runs, once its parents have completed; it holds no slot meanwhile. A
             text, or a map of ``message``, ``timeout`` (seconds, or a text like ``"8h"``) and ``on_timeout``
             (``"reject"``, ``"approve"``).
+        on_failure: what repairs it when it failed for good, retries included: a map of ``repair`` (a script),
+            ``max`` (so often; 1 by default), ``args`` and ``timeout`` of the script, and ``approve`` (asked before a
+            change is tried; like that of a job).
         lifetime: a service is up until it is ``stopped``, or as long as its ``run`` needs it.
         archive: a zip or folder that ``filename`` is a path inside of; says what ``is_archive`` would have to guess.
         base_dir: the folder that relative paths start from; the current one at the time of submission by default.
@@ -123,6 +129,7 @@ class TitanJob:
         when: str = "",
         handler: str = "",
         approve: str | Mapping[str, Any] | None = None,
+        on_failure: Mapping[str, Any] | None = None,
         archive: str | os.PathLike[str] | None = None,
         base_dir: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -144,6 +151,9 @@ class TitanJob:
         self.when = when
         self.handler = _choice(self.job_id, "handler", handler, ("", *HANDLERS))
         self.approve = None if approve is None else approve_spec(self.job_id, approve)
+        self.repair_file = ""
+        """The script that repairs it; empty: there is none."""
+        self.on_failure = None if on_failure is None else self._repair(on_failure)
         self.delay = _seconds("delay", delay)
         self.affinity = bool(affinity)
         self.retries = _integer("retries", retries)
@@ -207,6 +217,22 @@ class TitanJob:
             flow=self._flow(),
         )
 
+    def _repair(self, given: Mapping[str, Any]) -> RepairSpec:
+        for name in given:
+            if name not in REPAIR_KEYS:
+                raise InvalidName(f"{self.job_id}: on_failure has no {name!r}; it has {', '.join(REPAIR_KEYS)}")
+        if not given.get("repair"):
+            raise InvalidName(f"{self.job_id}: on_failure has no repair: the script that does")
+        self.repair_file = os.fspath(given["repair"])
+        approve, timeout = given.get("approve"), given.get("timeout")
+        return RepairSpec(
+            file=os.path.basename(self.repair_file) or self.repair_file,
+            args=tuple(split_args(given.get("args", ()))),
+            max=_integer("on_failure max", given.get("max", 1)),
+            timeout_s=None if timeout is None else parse_duration(timeout),
+            approve=None if approve is None else approve_spec(self.job_id, approve),
+        )
+
     def _flow(self) -> FlowSpec | None:
         found = FlowSpec(
             trigger=cast(TriggerRule, self.trigger),
@@ -214,6 +240,7 @@ class TitanJob:
             templates=any(map(refers, [*self.args, *self.env.values()])),
             approve=self.approve,
             handler=cast(Handler, self.handler),
+            repair=self.on_failure,
         )
         return None if found == DEFAULT_FLOW else found
 

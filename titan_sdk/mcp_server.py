@@ -1,6 +1,7 @@
 """``titan-mcp``: a Titan cluster as tools for agents, by the Model Context Protocol over stdin and stdout.
 
-It looks and changes nothing, unless it was started with ``--allow-writes``. What is printed goes to stderr.
+It looks and changes nothing, unless it was started with ``--allow-writes`` or ``--allow-approvals``.
+What is printed goes to stderr.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         help="tools that submit, end and change too (or TITAN_MCP_ALLOW_WRITES=1)",
     )
     parser.add_argument(
+        "--allow-approvals", action="store_true", help="tools that approve and reject jobs which wait for a person too"
+    )
+    parser.add_argument(
         "--max-jobs", type=int, default=DEFAULT_MAX_JOBS, metavar="N",
         help=f"jobs that it may submit in all (default: {DEFAULT_MAX_JOBS})",
     )  # fmt: skip
@@ -67,7 +71,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     given = _parser().parse_args(argv)
     try:
         from titan_sdk.mcp_tools import ReadTools
-        from titan_sdk.mcp_write_tools import WriteTools
+        from titan_sdk.mcp_write_tools import ApprovalTools, WriteTools
     except ImportError as error:
         print(f"error: {error}; pip install 'titan-sdk[mcp]'", file=sys.stderr)
         return NOT_DONE
@@ -88,6 +92,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     ReadTools(client).install(server)
     if writes:
         WriteTools(client, agent_run_id, given.max_jobs).install(server)
+    if given.allow_approvals:
+        ApprovalTools(client, agent_run_id).install(server)
     try:
         server.run("stdio")
     except KeyboardInterrupt:

@@ -83,6 +83,7 @@ class ReadTools:
         for tool in (
             self.cluster_stats, self.list_workers, self.list_runs, self.get_run, self.wait_for_run, self.list_jobs,
             self.get_job, self.explain_job, self.tail_logs, self.list_services, self.list_events, self.get_value,
+            self.list_approvals,
         ):  # fmt: skip
             server.add_tool(clear_errors(tool), annotations=LOOKS)
 
@@ -154,6 +155,11 @@ class ReadTools:
     def list_events(self, limit: int = 50) -> dict[str, Any]:
         """What happened to the cluster lately, and why: workers that came and went, scaling, crash loops."""
         return {"events": [plain(event) for event in self._client.events(newest=limited(limit)).events]}
+
+    def list_approvals(self, id: str = "") -> dict[str, Any]:
+        """What waits for somebody's approval: the jobs, and what is asked. id: of a run or job; empty: all."""
+        waiting = self._client.approvals(id)
+        return {"approvals": [plain(each) for each in waiting[:MAX_ITEMS]], "total": len(waiting)}
 
     def get_value(self, key: str) -> dict[str, Any]:
         """A value of the key-value store that jobs share, as text; value is null when there is none."""

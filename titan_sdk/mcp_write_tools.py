@@ -12,12 +12,13 @@ from typing import Any, Final
 from mcp.server.mcpserver import MCPServer
 from mcp.types import ToolAnnotations
 
+from titan_sdk.approving import who
 from titan_sdk.client import TitanClient
 from titan_sdk.errors import InvalidName, PipelineError, TitanError
 from titan_sdk.handles import RunHandle
 from titan_sdk.job import TitanJob
-from titan_sdk.mcp_tools import clear_errors
-from titan_sdk.messages import GetSpecs, RunOptions, SubmitRun
+from titan_sdk.mcp_tools import clear_errors, plain
+from titan_sdk.messages import ApprovalInfo, GetSpecs, RunOptions, SubmitRun
 from titan_sdk.names import check_relative_path
 from titan_sdk.titan_yaml_parser import parse_pipeline
 
@@ -30,6 +31,30 @@ ENDS: Final = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_
 
 class BudgetSpent(TitanError):
     """This server may not submit so many jobs any more."""
+
+
+class ApprovalTools:
+    """Bound to one client. A gate is meant for a person, so these are allowed apart from all others."""
+
+    def __init__(self, client: TitanClient, agent_run_id: str) -> None:
+        self._client = client
+        self._by = f"{who()} by agent {agent_run_id}"
+
+    def install(self, server: MCPServer) -> None:
+        for tool in (self.approve, self.reject):
+            server.add_tool(clear_errors(tool), annotations=ENDS)
+
+    def approve(self, job_id: str, comment: str = "") -> dict[str, Any]:
+        """Let a job run that waits for approval. Only when a person has told you to."""
+        return self._shown(self._client.approve(job_id, comment, by=self._by))
+
+    def reject(self, job_id: str, comment: str = "") -> dict[str, Any]:
+        """Refuse a job that waits for approval: it ends, and what depends on it. Only when a person has told you to."""
+        return self._shown(self._client.reject(job_id, comment, by=self._by))
+
+    def _shown(self, decided: ApprovalInfo) -> dict[str, Any]:
+        found: dict[str, Any] = plain(decided)
+        return found
 
 
 class WriteTools:

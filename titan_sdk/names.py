@@ -14,6 +14,7 @@ MAX_ID_BYTES = 180
 """A job id becomes a file name with a suffix, and file systems stop at 255 bytes."""
 
 _FORBIDDEN_IN_ID = frozenset("/\\|;,[]\"'`<>")
+_FORBIDDEN_IN_FILE = frozenset("/\\|")
 _CAPABILITY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -31,6 +32,8 @@ def check_job_id(job_id: str, what: str = "job id") -> str:
         raise InvalidName(f"the {what} {job_id[:40]!r}... is longer than {MAX_ID_BYTES} bytes")
     if job_id in (".", "..") or job_id != job_id.strip():
         raise InvalidName(f"{job_id!r} is not a {what}")
+    if job_id.isprintable() and _FORBIDDEN_IN_ID.isdisjoint(job_id):
+        return job_id
     for char in job_id:
         if char in _FORBIDDEN_IN_ID or not char.isprintable():
             raise InvalidName(f"the {what} {job_id!r} holds {char!r}, which a {what} may not")
@@ -47,8 +50,10 @@ def check_file_name(name: str, what: str = "file name") -> str:
         raise InvalidName(f"the {what} is empty")
     if name in (".", "..") or len(name.encode("utf-8", "surrogatepass")) > 255:
         raise InvalidName(f"{name[:60]!r} is not a {what}")
+    if name.isprintable() and _FORBIDDEN_IN_FILE.isdisjoint(name):
+        return name
     for char in name:
-        if char in "/\\|" or not char.isprintable():
+        if char in _FORBIDDEN_IN_FILE or not char.isprintable():
             raise InvalidName(f"the {what} {name!r} holds {char!r}; a plain name without a path is wanted")
     return name
 

@@ -20,6 +20,7 @@ from titan_sdk.dag import (
     MAX_PRIORITY,
     MAX_QUESTION_CHARS,
     MAX_QUESTION_S,
+    MAX_REPAIRS,
     MAX_RETRIES,
 )
 from titan_sdk.durations import parse_duration
@@ -277,6 +278,23 @@ def _approve(node: Node) -> str | dict[str, Any]:
     return values
 
 
+def _on_failure(node: Node) -> dict[str, Any] | list[tuple[str, int]]:
+    """A map of REPAIR_KEYS, or ids with their lines: the jobs that run when this one has failed."""
+    if not isinstance(node, Map):
+        return _parents(node)
+    readers: dict[str, Callable[[Node], Any]] = {
+        "repair": _file,
+        "max": _between(1, MAX_REPAIRS),
+        "args": _args,
+        "timeout": _duration,
+        "approve": _approve,
+    }
+    values = _map_of(node, readers)
+    if "repair" not in values:
+        raise Bad(("it has no repair: the script that does", node.line))
+    return values
+
+
 def _question(node: Node) -> str:
     text = _text(node, "a question")
     if not text.strip() or len(text) > MAX_QUESTION_CHARS:
@@ -408,7 +426,6 @@ JOB_KEYS: Final = {
     "trigger": Key("trigger", _one_of(TRIGGERS, "a trigger rule")),
     "when": Key("when", _when),
     "handler": Key("handler", _one_of(HANDLERS, "a handler")),
-    "on_failure": Key("on_failure", _parents),
     "requirement": Key("requirement", _requirement),
     "priority": Key("priority", _between(-MAX_PRIORITY, MAX_PRIORITY)),
     "delay": Key("delay", _delay),
@@ -419,6 +436,7 @@ JOB_KEYS: Final = {
     "restart": Key("restart", _one_of(RESTARTS, "a restart policy")),
     "health": Key("health", _health),
     "approve": Key("approve", _approve),
+    "on_failure": Key("on_failure", _on_failure),
     "lifetime": Key("lifetime", _one_of(LIFETIMES, "a lifetime")),
     "env": Key("env", _env),
     "python": Key("python", _python),
@@ -435,6 +453,7 @@ _MEANT: Final = {
     "environment": "env", "retry": "retries", "max_retries": "retries", "interpreter": "python", "tasks": "jobs",
     "cpu": "cpus", "cores": "cpus", "mem": "memory", "ram": "memory", "gpu": "gpus",
     "steps": "jobs", "pipeline": "name", "title": "name", "restart_policy": "restart", "healthcheck": "health",
+    "repair": "on_failure", "heal": "on_failure",
     "approval": "approve", "gate": "approve", "health_check": "health", "health_path": "health",
     "trigger_rule": "trigger", "if": "when", "condition": "when",
 }  # fmt: skip

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from msgspec.structs import replace
+
 from titan_sdk.archive import zip_folder
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import InvalidName, NotFound, PipelineError, Problem
@@ -64,6 +66,18 @@ class Submission:
         self.contents = list(self._read.values())
 
     def _spec(self, job: TitanJob) -> JobSpec:
+        spec = self._spec_of_source(job)
+        if spec.flow is None or spec.flow.repair is None:
+            return spec
+        name, path = spec.flow.repair.file, job.path(job.repair_file)
+        if path.exists():
+            content = self._content(Source(name, path), path)
+            sha256, size = content.sha256, content.size
+        else:
+            sha256, size = self._on_the_master(name, job)
+        return replace(spec, flow=replace(spec.flow, repair=replace(spec.flow.repair, sha256=sha256, size=size)))
+
+    def _spec_of_source(self, job: TitanJob) -> JobSpec:
         source = source_of(job)
         if source is None:
             return job.spec(job.plain_name())

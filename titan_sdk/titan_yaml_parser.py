@@ -156,6 +156,8 @@ class TitanYamlParser:
         """``on_failure`` of a job names jobs that run when it has failed: it is a parent of theirs."""
         by_id = {each.where: each for each in described}
         for each in described:
+            if isinstance(each.values.get("on_failure"), dict):
+                continue  # it is repaired
             for target_id, line in each.values.pop("on_failure", ()):
                 target = by_id.get(target_id)
                 if target is None:
@@ -248,6 +250,11 @@ class TitanYamlParser:
             reason = self._files.problem(values["file"])
             if reason:
                 self._problem(described.where, reason, described.lines["file"])
+                return None
+        if "on_failure" in values:
+            reason = self._files.problem(values["on_failure"]["repair"])
+            if reason:
+                self._problem(described.where, reason, described.lines["on_failure"])
                 return None
         if not described.sound:
             return None

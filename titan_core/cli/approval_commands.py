@@ -9,7 +9,7 @@ from rich.table import Table
 from titan_core.cli.command import argument, command
 from titan_core.cli.render import moment
 from titan_core.cli.session import Session
-from titan_sdk.messages import ApprovalInfo
+from titan_sdk.messages import ApprovalInfo, RepairInfo
 from titan_sdk.render import clean, table
 
 
@@ -48,6 +48,29 @@ def approve(session: Session, given: argparse.Namespace) -> None:
 def reject(session: Session, given: argparse.Namespace) -> None:
     answer = session.client.reject(given.job, given.comment)
     session.show(answer, f"{clean(answer.key)} is rejected")
+
+
+@command(
+    "repairs",
+    "Show how a job was repaired when it had failed; with --diff what a repair changes, the last one or number N.",
+    argument("job", help="its id or key"),
+    argument("--diff", action="store_true", help="what it changes, line by line"),
+    argument("--number", type=int, default=0, metavar="N", help="of --diff: of this repair"),
+    completes="job",
+)
+def repairs(session: Session, given: argparse.Namespace) -> None:
+    if given.diff:
+        text = session.client.repair_diff(given.job, given.number)
+        session.show(text, clean(text.rstrip("\n")))
+        return
+    found = session.client.job(given.job).info().repairs
+    shown = table(("REPAIR", "BY", "OF ATTEMPT", "STATE", "WHAT"), map(_repair_row, found))
+    session.show(found, shown if found else f"{clean(given.job)} was not repaired.")
+
+
+def _repair_row(repair: RepairInfo) -> tuple[str, ...]:
+    what = (repair.change.note if repair.change is not None else "") or repair.reason
+    return str(repair.number), clean(repair.job), str(repair.attempt), repair.state, clean(what)
 
 
 def approvals_table(found: list[ApprovalInfo], *, decided: bool) -> Table:

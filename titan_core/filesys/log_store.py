@@ -34,6 +34,7 @@ class LogStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._prefix = f"{root}{os.sep}"
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._starts: dict[Path, list[int]] = {}
         """Where the files of rotating logs begin, ascending. An entry is changed with its log's lock held."""
@@ -44,8 +45,15 @@ class LogStore:
 
     def path(self, key: str, attempt: int) -> Path:
         """Where the log of attempt number ``attempt`` of the job ``run/job`` lies, or begins."""
+        return Path(self._name(key, attempt))
+
+    def _name(self, key: str, attempt: int) -> str:
+        """The same as text, which every job needs: a Path costs more than the file."""
         run_id, job_id = key.split("/", 1)
-        return self._root / run_id / f"{job_id}.{attempt}.log"
+        return f"{self._prefix}{run_id}{os.sep}{job_id}.{attempt}.log"
+
+    def _lock(self, name: str) -> threading.Lock:
+        return self._locks[hash(name) % _LOCKS]
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -57,10 +65,11 @@ class LogStore:
         What is here already is not written again, and a piece that would leave a gap is not taken unless it may: the
         answer says where the next piece should begin. With ``rotation`` the oldest part of the log may go.
         """
-        path = self.path(key, attempt)
-        with self._locks[hash(path) % _LOCKS]:
+        name = self._name(key, attempt)
+        with self._lock(name):
             if rotation is None:
-                return _append(path, offset, data)
+                return _append(name, offset, data)
+            path = Path(name)
             starts = self._known(path)
             size = starts[-1] + _size(_part(path, starts[-1]))
             if offset > size and not gap:
@@ -72,12 +81,12 @@ class LogStore:
                 for start in starts[: -rotation.files]:
                     _part(path, start).unlink(missing_ok=True)
                 del starts[: -rotation.files]
-            return starts[-1] + _append(_part(path, starts[-1]), offset - starts[-1], data)
+            return starts[-1] + _append(str(_part(path, starts[-1])), offset - starts[-1], data)
 
     def extend(self, key: str, attempt: int, data: bytes) -> int:
         """Append at the end, for peers that know no offsets; how much of the log is here now."""
         path = self.path(key, attempt)
-        with self._locks[hash(path) % _LOCKS]:
+        with self._lock(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as file:
                 file.write(data)
@@ -87,22 +96,26 @@ class LogStore:
 
     def read(self, key: str, attempt: int, offset: int, limit: int, *, rotates: bool = False) -> bytes:
         """At most ``limit`` bytes from ``offset`` on; empty when there are none (yet, or any more)."""
-        path, start = self.path(key, attempt), 0
+        name, start = self._name(key, attempt), 0
         if rotates:
+            path = Path(name)
             starts = self._files(path)
             start = starts[max(0, bisect_right(starts, offset) - 1)]
+            name = str(_part(path, start))
         if offset < start:
             return b""
         try:
-            with _part(path, start).open("rb") as file:
+            with open(name, "rb", buffering=0) as file:
                 return os.pread(file.fileno(), limit, offset - start)
         except FileNotFoundError:
             return b""
 
     def size(self, key: str, attempt: int, *, rotates: bool = False) -> int:
         """Bytes so far, those that are gone included."""
+        if not rotates:
+            return _size(self._name(key, attempt))
         path = self.path(key, attempt)
-        start = self._files(path)[-1] if rotates else 0
+        start = self._files(path)[-1]
         return start + _size(_part(path, start))
 
     def first(self, key: str, attempt: int) -> int:
@@ -112,7 +125,7 @@ class LogStore:
     # --- rotation -------------------------------------------------------------------------------------------------
 
     def _files(self, path: Path) -> list[int]:
-        with self._locks[hash(path) % _LOCKS]:
+        with self._lock(str(path)):
             return list(self._known(path))
 
     def _known(self, path: Path) -> list[int]:
@@ -145,12 +158,12 @@ def _part(path: Path, start: int) -> Path:
     return path.with_name(f"{path.name}.{start}") if start else path
 
 
-def _append(path: Path, offset: int, data: bytes) -> int:
+def _append(name: str, offset: int, data: bytes) -> int:
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         size = os.lseek(fd, 0, os.SEEK_END)
         if offset > size:
@@ -165,9 +178,9 @@ def _append(path: Path, offset: int, data: bytes) -> int:
         os.close(fd)
 
 
-def _size(path: Path) -> int:
+def _size(path: Path | str) -> int:
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     except FileNotFoundError:
         return 0
 

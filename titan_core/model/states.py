@@ -38,6 +38,9 @@ class Cause(str, Enum):
     APPROVED = "approved"
     APPROVED_LATER = "approved, delay begins"
     REJECTED = "rejected"
+    BROKEN = "attempt failed, a repair begins"
+    REPAIRED = "repaired, tried again"
+    UNREPAIRED = "nothing came of the repair"
     DUE = "delay is over"
     DISPATCHED = "leased to a worker"
     SUCCEEDED = "attempt completed"
@@ -78,6 +81,8 @@ TRANSITIONS: Final[dict[tuple[JobState, Cause], JobState]] = {
     (JobState.HELD, Cause.APPROVED): JobState.PENDING,
     (JobState.HELD, Cause.APPROVED_LATER): JobState.DELAYED,
     (JobState.HELD, Cause.REJECTED): JobState.DEAD,
+    (JobState.HELD, Cause.REPAIRED): JobState.PENDING,
+    (JobState.HELD, Cause.UNREPAIRED): JobState.DEAD,
     (JobState.HELD, Cause.CANCELLED): JobState.CANCELLED,
     (JobState.DELAYED, Cause.DUE): JobState.PENDING,
     (JobState.DELAYED, Cause.STOPPED): JobState.COMPLETED,
@@ -92,6 +97,7 @@ TRANSITIONS: Final[dict[tuple[JobState, Cause], JobState]] = {
     (JobState.RUNNING, Cause.STEPPED_ASIDE): JobState.DELAYED,
     (JobState.RUNNING, Cause.RETRIED): JobState.DELAYED,
     (JobState.RUNNING, Cause.EXHAUSTED): JobState.DEAD,
+    (JobState.RUNNING, Cause.BROKEN): JobState.HELD,
     (JobState.RUNNING, Cause.HANDED_BACK): JobState.PENDING,
     (JobState.RUNNING, Cause.LOST): JobState.PENDING,
     (JobState.RUNNING, Cause.QUARANTINED): JobState.DEAD,

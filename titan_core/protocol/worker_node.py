@@ -35,6 +35,7 @@ from titan_core.tasks.job_runner import GPU_VARIABLE, JobRunner, gpu_names
 from titan_core.tasks.launch import LaunchEvent
 from titan_core.tasks.launcher import LEFTOVER_GRACE_S, Launcher
 from titan_core.tasks.process_registry import ProcessRegistry
+from titan_core.tasks.repair_kit import RepairKits
 from titan_core.tasks.resource_limits import MEMORY_IS_LIMITED
 from titan_core.tasks.result_spool import ResultSpool
 from titan_core.tasks.script_executor_handler import ScriptExecutorHandler
@@ -180,6 +181,7 @@ class WorkerNode:
             services=self._services,
             children=CHILD_WORKERS,
             devices=gpu_names(settings.gpus, os.environ),
+            repair_kits=RepairKits(contents, self._fetcher, self._link),
         )
         self._reporter = AttemptReporter(self._link, self._runner, spool, self._alarms, grace_s=settings.grace_seconds)
         self._classic_master = ClassicMaster(settings.master_host, settings.master_port)

@@ -61,7 +61,7 @@ class Outbox:
         on_done = entry.on_done
         for effect in entry.effects:
             if type(effect) is RunChanged:
-                self._watchers.run_changed(effect.run_id, entry.seq)
+                self._watchers.run_changed(effect.run_id, entry.seq, effect.settled)
             elif type(effect) is EventsChanged:
                 self._watchers.run_changed(EVENTS, entry.seq)
             elif type(effect) is Answer:

@@ -22,11 +22,19 @@ EVENTS: Final = "@events"
 class Watch:
     """One wait for one run. ``cancel`` ends it without a call, unless the call was made or is just being made."""
 
-    __slots__ = ("_on_change", "_watchers", "after_seq", "alarm", "run_id")
+    __slots__ = ("_on_change", "_watchers", "after_seq", "alarm", "only_settled", "run_id")
 
-    def __init__(self, run_id: str, after_seq: int, on_change: Callable[[], None], watchers: RunWatchers) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        after_seq: int,
+        on_change: Callable[[], None],
+        watchers: RunWatchers,
+        only_settled: bool = False,
+    ) -> None:
         self.run_id = run_id
         self.after_seq = after_seq
+        self.only_settled = only_settled
         self.alarm: Alarm | None = None
         self._on_change = on_change
         self._watchers = watchers
@@ -54,13 +62,15 @@ class RunWatchers:
         self._by_run: dict[str, set[Watch]] = {}
         self._count = 0
 
-    def add(self, run_id: str, after_seq: int, on_change: Callable[[], None]) -> Watch:
+    def add(self, run_id: str, after_seq: int, on_change: Callable[[], None], only_settled: bool = False) -> Watch:
         """A watch that fires at the first change with a journal entry after ``after_seq``.
+
+        With ``only_settled`` at the first that may have settled a job.
 
         Raises:
             Unavailable: there are MAX_WATCHES.
         """
-        watch = Watch(run_id, after_seq, on_change, self)
+        watch = Watch(run_id, after_seq, on_change, self, only_settled)
         with self._mutex:
             if self._count >= MAX_WATCHES:
                 raise Unavailable(f"{MAX_WATCHES} requests already wait for runs to change")
@@ -68,12 +78,13 @@ class RunWatchers:
             self._by_run.setdefault(run_id, set()).add(watch)
         return watch
 
-    def run_changed(self, run_id: str, seq: int) -> None:
-        """The change in journal entry ``seq`` is durable."""
+    def run_changed(self, run_id: str, seq: int, settled: bool = True) -> None:
+        """The change in journal entry ``seq`` is durable; whether it may have settled a job."""
         if run_id not in self._by_run:
             return
         with self._mutex:
-            due = [watch for watch in self._by_run.get(run_id, ()) if watch.after_seq < seq]
+            watches = self._by_run.get(run_id, ())
+            due = [watch for watch in watches if watch.after_seq < seq and (settled or not watch.only_settled)]
         for watch in due:
             watch.fire()
 

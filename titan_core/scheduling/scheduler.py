@@ -340,9 +340,12 @@ class Scheduler:
                 return
         on_result(result)
 
-    def watch(self, run_id: str, since: int, wait_s: float, on_change: Callable[[], None]) -> Watch:
+    def watch(
+        self, run_id: str, since: int, wait_s: float, on_change: Callable[[], None], *, only_settled: bool = False
+    ) -> Watch:
         """Call ``on_change`` once: when the run's version is durably past ``since``, or ``wait_s`` seconds are over.
 
+        With ``only_settled`` changes after this that settle no job, as a dispatch, are passed over.
         Never on the caller's thread, and at the end of the Scheduler at the latest. The caller may ``cancel`` what is
         returned. A ``since`` beyond the version is from before a restart and counts as past.
 
@@ -355,7 +358,7 @@ class Scheduler:
             version = self._core.run_version(run_id)
             if version is None:
                 raise NotFound(f"no run {run_id} in memory")
-            return self._watch(run_id, version, since, wait_s, on_change)
+            return self._watch(run_id, version, since, wait_s, on_change, only_settled)
 
     def watch_events(self, since: int, wait_s: float, on_change: Callable[[], None]) -> Watch:
         """Like ``watch``: call ``on_change`` once there are durable events after number ``since``.
@@ -367,9 +370,17 @@ class Scheduler:
             self._check_accepting()
             return self._watch(EVENTS, self._core.last_event, since, wait_s, on_change)
 
-    def _watch(self, name: str, version: int, since: int, wait_s: float, on_change: Callable[[], None]) -> Watch:
+    def _watch(
+        self,
+        name: str,
+        version: int,
+        since: int,
+        wait_s: float,
+        on_change: Callable[[], None],
+        only_settled: bool = False,
+    ) -> Watch:
         """With the mutex held."""
-        watch = self._watchers.add(name, self._last_seq, on_change)
+        watch = self._watchers.add(name, self._last_seq, on_change, only_settled)
         if version != since:
             # Through the journal queue, as the change need not be durable yet.
             self._append((), (), lambda _: watch.fire())
@@ -413,14 +424,9 @@ class Scheduler:
 
 
 def _split(commands: Sequence[Command]) -> tuple[list[Record], list[Effect]]:
-    records: list[Record] = []
-    effects: list[Effect] = []
-    for command in commands:
-        if type(command) in _RECORDS:
-            records.append(cast(Record, command))
-        else:
-            effects.append(cast(Effect, command))
-    return records, effects
+    records = [command for command in commands if type(command) in _RECORDS]
+    effects = [command for command in commands if type(command) not in _RECORDS]
+    return cast(list[Record], records), cast(list[Effect], effects)
 
 
 def _tell(on_done: OnDone | None, answer: object) -> None:

@@ -17,14 +17,16 @@ from titan_core.scheduling.core.commands import (
     KvRecord,
     KvSweep,
     Record,
+    ReplaceSpec,
     SaveApproval,
     SaveCordon,
     SaveExecution,
     SaveOutputs,
+    SaveRepair,
     UpdateJob,
     UpdateRun,
 )
-from titan_sdk.messages import JobSpec
+from titan_sdk.messages import JobSpec, RepairInfo
 
 
 class Batch:
@@ -42,6 +44,9 @@ class Batch:
         self.inserts: dict[int, tuple[JobSpec, JobRow]] = {}
         self.updates: dict[int, JobRow] = {}
         self.executions: dict[tuple[str, int], ExecutionRow] = {}
+        self.repairs: dict[tuple[str, int], RepairInfo] = {}
+        self.specs: dict[int, JobSpec] = {}
+        """That replace those of jobs, by the jobs' seq."""
         self.outputs: dict[int, bytes] = {}
         self.approvals: dict[tuple[str, int], ApprovalRow] = {}
         self.events: list[EventRow] = []
@@ -75,6 +80,14 @@ class Batch:
             (self.runs if record.run.seq in self.runs else self.run_updates)[record.run.seq] = record.run
         elif type(record) is InsertAddition:
             self.additions.append((record.run_seq, record.idempotency_key, record.digest))
+        elif type(record) is SaveRepair:
+            self.repairs[record.row.key, record.row.number] = record.row
+        elif type(record) is ReplaceSpec:
+            inserted = self.inserts.get(record.seq)
+            if inserted is None:
+                self.specs[record.seq] = record.spec
+            else:
+                self.inserts[record.seq] = record.spec, inserted[1]
         elif type(record) is InsertEvent:
             self.events.append(record.row)
         elif isinstance(record, (KvPut, KvAddMember, KvApply, KvSweep)):

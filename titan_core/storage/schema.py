@@ -164,6 +164,14 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
         # What jobs left for others, as JSON objects. Few do, and it may be large: not in a row that is often written.
         "CREATE TABLE outputs (job_seq INTEGER PRIMARY KEY REFERENCES jobs (seq), body BLOB NOT NULL)",
     ),
+    (
+        """CREATE TABLE repairs (
+            key TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            body BLOB NOT NULL,
+            PRIMARY KEY (key, number)
+        ) WITHOUT ROWID""",
+    ),
 )
 
 SCHEMA_VERSION: Final = len(VERSIONS)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from titan_core.model.rows import ApprovalRow, ExecutionRow, JobRow, RunGrowth, RunRow
 from titan_core.model.states import JobState
-from titan_sdk.messages import JobSpec, RunOptions, decode_message, encode_message
+from titan_sdk.messages import JobSpec, RepairInfo, RunOptions, decode_message, encode_message
 
 Parameters = tuple[Any, ...]
 
@@ -57,6 +57,11 @@ _APPROVAL: Final = """a.key, a.number, a.message, a.asked_at, a.expires_at, a.on
 SELECT_APPROVALS: Final = f"""SELECT j.run_seq, {_APPROVAL}
 FROM runs r JOIN jobs j ON j.run_seq = r.seq CROSS JOIN approvals a ON a.key = r.run_id || '/' || j.job_id"""
 SELECT_DECIDED: Final = f"SELECT 0, {_APPROVAL} FROM approvals a WHERE decision <> ''"
+
+SAVE_REPAIR: Final = "INSERT OR REPLACE INTO repairs (key, number, body) VALUES (?,?,?)"
+SELECT_REPAIRS: Final = """SELECT j.run_seq, p.body
+FROM runs r JOIN jobs j ON j.run_seq = r.seq CROSS JOIN repairs p ON p.key = r.run_id || '/' || j.job_id"""
+REPLACE_SPEC: Final = "UPDATE specs SET body = ? WHERE job_seq = ?"
 
 INSERT_EVENT: Final = "INSERT OR REPLACE INTO events (seq, at, kind, subject, text) VALUES (?,?,?,?,?)"
 FORGET_EVENTS: Final = "DELETE FROM events WHERE seq <= ?"
@@ -134,6 +139,10 @@ def job_from_row(row: Sequence[Any]) -> tuple[JobSpec, JobRow]:
 def execution_from_row(row: Sequence[Any]) -> ExecutionRow:
     """A row of SELECT_EXECUTIONS."""
     return ExecutionRow._make(row[1:])
+
+
+def repair_parameters(row: RepairInfo) -> Parameters:
+    return row.key, row.number, encode_message(row)
 
 
 def approval_from_row(row: Sequence[Any]) -> ApprovalRow:

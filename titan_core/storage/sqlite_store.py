@@ -23,7 +23,7 @@ from titan_core.storage.read_connections import ReadConnections
 from titan_core.storage.schema import OPEN_STATES, SCHEMA_VERSION, migrate
 from titan_core.storage.store import WAY_OUT, StoreDamaged, StoredRun, StoreError, StoreFull
 from titan_sdk.errors import BadMessage
-from titan_sdk.messages import KvEntry, KvMemberPage, KvPart
+from titan_sdk.messages import KvEntry, KvMemberPage, KvPart, RepairInfo, decode_message, encode_message
 
 logger = logging.getLogger(__name__)
 
@@ -231,6 +231,10 @@ class SqliteStore:
             old = [(key, at - sql.KEPT_EXECUTIONS) for key, at in batch.executions if at > sql.KEPT_EXECUTIONS]
             if old:
                 execute(sql.FORGET_EXECUTIONS, old)
+        if batch.specs:
+            execute(sql.REPLACE_SPEC, [(encode_message(spec), seq) for seq, spec in batch.specs.items()])
+        if batch.repairs:
+            execute(sql.SAVE_REPAIR, map(sql.repair_parameters, batch.repairs.values()))
         if batch.outputs:
             execute(sql.SAVE_OUTPUTS, batch.outputs.items())
         if batch.approvals:
@@ -343,7 +347,7 @@ class SqliteStore:
             stored[row[0]].jobs.append((spec, job))
             if job.attempt:
                 attempted.add(row[0])
-            if spec.flow is not None and spec.flow.approve is not None:
+            if spec.flow is not None and (spec.flow.approve is not None or spec.flow.repair is not None):
                 gated.add(row[0])
         if attempted:
             marks = ",".join("?" * len(attempted))
@@ -358,6 +362,8 @@ class SqliteStore:
             marks = ",".join("?" * len(gated))
             for row in db.execute(f"{sql.SELECT_APPROVALS} WHERE r.seq IN ({marks}) ORDER BY a.number", sorted(gated)):
                 stored[row[0]].approvals.append(sql.approval_from_row(row))
+            for row in db.execute(f"{sql.SELECT_REPAIRS} WHERE r.seq IN ({marks}) ORDER BY p.number", sorted(gated)):
+                stored[row[0]].repairs.append(decode_message(row[1], RepairInfo))
         yield from stored.values()
 
     def last_sequence(self) -> tuple[int, int, int]:

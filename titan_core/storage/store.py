@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import Record
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import JobSpec, KvEntry, KvMemberPage, KvPart
+from titan_sdk.messages import JobSpec, KvEntry, KvMemberPage, KvPart, RepairInfo
 
 WAY_OUT: Final = "What to do is in docs/operations.md."
 """At the end of what people are told of a database that cannot be used."""
@@ -39,6 +39,7 @@ class StoredRun:
     outputs: list[tuple[str, bytes]] = field(default_factory=list)
     """By job key, of the jobs that left any."""
     approvals: list[ApprovalRow] = field(default_factory=list)
+    repairs: list[RepairInfo] = field(default_factory=list)
 
 
 class Store(Protocol):

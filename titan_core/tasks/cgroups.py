@@ -44,7 +44,9 @@ def find_homes(mounts: str, own: str) -> Roots:
 
 
 def make_roots(name: str, homes: Roots | None = None) -> Roots:
-    """Folders for the groups of jobs, for each controller that permits it; what an earlier run left there is ended.
+    """Folders for the groups of jobs, for each controller that permits it; what an earlier process left there is ended.
+
+    ``name`` is the worker's. The folder has the process's number too, so that one that nobody uses any more is told.
 
     Under version 2 a folder whose groups are limited may hold no process itself: ours moves to a folder below it.
     """
@@ -52,10 +54,10 @@ def make_roots(name: str, homes: Roots | None = None) -> Roots:
         homes = find_homes(_read("/proc/self/mounts"), _read("/proc/self/cgroup"))
     roots: Roots = {}
     for controller, (version, home) in homes.items():
-        root = f"{home}/{name}"
+        root = f"{home}/{name}-{os.getpid()}"
         try:
+            _clear(home, name)
             os.makedirs(root, exist_ok=True)
-            _end_leftovers(root)
             if version == 2:
                 _delegate(home, root, controller)
             if os.path.exists(f"{root}/{_limit_file(version, controller)}"):
@@ -164,6 +166,18 @@ def _delegate(home: str, root: str, controller: str) -> None:
         _write(f"{root}/worker/cgroup.procs", "0")
         _write(f"{home}/cgroup.subtree_control", f"+{controller}")
     _write(f"{root}/cgroup.subtree_control", f"+{controller}")
+
+
+def _clear(home: str, name: str) -> None:
+    """Remove the folders of processes that are gone; what is left in those of ``name`` is ended first."""
+    for other in os.listdir(home):
+        whose, _, pid = other.rpartition("-")
+        if not whose.startswith("titan-") or not pid.isdecimal() or os.path.exists(f"/proc/{pid}"):
+            continue
+        if whose == name:
+            _end_leftovers(f"{home}/{other}")
+        _remove(f"{home}/{other}/worker")
+        _remove(f"{home}/{other}")
 
 
 def _end_leftovers(root: str) -> None:

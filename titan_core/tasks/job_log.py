@@ -6,10 +6,13 @@ One of the launcher's own modules: see zygote.py for what these may import.
 from __future__ import annotations
 
 import os
+import time
 
 _TAIL_BYTES = 32 * 1024
 """As launch.TAIL_BYTES."""
 _COPY_BYTES = 1024 * 1024
+_AGAIN_S = 5.0
+"""After a service's log could not be written, before that is tried again."""
 
 
 class JobLog:
@@ -108,8 +111,9 @@ class RotatingLog:
     """Takes what a service prints for as long as it lives: files of ``limit`` bytes each, ``count`` of them at most.
 
     The current one is at ``path``, which is made anew; a full one is renamed to ``path.1``, the next to ``path.2`` and
-    so on, so that byte number n of all that was printed is in file number n // limit + 1. The oldest go. ``size`` is
-    what was printed, whatever is still there.
+    so on, so that byte number n of the whole log is in file number n // limit + 1. The oldest go. ``size`` is that of
+    the whole, whatever is still there. What cannot be written (the disk is full) is left out, and a mark says so once
+    writing works again: a service may outlive that by months.
 
     Raises:
         OSError: the file cannot be made.
@@ -121,30 +125,51 @@ class RotatingLog:
         self._limit = limit
         self._count = count
         self._in_file = 0
+        self._left_out = 0
+        self._again_at = 0.0
         self.size = 0
         self.printed = 0
         self.error = ""
 
     def write(self, chunk: bytes) -> None:
-        """More output. After an error nothing is written any more: the service goes on, and must not be held up."""
+        """More output. An error does not hold the service up."""
         self.printed += len(chunk)
         if self.error:
-            return
+            if time.monotonic() < self._again_at:
+                self._left_out += len(chunk)
+                return
+            mark = f"\n[titan: {self._left_out} bytes are left out here; {self.error}]\n".encode()
+            if not self._try(mark):
+                self._left_out += len(chunk)
+                return
+            self.error, self._left_out = "", 0
+        self._try(chunk)
+
+    def _try(self, data: bytes) -> bool:
+        """Whether all could be written."""
         try:
-            while chunk:
+            while data:
                 if self._in_file == self._limit:
                     self._rotate()
-                piece = chunk[: self._limit - self._in_file]
-                _write_all(self.fd, piece)
+                piece = data[: self._limit - self._in_file]
+                _write_all(self.fd, piece, self._in_file)
                 self._in_file += len(piece)
                 self.size += len(piece)
-                chunk = chunk[len(piece) :]
+                data = data[len(piece) :]
         except OSError as error:
+            if not self.error:  # else what is left of the mark is no output
+                self._left_out = len(data)
             self.error = f"its log could not be written: {error.strerror}"
+            self._again_at = time.monotonic() + _AGAIN_S
+            return False
+        return True
 
     def _rotate(self) -> None:
         number = self.size // self._limit
-        os.rename(self._path, f"{self._path}.{number}")
+        try:
+            os.rename(self._path, f"{self._path}.{number}")
+        except FileNotFoundError:  # it was renamed already, and then no new one could be made
+            pass
         fd = _new_file(self._path)
         os.close(self.fd)
         self.fd = fd
@@ -170,10 +195,12 @@ def _new_file(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    written = os.write(fd, data)
+def _write_all(fd: int, data: bytes, offset: int = -1) -> None:
+    """At the end, or at an offset: over what a write that failed may have left there."""
+    written = 0
     while written < len(data):
-        written += os.write(fd, data[written:])
+        rest = data[written:] if written else data
+        written += os.write(fd, rest) if offset < 0 else os.pwrite(fd, rest, offset + written)
 
 
 def _nameless_file(beside: str) -> int:

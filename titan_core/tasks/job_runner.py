@@ -20,6 +20,7 @@ from titan_core.tasks.content_fetcher import ContentFetcher
 from titan_core.tasks.job_flow import with_outputs
 from titan_core.tasks.launch import Exited, LaunchEvent, LaunchRequest, Output, Started
 from titan_core.tasks.launcher import Launcher
+from titan_core.tasks.repair_kit import RepairKits
 from titan_core.tasks.service_handler import ServiceHandler
 from titan_sdk.errors import Saturated, TitanError, Unavailable
 from titan_sdk.messages import JobReport, JobSpec, Lease, Outcome
@@ -53,6 +54,7 @@ class JobRunner:
         fetcher: brings contents that ``contents`` lacks.
         make_request: turns an attempt and its sandbox into what the launcher is asked.
         services: sees when those that are services are ready.
+        repair_kits: what a repair job finds of the failed one; None: none is taken.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class JobRunner:
         services: ServiceHandler,
         children: int = 0,
         devices: Sequence[str] = (),
+        repair_kits: RepairKits | None = None,
     ) -> None:
         self.slots = slots
         self._launcher = launcher
@@ -75,6 +78,7 @@ class JobRunner:
         self._fetcher = fetcher
         self._make_request = make_request
         self._services = services
+        self._repair_kits = repair_kits
         self._changed = threading.Condition()
         self._free = list(range(slots - 1, -1, -1))
         self._free_for_workers = list(range(slots + children - 1, slots - 1, -1))
@@ -114,7 +118,7 @@ class JobRunner:
             self._free_devices.difference_update(devices)
         if spec.sha256 and self._content(spec) is None:
             self._fetcher.fetch(spec.sha256, lambda failure: self._fetched(attempt, failure))
-        elif spec.archive or spec.size > QUICK_BYTES:
+        elif _takes_long(spec):
             self._pool.submit(self._prepare, attempt)
         else:
             self._prepare(attempt)
@@ -183,7 +187,9 @@ class JobRunner:
     # --- before the launch ----------------------------------------------------------------------------------------
 
     def _fetched(self, attempt: Attempt, failure: Exception | None) -> None:
-        if failure is None:
+        if failure is None and _takes_long(attempt.spec):  # it may want more, and others wait for this thread
+            self._pool.submit(self._prepare, attempt)
+        elif failure is None:
             self._prepare(attempt)
         else:
             self._end_unlaunched(attempt, "failed", f"its content cannot be had: {failure}")
@@ -204,6 +210,9 @@ class JobRunner:
             sandbox = self._workspace.prepare(attempt.lease, spec, content)
             if attempt.devices:
                 spec = replace(spec, env={**spec.env, GPU_VARIABLE: ",".join(attempt.devices)})
+            if spec.flow is not None and spec.flow.mends is not None and self._repair_kits is not None:
+                made = self._repair_kits.make(spec.flow.mends, sandbox.job_dir)
+                spec = replace(spec, env={**spec.env, **made})
             request = self._make_request(attempt.lease, spec, sandbox)
         except Exception as error:
             if not isinstance(error, (TitanError, OSError)):
@@ -268,6 +277,11 @@ class JobRunner:
             self._free_devices.update(attempt.devices)
             self._changed.notify_all()
         attempt.owner.ended(attempt, report)
+
+
+def _takes_long(spec: JobSpec) -> bool:
+    """Whether making its sandbox does."""
+    return bool(spec.archive) or spec.size > QUICK_BYTES or (spec.flow is not None and spec.flow.mends is not None)
 
 
 def gpu_names(count: int, environ: Mapping[str, str]) -> list[str]:

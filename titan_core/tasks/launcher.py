@@ -414,12 +414,9 @@ class Launcher:
 
 def _difference(base: Mapping[str, str], wanted: Mapping[str, str]) -> tuple[dict[bytes, bytes], tuple[bytes, ...]]:
     """What to change in ``base``, and what to remove from it, to get what is wanted; but the mark stays."""
-    changed = {
-        os.fsencode(name): os.fsencode(value)
-        for name, value in wanted.items()
-        if base.get(name) != value and name != MARK
-    }
-    return changed, tuple(os.fsencode(name) for name in base if name not in wanted and name != MARK)
+    different = wanted.items() - base.items()  # of some fifty variables these few are found without a line of Python
+    changed = {os.fsencode(name): os.fsencode(value) for name, value in different if name != MARK}
+    return changed, tuple(os.fsencode(name) for name in base.keys() - wanted.keys() if name != MARK)
 
 
 def _send(sock: socket.socket, data: bytes) -> None:

@@ -42,7 +42,7 @@ class ScriptExecutorHandler:
     def __init__(self, *, environment: Mapping[str, str] | None = None, preload: Sequence[str] = ()) -> None:
         self._prefixes = _STARTUP_PREFIXES + (_PRELOAD_PREFIXES if preload else ())
         self._names = _STARTUP_NAMES + (("HOME",) if site.ENABLE_USER_SITE else ())
-        self._startup = self._startup_part(os.environ if environment is None else environment)
+        self._environment = dict(os.environ if environment is None else environment)
 
     def launch_request(
         self,
@@ -70,7 +70,7 @@ class ScriptExecutorHandler:
             cwd=str(cwd),
             env=env,
             log_path=str(log),
-            warm=python and not spec.fresh and self._startup_part(env) == self._startup,
+            warm=python and not spec.fresh and not self._starts_otherwise(env),
             timeout_s=spec.timeout_s,
             memory=spec.memory,
             millicpus=round(spec.cpus * 1000),
@@ -102,9 +102,11 @@ class ScriptExecutorHandler:
             "begin a script with a line like #!/usr/bin/env node"
         )
 
-    def _startup_part(self, env: Mapping[str, str]) -> dict[str, str]:
+    def _starts_otherwise(self, env: Mapping[str, str]) -> bool:
+        """Whether a new interpreter would not be what the warm one is."""
         names, prefixes = self._names, self._prefixes
-        return {name: value for name, value in env.items() if name.startswith(prefixes) or name in names}
+        different = env.items() ^ self._environment.items()
+        return any(name.startswith(prefixes) or name in names for name, _ in different)
 
 
 def _head(script: str) -> bytes:

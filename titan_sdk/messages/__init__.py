@@ -69,7 +69,9 @@ from titan_sdk.messages.job_spec import (
     JobSpec,
     Lease,
     Lifetime,
+    Mends,
     OnTimeout,
+    RepairSpec,
     RestartPolicy,
     ServiceSpec,
     TriggerRule,
@@ -130,6 +132,7 @@ from titan_sdk.messages.logs import (
     LogTarget,
     WatchLogs,
 )
+from titan_sdk.messages.repairs import RepairChange, RepairInfo, RepairState
 from titan_sdk.messages.run_options import (
     DEFAULT_OPTIONS,
     Budget,
@@ -267,6 +270,7 @@ __all__ = [
     "LogState",
     "LogTarget",
     "M",
+    "Mends",
     "Message",
     "Missing",
     "MissingContent",
@@ -279,6 +283,10 @@ __all__ = [
     "Register",
     "Registered",
     "RemoveMembers",
+    "RepairChange",
+    "RepairInfo",
+    "RepairSpec",
+    "RepairState",
     "Request",
     "Restart",
     "RestartPolicy",

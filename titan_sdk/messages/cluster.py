@@ -60,7 +60,7 @@ EventKind = Literal[
     "job-quarantined", "service-restarting", "service-crash-loop", "service-lost", "service-moved",
     "service-replaced", "service-rolled-back", "service-handover",
     "approval-asked", "approval-given", "approval-refused", "approval-expired",
-    "approval-withdrawn",
+    "approval-withdrawn", "repair-begun", "repair-applied", "repair-failed",
 ]  # fmt: skip
 """What can happen to a cluster."""
 

@@ -80,6 +80,39 @@ class ApproveSpec(Message, frozen=True):
     on_timeout: OnTimeout = "reject"
 
 
+class RepairSpec(Message, frozen=True):
+    """What repairs a job that failed for good.
+
+    Attributes:
+        file, sha256, size: the script that does, and its content. args: of the script. max: so often.
+        timeout_s: of the script. approve: what a person is asked before a change is tried; None: nothing.
+    """
+
+    file: str
+    sha256: str = ""
+    size: int = 0
+    args: tuple[str, ...] = ()
+    max: int = 1
+    timeout_s: float | None = None
+    approve: ApproveSpec | None = None
+
+
+class Mends(Message, frozen=True):
+    """The failure that a repair job is about, as the job was when it failed."""
+
+    key: str
+    number: int
+    attempt: int
+    exit_code: int | None
+    reason: str
+    file: str
+    sha256: str
+    size: int
+    archive: str = ""
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+
+
 class FlowSpec(Message, frozen=True):
     """Under which circumstances a job runs; the defaults are those of a job that says nothing of it.
 
@@ -96,6 +129,7 @@ class FlowSpec(Message, frozen=True):
         approve: what a person is asked once its parents let it run; None: nothing.
         handler: it waits for no parents, but for the end of its run, and runs when a job of that is DEAD
             (``on_failure``) or in any case (``finally``, after those). A cancelled run leaves ``finally`` jobs alone.
+        repair: what repairs it when it failed for good. mends: the failure it is to repair; set by the master.
         given: what the attempt finds of the jobs before it; set by the master when it dispatches.
     """
 
@@ -104,6 +138,8 @@ class FlowSpec(Message, frozen=True):
     templates: bool = False
     approve: ApproveSpec | None = None
     handler: Handler = ""
+    repair: RepairSpec | None = None
+    mends: Mends | None = None
     given: Given | None = None
 
 

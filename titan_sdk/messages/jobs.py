@@ -9,6 +9,7 @@ from msgspec import field
 from titan_sdk.messages.approvals import ApprovalInfo
 from titan_sdk.messages.base import Message, Request
 from titan_sdk.messages.job_spec import DEFAULT_PRIORITY, GENERAL, Handler, JobKind, JobSpec, TriggerRule
+from titan_sdk.messages.repairs import RepairInfo
 from titan_sdk.messages.run_options import RunOptions
 from titan_sdk.protocol import Opcode
 
@@ -21,7 +22,10 @@ Outcome = Literal["completed", "failed", "cancelled", "timed_out", "handed_back"
 
 
 class ExecutionInfo(Message):
-    """One attempt, for people. ``outcome`` is empty while it runs, or ``lost`` when its worker died."""
+    """One attempt, for people. ``outcome`` is empty while it runs, or ``lost`` when its worker died.
+
+    ``sha256``: the content that it ran, of a job that was repaired; empty for others, which have one only.
+    """
 
     attempt: int
     worker: str
@@ -30,14 +34,16 @@ class ExecutionInfo(Message):
     outcome: str = ""
     exit_code: int | None = None
     reason: str = ""
+    sha256: str = ""
 
 
 class JobInfo(Message):
     """A job's state, for people and handles. ``exit_code`` is minus the signal number when a signal ended it.
 
     Of a service: ``restarts`` counts the times it was started again after its process had ended, ``port`` is the one it
-    was given, ``url`` where it answers while it is ready. ``approvals``: what people were asked, oldest first.
-    ``outputs``, a JSON object, comes with a job that is asked for alone.
+    was given, ``url`` where it answers while it is ready. ``approvals``: what people were asked, oldest first;
+    ``repairs``: what was done when it had failed for good. ``outputs``, a JSON object, comes with a job that is asked
+    for alone.
     """
 
     key: str
@@ -65,6 +71,7 @@ class JobInfo(Message):
     url: str = ""
     executions: list[ExecutionInfo] = field(default_factory=list)
     approvals: list[ApprovalInfo] = field(default_factory=list)
+    repairs: list[RepairInfo] = field(default_factory=list)
     outputs: str = ""
     trigger: TriggerRule = "all_success"
     handler: Handler = ""

@@ -25,11 +25,13 @@ from titan_core.scheduling.core.commands import (
     InsertEvent,
     InsertJob,
     InsertRun,
+    ReplaceSpec,
     RunChanged,
     SaveApproval,
     SaveCordon,
     SaveExecution,
     SaveOutputs,
+    SaveRepair,
     SetAlarm,
     UpdateJob,
     UpdateRun,
@@ -58,7 +60,7 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import CHILD_WORKERS, DEFAULT_FLOW, Accepted, JobSpec, Lease, Outcome, RunOptions
+from titan_sdk.messages import CHILD_WORKERS, DEFAULT_FLOW, Accepted, JobSpec, Lease, Outcome, RepairInfo, RunOptions
 
 WALL_START = 1_800_000_000_000
 RECORDS = (
@@ -70,6 +72,8 @@ RECORDS = (
     SaveExecution,
     SaveOutputs,
     SaveApproval,
+    SaveRepair,
+    ReplaceSpec,
     InsertEvent,
     SaveCordon,
     ForgetCordon,
@@ -85,6 +89,7 @@ class SavedRun:
     additions: dict[str, str] = field(default_factory=dict)
     outputs: list[tuple[str, bytes]] = field(default_factory=list)
     approvals: list[ApprovalRow] = field(default_factory=list)
+    repairs: list[RepairInfo] = field(default_factory=list)
 
 
 @dataclass
@@ -97,6 +102,7 @@ class Journal:
     executions: dict[tuple[str, int], ExecutionRow] = field(default_factory=dict)
     outputs: dict[str, bytes] = field(default_factory=dict)
     approvals: dict[tuple[str, int], ApprovalRow] = field(default_factory=dict)
+    repairs: dict[tuple[str, int], RepairInfo] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
     additions: dict[int, dict[str, str]] = field(default_factory=dict)
     cordons: dict[str, CordonRow] = field(default_factory=dict)
@@ -129,6 +135,13 @@ class Journal:
             assert command.key not in self.outputs, f"outputs counted twice: {command}"
             assert self.jobs[command.key].state is JobState.COMPLETED and self.jobs[command.key].seq == command.seq
             self.outputs[command.key] = command.outputs
+        elif isinstance(command, SaveRepair):
+            open_before = self.repairs.get((command.row.key, command.row.number))
+            assert open_before is None or open_before.state in ("running", "asked"), f"repaired twice: {command}"
+            self.repairs[command.row.key, command.row.number] = command.row
+        elif isinstance(command, ReplaceSpec):
+            assert self.jobs[command.key].seq == command.seq
+            self.specs[command.key] = command.spec
         elif isinstance(command, SaveApproval):
             asked = self.approvals.get((command.row.key, command.row.number))
             assert asked is None or not asked.decision, f"decided twice: {asked}, {command.row}"
@@ -150,6 +163,7 @@ class Journal:
                 dict(self.additions.get(run.seq, {})),
                 [(key, body) for key, body in self.outputs.items() if self.jobs[key].run_id == run_id],
                 [row for row in self.approvals.values() if self.jobs[row.key].run_id == run_id],
+                [row for row in self.repairs.values() if self.jobs[row.key].run_id == run_id],
             )
             for run_id, run in self.runs.items()
         ]
@@ -267,7 +281,9 @@ class History:
         assert not before.state.final, f"revived, or ended twice: {before} -> {row}"
         assert row.attempt in (before.attempt, before.attempt + 1), f"{before} -> {row}"
         service = self._journal.specs[row.key].kind != "run"
-        assert row.epoch >= before.epoch and row.failures >= before.failures and row.restarts >= before.restarts
+        assert row.epoch >= before.epoch and row.restarts >= before.restarts
+        anew = before.state is JobState.HELD and row.failures == 0  # a repaired job has all its retries again
+        assert row.failures >= before.failures or anew
         assert row.losses >= before.losses or (service and row.losses == 1), "forgotten only by what ran for long"
         assert row.failures + row.losses + row.restarts <= before.failures + before.losses + before.restarts + 1
         assert service or not (row.restarts or row.port or row.ready), f"only services have these: {row}"
@@ -312,7 +328,7 @@ class History:
         self._check_parents(command)
         if command.spec.flow is not None and command.spec.flow.approve is not None:
             decisions = [row.decision for row in journal.approvals.values() if row.key == lease.job]
-            assert decisions == ["approved"], f"{lease} was not approved: {decisions}"
+            assert decisions and set(decisions) == {"approved"}, f"{lease} was not approved: {decisions}"
         if lease.attempt > 1:
             row_before = journal.executions[lease.job, lease.attempt - 1]
             policy = command.spec.upkeep.restart if command.spec.kind == "service" else "on-failure"
@@ -503,6 +519,8 @@ class World:
         changed = [command.run_id for command in commands if isinstance(command, RunChanged)]
         assert len(changed) == len(set(changed))
         assert {key.partition("/")[0] for key in updated} <= set(changed)
+        calm = {command.run_id for command in commands if isinstance(command, RunChanged) and not command.settled}
+        assert not any(self.core.is_settled(key) for key in updated if key.partition("/")[0] in calm)
         self.core.check_invariants()
         self._check_alarm()
 

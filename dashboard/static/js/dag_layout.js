@@ -49,8 +49,13 @@ export function layout(nodes) {
   }
 
   const places = new Map();
-  // A big layer becomes a block of about twice the width of its height, as a screen has it.
-  const rowsOf = (count) => Math.ceil(count / Math.ceil(count / Math.max(MAX_ROWS, Math.ceil(Math.sqrt(1.5 * count)))));
+  // Big layers become blocks, of as many rows as give the whole about twice the width of its height, as a screen has it.
+  const sizes = layers.filter(Boolean).map((ids) => ids.length);
+  const even = (count, most) => Math.ceil(count / Math.ceil(count / most));
+  const shape = (most) => sizes.reduce((sum, count) => sum + Math.ceil(count / even(count, most)) * (WIDTH + 20) + GAP_X - 20, 0) / (Math.max(...sizes.map((count) => even(count, most))) * (HEIGHT + GAP_Y));
+  let most = MAX_ROWS;
+  for (const biggest = Math.max(1, ...sizes); most < biggest && shape(most) > 2; most += 1);
+  const rowsOf = (count) => even(count, most);
   const tallest = Math.max(1, ...layers.map((ids) => (ids ? rowsOf(ids.length) : 0)));
   const height = tallest * (HEIGHT + GAP_Y) - GAP_Y;
   let x = 0;

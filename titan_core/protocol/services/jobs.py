@@ -136,7 +136,8 @@ class JobService:
             for job in rebuild(saved, SpecPool(), 0, _EXECUTIONS).jobs:
                 if spelling in (job.key, job.spec.id):
                     info = job_info(job, job.reason)
-                    info.executions = [execution_info(execution) for execution in job.executions or ()]
+                    info.repairs = [row for row in saved.repairs if row.key == job.key]
+                    info.executions = [execution_info(each, info.repairs) for each in job.executions or ()]
                     info.outputs = dict(saved.outputs).get(job.key, b"").decode()
                     info.approvals = [approval_info(row) for row in saved.approvals if row.key == job.key]
                     return info

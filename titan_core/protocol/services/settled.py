@@ -11,7 +11,7 @@ from titan_sdk.errors import NotFound
 
 
 class SettledWait:
-    """One request that waits. It holds no thread: it looks again whenever the run changes, and when its time is over.
+    """One request that waits. It holds no thread: it looks when a job of the run is settled, and at its own end.
 
     Args:
         settled: the question, asked of the core; each look should cost little, as a big run changes often.
@@ -50,7 +50,7 @@ class SettledWait:
         if version is None or rest <= 0:
             return False
         try:
-            self._scheduler.watch(self._run_id, version, rest, self.look)
+            self._scheduler.watch(self._run_id, version, rest, self.look, only_settled=True)
         except NotFound:
             return False
         return True

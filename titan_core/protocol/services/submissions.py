@@ -121,6 +121,8 @@ class SubmissionService:
                         entries[spec.sha256] = entry_names(self._contents.path(spec.sha256))
                     if spec.file not in entries[spec.sha256]:
                         raise NotFound(f"{spec.archive} holds no file {spec.file}")
+                if spec.flow is not None and spec.flow.repair is not None:
+                    self._contents.size(spec.flow.repair.sha256)
             except InvalidName as error:
                 text = str(error) if spec.sha256 else f"no content of {spec.archive or spec.file} was given"
                 problems.append(Problem(spec.id, text))

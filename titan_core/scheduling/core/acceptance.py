@@ -204,13 +204,12 @@ def link(jobs: Iterable[Job]) -> None:
     for job in by_id.values():
         if job.state is not JobState.WAITING:
             continue
-        if handler_of(job):
-            job.blockers += 1  # the rest of its run
         kept = job.run.kept_jobs
         _link_to(job, [by_id[each] for each in dict.fromkeys(job.spec.parents) if each not in kept])
 
 
 def _link_to(job: Job, parents: Iterable[Job]) -> None:
+    job.blockers += bool(handler_of(job))  # waits for the rest of its run
     for parent in parents:
         if parent.state.final:
             continue  # nothing more comes of it

@@ -66,6 +66,11 @@ class Approvals:
         self._wake_at(at)
         heappush(self._deadlines, (at, row.key, row.number))
 
+    def is_asked(self, job: Job) -> bool:
+        """Whether the last question about the job is open."""
+        rows = self._book.approvals.get(job.key)
+        return rows is not None and not rows[-1].decision
+
     def earlier(self, job: Job, event: DecisionMade) -> ApprovalRow | None:
         """What the same request decided before; None when it is a new one."""
         rows = self._book.approvals.get(job.key, ())

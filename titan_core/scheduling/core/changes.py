@@ -17,14 +17,17 @@ from titan_core.scheduling.core.commands import (
     InsertEvent,
     InsertJob,
     InsertRun,
+    ReplaceSpec,
     RunChanged,
     SaveApproval,
     SaveCordon,
     SaveExecution,
     SaveOutputs,
+    SaveRepair,
     UpdateJob,
     UpdateRun,
 )
+from titan_sdk.messages import RepairInfo
 
 
 class Changes:
@@ -43,7 +46,7 @@ class Changes:
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
         self._outputs: list[SaveOutputs] = []
-        self._events: list[InsertEvent | SaveApproval | SaveCordon | ForgetCordon] = []
+        self._events: list[InsertEvent | SaveApproval | SaveRepair | ReplaceSpec | SaveCordon | ForgetCordon] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
 
@@ -74,6 +77,14 @@ class Changes:
     def touch_execution(self, execution: TaskExecution) -> None:
         self._executions[execution] = None
 
+    def repair(self, row: RepairInfo) -> None:
+        """A repair begins, or goes on; there is an event about it."""
+        self._events.append(SaveRepair(row))
+
+    def respec(self, job: Job) -> None:
+        """The job is another one from its next attempt on; there is an event about it."""
+        self._events.append(ReplaceSpec(job.key, job.seq, job.spec))
+
     def outputs(self, job: Job, outputs: bytes) -> None:
         """The job left these for others."""
         self._outputs.append(SaveOutputs(job.key, job.seq, outputs))
@@ -103,7 +114,10 @@ class Changes:
         for run in self._new.values():
             commands.append(InsertRun(run.row))
             commands += [InsertJob(job.spec, job.row()) for job in run.jobs]
+        settled = {*self._new, *self._runs}
         for job in self._touched.values():
+            if job.settled:
+                settled.add(job.run.run_id)
             if job.run.run_id not in self._new and job.key not in self._added:
                 commands.append(UpdateJob(job.row()))
         if self._grown:
@@ -120,7 +134,7 @@ class Changes:
         for run in self._seen.values():
             # Following the wall clock, versions keep growing when the next master starts them anew.
             run.version = max(run.version + 1, wall)
-            commands.append(RunChanged(run.run_id))
+            commands.append(RunChanged(run.run_id, run.run_id in settled))
         self._new.clear()
         self._touched.clear()
         self._executions.clear()

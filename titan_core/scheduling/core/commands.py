@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
-from titan_sdk.messages import JobSpec, KvUpdate, Lease
+from titan_sdk.messages import JobSpec, KvUpdate, Lease, RepairInfo
 
 # --- records: for the store ---------------------------------------------------------------------------------------
 
@@ -73,6 +73,22 @@ class SaveApproval:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveRepair:
+    """Insert or replace the repair (row.key, row.number)."""
+
+    row: RepairInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceSpec:
+    """A repaired job: from its next attempt on it is this. ``seq`` is the job's."""
+
+    key: str
+    seq: int
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
 class KvPut:
     """``now``: epoch ms, as in all records of the key-value store: what has expired by then is gone."""
 
@@ -124,7 +140,8 @@ class ForgetCordon:
     worker_id: str
 
 
-RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | SaveExecution | SaveOutputs | SaveApproval
+HistoryRecord = SaveExecution | SaveOutputs | SaveApproval | SaveRepair | ReplaceSpec
+RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | HistoryRecord
 Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
@@ -163,9 +180,10 @@ class CloseLink:
 
 @dataclass(frozen=True, slots=True)
 class RunChanged:
-    """Someone may be waiting for this."""
+    """Someone may be waiting for this. ``settled``: for jobs of it to be settled too; else none became so."""
 
     run_id: str
+    settled: bool = True
 
 
 @dataclass(frozen=True, slots=True)

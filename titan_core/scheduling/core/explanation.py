@@ -33,7 +33,10 @@ class Explanations:
             rule = f" Its trigger rule is {job.spec.flow.trigger}." if job.spec.flow is not None else ""
             return f"It waits for {shown}{' and others' if len(parents) > 5 else ''}.{rule}"
         if job.state is JobState.HELD:
-            return f"It waits for somebody to approve it: {self._book.approvals[job.key][-1].message}"
+            asked = self._book.approvals.get(job.key)
+            if asked and not asked[-1].decision:
+                return f"It waits for somebody to approve it: {asked[-1].message}"
+            return f"It failed ({job.reason}), and {self._book.repairs[job.key][-1].job} is to repair it."
         if job.state is JobState.DELAYED:
             if job.is_service and job.attempt:
                 return f"It is between two attempts: {job.reason}."

@@ -149,13 +149,22 @@ def _check_counts(worker: Worker) -> None:
 
 
 def _check_approvals(book: JobBook) -> None:
-    """A job is HELD exactly while somebody is asked about it."""
+    """A job is HELD exactly while somebody is asked about it, or another job repairs it."""
     for job in _in_state(book, JobState.HELD):
-        assert not book.approvals[job.key][-1].decision, job.story()
+        asked, repairs = book.approvals.get(job.key), book.repairs.get(job.key)
+        is_asked = asked is not None and not asked[-1].decision
+        assert (repairs[-1].state if repairs else "") in (("asked", "") if is_asked else ("running",)), job.story()
+        if repairs and repairs[-1].state == "running":
+            assert not book.jobs[repairs[-1].job].state.final, job.story()
+    for key, each in book.repairs.items():
+        assert [row.number for row in each] == list(range(1, len(each) + 1)), key
+        assert not any(row.state in ("running", "asked") for row in each[:-1]), key
+        is_open = each[-1].state in ("running", "asked")
+        assert not is_open or book.jobs[key].state is JobState.HELD, book.jobs[key].story()
     for key, rows in book.approvals.items():
         assert [row.number for row in rows] == list(range(1, len(rows) + 1)), key
         assert all(row.decision and row.decided_at for row in rows[:-1]), key
-        assert bool(rows[-1].decision) == (book.jobs[key].state is not JobState.HELD), book.jobs[key].story()
+        assert rows[-1].decision or book.jobs[key].state is JobState.HELD, book.jobs[key].story()
 
 
 def _check_ports(registry: WorkerRegistry) -> None:

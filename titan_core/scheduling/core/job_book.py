@@ -12,6 +12,7 @@ from titan_core.model.run import Run
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.lineage import Lineage
 from titan_core.scheduling.core.output_book import OutputBook
+from titan_sdk.messages import RepairInfo
 from titan_sdk.run_rules import parent_run
 
 DEPLOYED_PREFIX: Final = "SVC-"
@@ -41,6 +42,8 @@ class JobBook:
         """Services whose run no longer needs them; whoever ends them empties the list."""
         self.approvals: dict[str, list[ApprovalRow]] = {}
         """What people were asked about jobs, by their keys; see core.approvals."""
+        self.repairs: dict[str, list[RepairInfo]] = {}
+        """How jobs that had failed were repaired, by their keys; see core.repairs."""
         self.lineage = Lineage()
         self.idle: list[Run] = []
         """Open runs whose last unfinished job has ended, or that began without one; whoever looks empties the list."""
@@ -265,6 +268,7 @@ class JobBook:
                 self.outputs.forget(job)
             del self.jobs[job.key]
             self.approvals.pop(job.key, None)
+            self.repairs.pop(job.key, None)
             self.counts[job.state] -= 1
             if self._latest.get(job.spec.id) is job:
                 del self._latest[job.spec.id]

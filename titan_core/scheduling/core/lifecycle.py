@@ -23,7 +23,9 @@ from titan_core.scheduling.core.handover import Handover
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.matcher import Matcher
+from titan_core.scheduling.core.repairs import Repairs, repair_of
 from titan_core.scheduling.core.triggers import Verdict, judge, why_not
+from titan_sdk.messages import RepairState
 
 CANNOT_BEGIN = 2
 """Exit code of a worker that was started wrongly, and of one that the master refuses."""
@@ -67,6 +69,7 @@ class JobLifecycle:
         changes: Changes,
         events: EventLog,
         approvals: Approvals,
+        repairs: Repairs,
         limits: CoreLimits,
     ) -> None:
         self._book = book
@@ -75,6 +78,7 @@ class JobLifecycle:
         self._changes = changes
         self._events = events
         self._approvals = approvals
+        self._repairs = repairs
         self._limits = limits
         self._handover = Handover(book)
         self.epoch = 0
@@ -148,7 +152,7 @@ class JobLifecycle:
             delay_s = self._pause(job) if job.attempt else job.spec.delay_ms / 1000
             remaining_s = min(max((job.due_at - now.wall) / 1000, 0.0), delay_s)
             self._delays.put(job, now.monotonic + remaining_s)
-        elif job.state is JobState.HELD:
+        elif job.state is JobState.HELD and self._approvals.is_asked(job):
             self._approvals.resume(job, now)
 
     def delays_over(self, now: Instant) -> None:
@@ -233,6 +237,8 @@ class JobLifecycle:
         self._close(job, job.execution, end, now)
         was_ready, job.ready = job.ready, False
         cause = self._verdict(job, end, now)
+        if cause is Cause.EXHAUSTED and job.spec.flow is not None and self._repairs.wanted(job):
+            cause = Cause.BROKEN
         self._move(job, cause)
         if cause in (Cause.RESTARTED, Cause.RESTARTED_AT_ONCE):
             looping = in_crash_loop(job, self._limits)
@@ -243,6 +249,8 @@ class JobLifecycle:
                 self._events.note("service-lost", job.key, f"{job.reason}; it starts again where there is room", now)
         elif job.state is JobState.DELAYED:
             self._delay(job, self._pause(job), now)
+        elif job.state is JobState.HELD:
+            self._matcher.enqueue(self._repairs.begin(job, now))
         else:
             job.ended_at = job.execution.ended_at
             if end.outcome == LOST and job.state is JobState.DEAD:
@@ -258,6 +266,39 @@ class JobLifecycle:
             self._settle_children(job, now, news=not was_ready)
         elif was_ready:
             self._block_children(job)
+        if job.spec.flow is not None and job.state.final:
+            self._repair_over(job, end.outputs, now)
+
+    def _repair_over(self, job: Job, outputs: bytes, now: Instant) -> None:
+        """A job has ended; when it was to repair another, see what that comes to."""
+        target = self._repairs.target_of(job)
+        if target is None:
+            return
+        if job.state is not JobState.COMPLETED:
+            why = f"{job.spec.id} ended {job.state.value}" + (f" ({job.reason})" if job.reason else "")
+        else:
+            why = self._repairs.propose(target, outputs)
+        asked = repair_of(target)
+        if why:
+            self._give_up(target, "failed", why, now)
+        elif asked is not None and asked.approve is not None:
+            self._repairs.asked(target)
+            self._approvals.ask(target, asked.approve, now)
+            self._changes.show(target)
+        else:
+            self._repaired(target, now)
+
+    def _repaired(self, job: Job, now: Instant) -> None:
+        self._repairs.apply(job, now)
+        self._move(job, Cause.REPAIRED)
+        self._matcher.enqueue(job)
+
+    def _give_up(self, job: Job, state: RepairState, why: str, now: Instant) -> None:
+        """The job was HELD for a repair, of which nothing came."""
+        number = len(self._book.repairs[job.key])
+        self._repairs.fail(job, state, why, now)
+        self._drop(job, Cause.UNREPAIRED, f"{job.reason}; repair {number}: {why}", now)
+        self._settle_children(job, now)
 
     def worker_job(self, key: str) -> Job | None:
         """The running job of that key if it is a worker; None when there is none."""
@@ -428,7 +469,14 @@ class JobLifecycle:
         elif origin is JobState.DELAYED:
             self._delays.withdraw()
         elif origin is JobState.HELD and cause is Cause.CANCELLED:
-            self._approvals.decide(job, "withdrawn", "", reason, now)
+            if self._approvals.is_asked(job):
+                self._approvals.decide(job, "withdrawn", "", reason, now)
+            row = self._repairs.open_of(job)
+            if row is not None:
+                self._repairs.fail(job, "withdrawn", reason, now)
+                self.cancel([self._book.jobs[row.job]], f"{job.spec.id} needs no repair: {reason}", now)
+        if job.spec.flow is not None:
+            self._repair_over(job, b"", now)
 
     # --- children ---
 
@@ -480,9 +528,14 @@ class JobLifecycle:
 
     def decided(self, job: Job, row: ApprovalRow, now: Instant) -> None:
         """A HELD job was approved, or rejected: then it is dead, and no retry is of any use."""
+        if self._repairs.open_of(job) is not None:
+            if row.decision == "approved":
+                self._repaired(job, now)
+            else:
+                self._give_up(job, "rejected", _rejected(row), now)
+            return
         if row.decision != "approved":
-            by = f" by {row.by}" if row.by else ""
-            self._drop(job, Cause.REJECTED, f"rejected{by}" + (f": {row.comment}" if row.comment else ""), now)
+            self._drop(job, Cause.REJECTED, _rejected(row), now)
             self._settle_children(job, now)
         elif job.spec.delay_ms:
             self._move(job, Cause.APPROVED_LATER)
@@ -516,6 +569,11 @@ class JobLifecycle:
     def _delay(self, job: Job, delay_s: float, now: Instant) -> None:
         job.due_at = now.wall + round(delay_s * 1000)
         self._delays.put(job, now.monotonic + delay_s)
+
+
+def _rejected(row: ApprovalRow) -> str:
+    by = f" by {row.by}" if row.by else ""
+    return f"rejected{by}" + (f": {row.comment}" if row.comment else "")
 
 
 def _how_it_ended(job: Job) -> str:

@@ -14,7 +14,7 @@ from titan_core.model.worker import PastExecution, Worker
 from titan_core.scheduling.core.acceptance import link
 from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
-from titan_sdk.messages import JobSpec
+from titan_sdk.messages import JobSpec, RepairInfo
 
 
 class SavedRun(Protocol):
@@ -39,6 +39,11 @@ class SavedRun(Protocol):
 
     @property
     def approvals(self) -> Sequence[ApprovalRow]:
+        """In the order of their numbers."""
+        ...
+
+    @property
+    def repairs(self) -> Sequence[RepairInfo]:
         """In the order of their numbers."""
         ...
 

@@ -55,6 +55,7 @@ from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.lifecycle import JobLifecycle
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.matcher import Matcher
+from titan_core.scheduling.core.repairs import Repairs
 from titan_core.scheduling.core.restoration import SavedRun, rebuild, restore_workers
 from titan_core.scheduling.core.routing import Routing
 from titan_core.scheduling.core.run_flow import RunFlow
@@ -97,8 +98,16 @@ class SchedulerCore:
         self._changes = Changes()
         self._events = EventLog(self._changes, limits.events)
         self._approvals = Approvals(self._book, self._changes, self._events, self._wake_at)
+        self._repairs = Repairs(self._book, self._changes, self._events)
         self._lifecycle = JobLifecycle(
-            self._book, self._matcher, self._delays, self._changes, self._events, self._approvals, limits
+            self._book,
+            self._matcher,
+            self._delays,
+            self._changes,
+            self._events,
+            self._approvals,
+            self._repairs,
+            limits,
         )
         self._gates = Gates(self._book, self._approvals, self._lifecycle, self._changes)
         self._run_flow = RunFlow(self._book, self._lifecycle)
@@ -178,6 +187,8 @@ class SchedulerCore:
                 book.outputs.keep(book.jobs[key], outputs)
             for row in saved.approvals:
                 book.approvals.setdefault(row.key, []).append(row)
+            for repair in saved.repairs:
+                book.repairs.setdefault(repair.key, []).append(repair)
             kin = book.lineage.find(saved.run.run_id)
             if kin is not None:
                 self._budgets.resume(kin, now)

@@ -15,6 +15,7 @@ from titan_core.model.worker import Worker
 from titan_core.scheduling.core.crash_loops import in_crash_loop
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.limits import CoreLimits
+from titan_core.scheduling.core.repairs import is_repair, versions
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
 from titan_sdk.messages import (
@@ -25,6 +26,7 @@ from titan_sdk.messages import (
     JobInfo,
     JobList,
     OnTimeout,
+    RepairInfo,
     RunInfo,
     RunPage,
     RunSummary,
@@ -57,7 +59,9 @@ class Views:
         return info
 
     def _add_history(self, info: JobInfo, job: Job) -> None:
-        info.executions = [execution_info(execution) for execution in job.executions or ()]
+        repairs = self._book.repairs.get(job.key, [])
+        info.executions = [execution_info(execution, repairs) for execution in job.executions or ()]
+        info.repairs = list(repairs)
         info.approvals = [approval_info(row) for row in self._book.approvals.get(job.key, ())]
 
     def run(self, name: str, first: int, limit: int | None) -> RunInfo:
@@ -119,7 +123,7 @@ class Views:
         """What was asked for: the run of that id, or the job of that key or id. Raises NotFound."""
         run = self._book.runs.get(name)
         if run is not None:
-            return SpecList(name=run.row.name, jobs=[job.spec for job in run.jobs])
+            return SpecList(name=run.row.name, jobs=[job.spec for job in run.jobs if not is_repair(job.spec)])
         job = self._book.find_job(name)
         if job is None:
             raise NotFound(f"no run or job {name}")
@@ -144,7 +148,9 @@ class Views:
         return found
 
     def _status(self, job: Job) -> str:
-        if job.ending and job.state is JobState.RUNNING:
+        if job.ending == "aside" and job.state is not JobState.RUNNING:
+            return "waiting"
+        if job.ending:
             return "restarting" if job.ending == "restart" else "stopping"
         if job.ready:
             return "ready"
@@ -162,7 +168,10 @@ class Views:
                 return "waits for the end of its run"
             return f"waits for {job.blockers} of its {parents} parents" if parents > 1 else "waits for its parent"
         if job.state is JobState.HELD:
-            return f"waits for approval: {self._book.approvals[job.key][-1].message}"
+            asked = self._book.approvals.get(job.key)
+            if asked and not asked[-1].decision:
+                return f"waits for approval: {asked[-1].message}"
+            return f"being repaired by {self._book.repairs[job.key][-1].job}: {job.reason}"
         if job.state is JobState.PENDING:
             possible = answered.get(job.need)
             if possible is None:
@@ -293,7 +302,7 @@ def approval_info(row: ApprovalRow) -> ApprovalInfo:
     )
 
 
-def execution_info(execution: TaskExecution) -> ExecutionInfo:
+def execution_info(execution: TaskExecution, repairs: list[RepairInfo]) -> ExecutionInfo:
     return ExecutionInfo(
         attempt=execution.attempt,
         worker=execution.worker_name,
@@ -302,4 +311,5 @@ def execution_info(execution: TaskExecution) -> ExecutionInfo:
         outcome=execution.outcome,
         exit_code=execution.exit_code,
         reason=execution.reason,
+        sha256=versions(repairs, execution.attempt),
     )

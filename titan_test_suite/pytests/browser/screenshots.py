@@ -9,11 +9,12 @@ import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from playwright.sync_api import Page, sync_playwright
 
 from titan_dev.browser import FLAGS, HOW, find_browser
+from titan_sdk.messages import ApproveSpec, FlowSpec, RunOptions
 from titan_test_suite.pytests.cluster import ROOT, Cluster, wait_until
 from titan_test_suite.pytests.dashboard import CODE, Dashboard
 
@@ -45,10 +46,10 @@ for n in itertools.count():
 def work(cluster: Cluster) -> dict[str, str]:
     """Runs of all kinds; their ids by name."""
 
-    def step(name: str, lines: int, pause: float, *parents: str, requirement: str = "GENERAL"):
+    def step(name: str, lines: int, pause: float, *parents: str, requirement: str = "GENERAL", **fields: Any):
         source = STEP.format(seed=len(name), lines=lines, pause=pause)
         (cluster.perm_files / f"{name}.py").write_text(source, encoding="utf-8")
-        return cluster.job(source, id=name, file=f"{name}.py", parents=parents, requirement=(requirement,))
+        return cluster.job(source, id=name, file=f"{name}.py", parents=parents, requirement=(requirement,), **fields)
 
     regions = [f"region-{number}" for number in range(1, 9)]
     runs = {
@@ -70,13 +71,27 @@ def work(cluster: Cluster) -> dict[str, str]:
             step("evaluate", 9, 0.1, "train"),
         ],
         "web api": [cluster.job(SERVICE, id="web-api", file="server.py", kind="service", cpus=0.5)],
+        "release 4.2": [
+            step("build", 5, 0.03),
+            step("ship", 4, 0.03, "build", flow=FlowSpec(approve=ApproveSpec(message="Ship 4.2 to production?"))),
+            step("announce", 3, 0.03, "ship"),
+        ],
         "mail queue": [
             cluster.job("raise SystemExit('no route to host')", id="mail-queue", file="mail.py", kind="service")
         ],
     }
     ids = {name: cluster.submit(*jobs, name=name).run_id for name, jobs in runs.items()}
+    agent = RunOptions(agent_run_id="market-research")
+    plan = cluster.submit(cluster.job("print('three questions')", id="plan"), name="plan", options=agent)
+    for topic in ("prices", "rivals", "laws"):
+        jobs = [cluster.job("print('read')", id=f"read-{topic}-{number}") for number in range(1, 4)]
+        asked = cluster.submit(*jobs, name=f"look into {topic}", parent=plan.jobs[0], options=agent)
+        if topic == "rivals":
+            again = cluster.job("raise SystemExit('the page is gone')", id="read-again", retries=0)
+            cluster.submit(again, name="read again", parent=asked.jobs[0], options=agent)
     for name in ("nightly etl", "price report"):
         cluster.wait_run(ids[name])
+    cluster.wait_state(f"{ids['release 4.2']}/ship", "HELD")
     cluster.wait_state(f"{ids['train the model']}/train", "RUNNING")
     return ids
 
@@ -130,6 +145,8 @@ def main(folder: Path, everything: bool) -> None:
                 "timeline": ("/timeline", "canvas"),
                 "failures": ("/failures", "#jobs tbody tr"),
                 "services": ("/services", "tbody tr"),
+                "approvals": ("/approvals", "#open tbody tr"),
+                "agents": ("/agents", ".agent"),
                 "events": ("/cluster-events", "tbody tr"),
                 "files": ("/files", "main"),
                 "new": (f"/new?run={ids['nightly etl']}", ".node"),

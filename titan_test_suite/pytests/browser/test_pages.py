@@ -544,3 +544,23 @@ def test_what_an_agent_submits_is_a_tree_that_grows(visit):
     expect(group.get_by_role("link", name="search", exact=True)).to_be_hidden()
     page.get_by_label("Search agent runs").fill("no such thing")
     expect(page.locator("#agents")).to_contain_text("No agent run is like that")
+
+
+def test_outputs_conditions_and_what_was_skipped_are_shown(visit):
+    cluster = visit.dashboard.cluster
+    leave = "import os; open(os.environ['TITAN_OUTPUT'], 'a').write('rows:=3\\n')"
+    only_if = FlowSpec(when="parents.count.rows > 5")
+    run_id, keys = names(
+        cluster.submit(
+            cluster.job(leave, id="count"),
+            cluster.job("print(1)", id="alarm", parents=("count",), flow=only_if),
+            cluster.job("print(1)", id="tidy", parents=("alarm",), flow=FlowSpec(trigger="all_done")),
+        )
+    )
+    cluster.wait_run(run_id)
+    page = visit.go(f"/runs/{run_id}")
+    expect(page.locator(".node.SKIPPED")).to_have_attribute("data-id", "alarm")
+    expect(page.locator("#actions")).to_contain_text("Completed")  # what is skipped is no failure
+    expect(visit.go(f"/runs/{keys[0]}").locator("#spec")).to_contain_text("rows = 3")
+    expect(visit.go(f"/runs/{keys[1]}").locator("#spec")).to_contain_text("parents.count.rows > 5")
+    expect(visit.go(f"/runs/{keys[2]}").locator("#spec")).to_contain_text("all its parents have ended")

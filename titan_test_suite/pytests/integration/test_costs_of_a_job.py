@@ -6,8 +6,12 @@ Seconds differ from machine to machine; these do not. Whoever needs more of them
 from __future__ import annotations
 
 import collections
+import threading
 from pathlib import Path
 
+from titan_core.protocol.services.settled import SettledWait
+from titan_core.scheduling.core.events import AttemptStarted
+from titan_core.scheduling.core.scheduler_core import SchedulerCore
 from titan_sdk.protocol import Opcode
 from titan_test_suite.pytests.chaos.fault_proxy import FROM_MASTER, TO_MASTER, Fault, FaultProxy
 from titan_test_suite.pytests.cluster import Cluster, wait_until
@@ -45,6 +49,30 @@ def test_jobs_submitted_together_share_commits(tmp_path: Path) -> None:
         wait_until(lambda: engine.scheduler.read(lambda core: core.run_info("run")).finished)
         engine.scheduler.call(run_of("last", "last"))
         assert len(engine.store.commits) - before <= 4, "of all results at most two, then the last run"
+    finally:
+        engine.close()
+
+
+def test_who_waits_for_a_job_looks_at_its_beginning_and_its_end_alone(tmp_path: Path) -> None:
+    engine = Engine(tmp_path)
+    try:
+        run_id = engine.scheduler.call(run_of("run", "job")).run_id
+        looks = 0
+        told = threading.Event()
+
+        def settled(core: SchedulerCore) -> bool:
+            nonlocal looks
+            looks += 1
+            return core.is_settled(run_id)
+
+        SettledWait(engine.scheduler, run_id, settled, 60.0, told.set, lambda error: None).look()
+        link = engine.worker("w", 1)
+        lease = link.next("dispatch")  # which changes the run, and settles nothing
+        engine.scheduler.call(AttemptStarted("w", lease, 1))
+        assert not told.is_set()
+        engine.scheduler.call(completed("w", lease))
+        assert told.wait(20.0)
+        assert looks == 2
     finally:
         engine.close()
 

@@ -20,7 +20,7 @@ from titan_test_suite.pytests.cluster import ROOT, Cluster  # noqa: E402
 PROGRAM = str(ROOT / "titan_sdk" / "mcp_server.py")
 READING = {
     "cluster_stats", "list_workers", "list_runs", "get_run", "wait_for_run", "list_jobs", "get_job", "explain_job",
-    "tail_logs", "list_services", "list_events", "get_value",
+    "tail_logs", "list_services", "list_events", "get_value", "list_approvals",
 }  # fmt: skip
 WRITING = {"submit_script", "submit_pipeline", "rerun", "cancel", "stop", "restart_service", "set_value"}
 
@@ -144,6 +144,32 @@ def test_what_is_wrong_is_said_and_no_file_of_this_machine_leaves_it(shared_clus
         assert "limit of 1048576" in await ask.refused("submit_script", name="a.py", source="#" * 2**20 + "#")
 
     talk(shared_cluster, work, TITAN_MCP_ALLOW_WRITES="1")
+
+
+def test_a_gate_is_decided_on_only_when_that_was_allowed(shared_cluster: Cluster) -> None:
+    gated = (
+        "jobs:\n  - id: asked\n    file: a.sh\n    approve: go on?\n"
+        "  - id: asked-too\n    file: a.sh\n    approve: and here?\n"
+    )
+
+    async def submit(ask: Session) -> None:
+        assert not {"approve", "reject"} & set(await ask.tools())
+        await ask("submit_pipeline", pipeline_yaml=gated, files={"a.sh": "echo went on"})
+        waiting = (await ask("list_approvals"))["approvals"]
+        assert {each["message"] for each in waiting} == {"go on?", "and here?"}
+
+    async def decide(ask: Session) -> None:
+        assert set(await ask.tools()) == READING | {"approve", "reject"}
+        assert "agent-9" in (await ask("approve", job_id="asked", comment="yes"))["by"]
+        await ask("reject", job_id="asked-too")
+        ended = await ask("wait_for_run", run_id="asked", timeout_s=60)
+        assert {job["key"].split("/")[1]: job["state"] == "COMPLETED" for job in ended["jobs"]} == {
+            "asked": True, "asked-too": False,
+        }  # fmt: skip
+        assert (await ask("tail_logs", job_id="asked"))["text"] == "went on\n"
+
+    talk(shared_cluster, submit, "--allow-writes")
+    talk(shared_cluster, decide, "--allow-approvals", "--agent-run-id", "agent-9")
 
 
 def test_it_starts_without_a_master_and_says_when_there_is_none(cluster: Cluster) -> None:

@@ -36,6 +36,7 @@ from titan_core.scheduling.core.events import (
     WorkerLoad,
     WorkerSilent,
 )
+from titan_core.scheduling.core.repairs import is_repair
 from titan_core.scheduling.core.scheduler_core import CoreLimits
 from titan_sdk.errors import BudgetExceeded, Conflict, NotFound, SubmissionRefused
 from titan_sdk.messages import (
@@ -48,6 +49,7 @@ from titan_sdk.messages import (
     JobSpec,
     Lease,
     Outcome,
+    RepairSpec,
     RunOptions,
     ServiceSpec,
     TriggerRule,
@@ -105,8 +107,9 @@ GATES = st.none() | st.builds(
     timeout_s=st.sampled_from((None, 0.5, 4.0)),
     on_timeout=st.sampled_from(("approve", "reject")),
 )
-FLOWS = st.none() | st.builds(FlowSpec, trigger=st.sampled_from(RULES), approve=GATES)
-ROOT_FLOWS = st.none() | st.none() | st.builds(FlowSpec, approve=GATES)
+REPAIRS = st.none() | st.builds(RepairSpec, file=st.just("fix.py"), max=st.integers(1, 2), approve=GATES)
+FLOWS = st.none() | st.builds(FlowSpec, trigger=st.sampled_from(RULES), approve=GATES, repair=REPAIRS)
+ROOT_FLOWS = st.none() | st.none() | st.builds(FlowSpec, approve=GATES, repair=REPAIRS)
 OPTIONS = st.none() | st.builds(
     RunOptions,
     open=st.booleans(),
@@ -140,7 +143,7 @@ def job_specs(draw: st.DrawFn) -> list[JobSpec]:
                 port={"run": 0, "service": fixed, "worker": 8085}[kind],
                 service=upkeep,
                 parents=tuple(parents),
-                flow=draw(FLOWS if parents else ROOT_FLOWS),
+                flow=_fitting(draw(FLOWS if parents else ROOT_FLOWS), kind),
                 priority=draw(st.sampled_from((-1, 1, 1, 5))),
                 delay_ms=draw(st.sampled_from((0, 0, 0, 500, 3000))),
                 requirement=tuple(draw(st.sets(st.sampled_from(CAPABILITIES), max_size=2))),
@@ -168,6 +171,11 @@ def _flowing(draw: st.DrawFn, spec: JobSpec, needed: bool) -> JobSpec:
     if spec.kind == "run" and not needed:
         return replace(spec, flow=FlowSpec(handler=draw(st.sampled_from(("on_failure", "finally")))))
     return spec
+
+
+def _fitting(flow: FlowSpec | None, kind: JobKind) -> FlowSpec | None:
+    """Only jobs that end are repaired."""
+    return flow if flow is None or kind == "run" else replace(flow, repair=None)
 
 
 def _not_tied(spec: JobSpec) -> JobSpec:
@@ -205,6 +213,7 @@ class ClusterMachine(RuleBasedStateMachine):
 
     def do(self, event):
         answer = self.world.do(event)
+        self.accepted |= {row.job for row in self.world.journal.repairs.values()}
         self.deliver()
         return answer
 
@@ -645,6 +654,8 @@ class ClusterMachine(RuleBasedStateMachine):
         lease = self.pick(data, worker.running, "lease")
         worker.running.remove(lease)
         outputs = b'{"n":%d}' % lease.epoch if outcome == "completed" and lease.epoch % 2 else b""
+        if outcome == "completed" and is_repair(self.world.journal.specs[lease.job]):
+            outputs = self.pick(data, (b"", b'{"titan_repair": {"args": ["-x"]}}', b'{"titan_repair": 5}'), "proposal")
         code = 0 if outcome == "completed" else 1
         report = AttemptEnded(worker.worker_id, lease, outcome, code, "", 0, 0, 10, outputs)
         if not worker.connected:

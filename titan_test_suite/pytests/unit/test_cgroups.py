@@ -81,3 +81,12 @@ def test_the_folders_of_jobs_that_ask_for_nothing_are_not_made(tmp_path: Path) -
     JobGroup(roots, "job-1", 0, 0).remove()
     assert list(tmp_path.iterdir()) == []
     remove_roots({"memory": (2, str(tmp_path / "gone"))})
+
+
+def test_folders_of_processes_that_are_gone_are_removed(tmp_path: Path) -> None:
+    gone = 1 << 30  # no system numbers its processes so high
+    for name in (f"titan-w1-{gone}/job-1", f"titan-w2-{gone}", f"titan-w3-{os.getpid()}", f"titan-w4-{gone}/job-1"):
+        (tmp_path / name).mkdir(parents=True)
+    make_roots("titan-w1", {"memory": (1, str(tmp_path))})
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [f"titan-w3-{os.getpid()}", f"titan-w4-{gone}"], "what another worker left is not ours to end"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from titan_core.scheduling.core.events import CloseRequested, RunSubmitted
+from titan_core.scheduling.core.events import AddRequested, CloseRequested, RunSubmitted
 from titan_sdk.errors import SubmissionRefused
 from titan_sdk.messages import FlowSpec, Given, Handler, JobSpec, RunOptions, TriggerRule
 from titan_test_suite.pytests.core_world import World, job, service
@@ -82,8 +82,13 @@ def test_the_end_of_an_open_run_comes_when_it_is_closed(world: World) -> None:
     submit(world, job("a"), handler("tidy", "finally"), open=True)
     world.end("a")
     assert world.state("tidy") == "WAITING"
+    world.do(AddRequested("r1", (job("b"), handler("last", "finally"))))
+    with pytest.raises(SubmissionRefused, match="'last' is for the end of the run"):
+        world.do(AddRequested("r1", (job("c", "last"),)))
     world.do(CloseRequested("r1"))
-    assert world.state("tidy") == "RUNNING"
+    assert world.states("tidy", "last") == ["WAITING", "WAITING"]
+    world.end("b")
+    assert world.states("tidy", "last") == ["RUNNING", "RUNNING"]
 
 
 def test_a_ready_service_does_not_keep_a_run_from_its_end(world: World) -> None:

@@ -35,11 +35,15 @@ def lines_of(action: Callable[[], object]) -> int:
         return trace
 
     before = sys.gettrace()
+    collecting = gc.isenabled()
+    gc.disable()  # others have their own lines run whenever garbage is collected
     sys.settrace(trace)
     try:
         action()
     finally:
         sys.settrace(before)
+        if collecting:
+            gc.enable()
     return lines
 
 

@@ -222,6 +222,8 @@ jobs:
     type: service
     depends_on:
       - first
+    trigger: all_done
+    when: params.day == '7'
     approve:
       message: And this?
       timeout: 60

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -54,7 +56,7 @@ def test_the_latest_files_hold_the_end_of_what_was_printed(
 def test_a_disk_that_takes_no_more_is_told_of(tmp_path: Path) -> None:
     log = RotatingLog(str(tmp_path / "s.log"), 4, 2)
     log.write(b"abcd")
-    (tmp_path / "s.log").unlink()  # so that it cannot be renamed
+    (tmp_path / "s.log.1").mkdir()  # so that it cannot be renamed
     log.write(b"e")
     assert log.error.startswith("its log could not be written")
     assert (log.size, log.printed) == (4, 5)
@@ -178,3 +180,27 @@ def test_old_attempts_of_a_service_go(tmp_path: Path, monkeypatch: pytest.Monkey
         store.append("r/s", attempt, 0, b"x" * 300, rotation=Rotation(100, 3))
     names = sorted(item.name for item in (tmp_path / "r").iterdir())
     assert names == ["s.1.1.log", "s.5.log", "s.6.log", "s.7.log"]
+
+
+def test_a_log_goes_on_when_the_disk_has_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the disk was full while a file was being rotated."""
+    log = RotatingLog(str(tmp_path / "log"), 100, 10)
+    log.write(b"a" * 100)
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with monkeypatch.context() as full:
+
+        def no_room(*_: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        full.setattr(os, "open", no_room)
+        log.write(b"lost")
+    assert "No space left" in log.error and log.size == 100
+    log.write(b"lost too")
+    now[0] += 6
+    log.write(b"back")
+    assert not log.error
+    mark = b"\n[titan: 12 bytes are left out here; its log could not be written: No space left on device]\n"
+    assert (tmp_path / "log.1").read_bytes() == b"a" * 100
+    assert (tmp_path / "log").read_bytes() == mark + b"back"
+    assert log.close() == (mark + b"back", 100)

@@ -85,6 +85,7 @@ function pairs({ job, spec, children }) {
     spec?.timeout_s && ["Time limit", `${spec.timeout_s} s`],
     spec?.delay_ms > 0 && ["Delay", duration(spec.delay_ms)],
     spec?.flow && spec.flow.trigger !== "all_success" && ["Starts when", TRIGGERS[spec.flow.trigger] || spec.flow.trigger],
+    spec?.flow?.when && ["Only if", code(spec.flow.when)],
     job.outputs && ["Outputs", outputs(job.outputs)],
     spec?.affinity && ["Affinity", "prefers its parent's worker"],
     spec && Object.keys(spec.env).length > 0 && ["Environment", Object.entries(spec.env).map(([each, value]) => [code(`${each}=${value}`), " "])],

@@ -22,6 +22,7 @@ const graph = new DagView($("graph"), {
 const blank = empty("No jobs yet", "Add one here, or write the YAML beside it. Drag from the circle of a job to the one that follows.");
 $("graph").after(blank);
 
+const TRIGGERS = [["all_success", "all parents completed"], ["none_failed", "no parent failed"], ["all_done", "all parents ended"], ["one_success", "one parent completed"], ["one_failed", "one parent failed"], ["always", "all parents ended, always"]];
 const find = (id) => model.jobs.find((job) => job.id === id);
 
 // --- the text ---
@@ -170,6 +171,8 @@ function drawProperties() {
       ["run", "service", "worker"].map((each) => h("option", { value: each, selected: each === job.type }, each)))),
     field("Arguments", join(job.args), (value) => set("args")(split(value))),
     field("Requirement", job.requirement.join(","), (value) => set("requirement")(value.split(",").map((each) => each.trim()).filter(Boolean))),
+    job.depends_on.length > 0 && choice("Starts when", job.trigger || "all_success", TRIGGERS, set("trigger")),
+    field("Only if", job.when || "", (value) => set("when")(value.trim()), { placeholder: "a condition" }),
     field("Priority", job.priority, number("priority", 1), { type: "number" }),
     field("Retries", job.retries, number("retries", 3), { type: "number", min: 0 }),
     field("Delay in seconds", job.delay, number("delay", 0), { type: "number", min: 0, step: "any" }),

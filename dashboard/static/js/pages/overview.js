@@ -18,18 +18,19 @@ function tiles(counts) {
 }
 
 function meter(name, value, words = `${Math.round(value)} %`) {
-  return h("div", { class: name === "Memory" && value > 90 ? "meter hot" : "meter" }, h("span", {}, name), h("em", {}, words), h("i", { vars: { "--value": String(Math.min(100, value)) } }));
+  return h("div", { class: `meter ${name === "Memory" && value > 90 ? "hot" : ""} ${name.endsWith(" held") ? "held" : ""}` }, h("span", {}, name), h("em", {}, words), h("i", { vars: { "--value": String(Math.min(100, value)) } }));
 }
 
 /** What is set apart for jobs, when any job has asked for some of it or there are devices. */
 function setApart(each) {
   return [
     each.cpus_used > 0 && meter("Cores held", 100 * each.cpus_used / (each.cpus || each.cpus_used), `${+each.cpus_used.toFixed(2)} of ${+each.cpus.toFixed(2)}`),
-    each.memory_used > 0 && meter("Memory held", 100 * each.memory_used / (each.memory || each.memory_used), `${bytes(each.memory_used)} of ${bytes(each.memory)}`),
+    each.memory_used > 0 && meter("RAM held", 100 * each.memory_used / (each.memory || each.memory_used), `${bytes(each.memory_used)} of ${bytes(each.memory)}`),
     each.gpus > 0 && meter("GPUs", 100 * each.gpus_used / each.gpus, `${each.gpus_used} of ${each.gpus}`),
   ];
 }
 
+const MANY = 8; // workers that are shown at full length
 const STATE_WORDS = { cordoned: "drained", draining: "ending" };
 
 function worker(each, services) {
@@ -69,8 +70,12 @@ function overview(data) {
   const alive = data.workers.filter((each) => ["alive", "draining", "cordoned"].includes(each.state));
   const services = new Set(data.services.filter((job) => job.state === "RUNNING").map((job) => job.key));
   $("slots").textContent = data.workers.length ? `${alive.reduce((sum, each) => sum + each.busy, 0)} of ${alive.reduce((sum, each) => sum + each.slots, 0)} slots busy` : "";
-  show($("workers"), data.workers.length
-    ? data.workers.map((each) => worker(each, services))
+  const many = data.workers.length > MANY;
+  $("workers").classList.toggle("many", many);
+  // Of many, those that something is up with come first.
+  const shown = many ? [...data.workers].sort((a, b) => (a.state === "alive") - (b.state === "alive")) : data.workers;
+  show($("workers"), shown.length
+    ? shown.map((each) => worker(each, services))
     : empty("No workers yet", "Start one with ", h("code", {}, "python3 titan_core/TitanWorker.py"), "."));
   show($("failures"), data.failures.length
     ? h("ul", { class: "list" }, data.failures.slice(0, 7).map((job) => h("li", {},

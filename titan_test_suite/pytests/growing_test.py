@@ -1,0 +1,55 @@
+"""Black box: jobs that submit jobs while they run, three generations of them."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[2] / "titan_sdk")
+    import run_as_script
+
+    run_as_script.prepare(needed=("msgspec", "yaml"))
+
+import json
+
+from titan_test_suite.pytests.black_box import Box, main
+
+CHILDREN = 3
+
+GROW = """
+import json, sys
+from titan_sdk import TitanClient, TitanJob
+
+generation, name, children = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+found = []
+if generation:
+    with TitanClient() as client:
+        for number in range(children):
+            child = f"{name}.{number}"
+            found.append(client.submit_job(TitanJob(child, __file__, args=[generation - 1, child, children])).key)
+print(json.dumps(found))
+"""
+
+
+def run(box: Box) -> None:
+    root = box.client.submit_job(box.job("grow", GROW, args=[2, box.name("grow"), CHILDREN]))
+    left, seen = [root.key], {}
+    while left:
+        key = left.pop()
+        children = json.loads(box.client.job(key).result(box.timeout))
+        seen[key] = children
+        left += children
+    wanted = 1 + CHILDREN + CHILDREN**2
+    box.check(f"{len(seen)} jobs in three generations", len(seen) == wanted, *seen)
+    wrong = [
+        child
+        for parent, children in seen.items()
+        for child in children
+        if box.client.run(child.partition("/")[0]).info().parent != parent
+    ]
+    box.check("each is known as its parent's", not wrong, *wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main(run, __doc__))
