@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from titan_sdk.handles import JobHandle, RunHandle
     from titan_sdk.job import TitanJob
     from titan_sdk.job_context import failed_jobs, inputs, item, output
-    from titan_sdk.messages import Budget, JobInfo, RunInfo, ServiceInfo, WorkerInfo
+    from titan_sdk.messages import Budget, JobInfo, RunInfo, ScheduleInfo, ServiceInfo, WorkerInfo
     from titan_sdk.repairing import failure, repair
+    from titan_sdk.schedules import ScheduleHandle
     from titan_sdk.services import ServiceHandle
     from titan_sdk.tasks import RemoteTraceback, Task, TaskCall, TaskHandle, submit, task
     from titan_sdk.waiting import (
@@ -83,6 +84,8 @@ __all__ = [
     "RunHandle",
     "RunInfo",
     "Saturated",
+    "ScheduleHandle",
+    "ScheduleInfo",
     "ServiceHandle",
     "ServiceInfo",
     "SubmissionRefused",
@@ -119,6 +122,8 @@ _HOMES = {
     "Budget": "messages",
     "JobInfo": "messages",
     "RunInfo": "messages",
+    "ScheduleHandle": "schedules",
+    "ScheduleInfo": "messages",
     "ServiceHandle": "services",
     "ServiceInfo": "messages",
     "WorkerInfo": "messages",

@@ -279,17 +279,25 @@ class RunHandle(Handle):
     # --- looking --------------------------------------------------------------------------------------------------
 
     def jobs(self) -> list[JobHandle]:
-        """Its jobs, in the order of submission. Raises NotFound."""
+        """Its jobs, in the order of submission. Raises NotFound.
+
+        What others add to a run is among them once ``info``, ``wait`` or ``watch`` has seen it.
+        """
         if not self._keys:
-            self._keys = tuple(job.key for job in self.info().jobs)
+            self.info()
         return [JobHandle(self._caller, key) for key in self._keys]
 
     def job(self, job_id: str) -> JobHandle:
         """The job of that id. Raises NotFound."""
-        for handle in self.jobs():
-            if handle.job_id == job_id:
-                return handle
+        for look in (self.jobs, self._jobs_now):
+            for handle in look():
+                if handle.job_id == job_id:
+                    return handle
         raise NotFound(f"no job {job_id} in {self.run_id}")
+
+    def _jobs_now(self) -> list[JobHandle]:
+        self.info()
+        return self.jobs()
 
     def info(self) -> RunInfo:
         """All that the master knows of it, its jobs without their attempts. Raises NotFound."""
@@ -388,6 +396,7 @@ class RunHandle(Handle):
             if not more.jobs:
                 break
             info.jobs += more.jobs
+        self._keys = tuple(job.key for job in info.jobs)
         return info
 
     def _rest(self, info: RunInfo) -> RunInfo:

@@ -117,15 +117,23 @@ class WriteTools:
                 raise PipelineError(error.problems, "pipeline.yaml") from None
             return self._submit(pipeline.name, pipeline.jobs, pipeline.params)
 
-    def rerun(self, run_id: str) -> dict[str, Any]:
-        """Submit all jobs of a run once more, as a new run."""
+    def rerun(self, run_id: str, failed_only: bool = False) -> dict[str, Any]:
+        """Run a run again, as a new run. failed_only: only what did not complete, and what depends on that.
+
+        With failed_only it keeps its options, else it belongs to this agent run.
+        """
+        if failed_only:
+            run = self._client.run(run_id)
+            self._spend(sum(job.state != "COMPLETED" for job in run.info().jobs))
+            again = run.rerun(failed=True)
+            return self._answer(again.run_id, [job.key for job in again.jobs()])
         found = self._client._caller.call(GetSpecs(id=run_id))
         self._spend(len(found.jobs))
         request = SubmitRun(
             name=found.name,
             jobs=found.jobs,
             idempotency_key=f"mcp-{uuid.uuid4()}",
-            options=RunOptions(agent_run_id=self._agent_run_id, rerun_of=run_id.partition("/")[0]),
+            options=RunOptions(agent_run_id=self._agent_run_id),
         )
         accepted = self._client._caller.call(request)
         return self._answer(accepted.run_id, accepted.jobs)

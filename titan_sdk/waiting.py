@@ -13,7 +13,7 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from titan_sdk.errors import RemoteError, TitanError, WaitTimeout
 from titan_sdk.handles import Handle, JobHandle, RunHandle, is_settled
-from titan_sdk.messages import GetJob, JobInfo, RunInfo, WatchRun, WatchSettled
+from titan_sdk.messages import GetJob, JobInfo, RunInfo, SettledJobs, WatchRun, WatchSettled
 from titan_sdk.steady import SteadyCaller, Steps, deadline_after
 
 FIRST_COMPLETED: Final = "FIRST_COMPLETED"
@@ -161,7 +161,7 @@ class _Watch(Generic[H]):
             # that nothing is missed in between.
             answer = yield from self.caller.asking(self._question, self._deadline)
             self._feed, self._version = answer.feed, answer.version
-            done = yield from (self._look() if answer.reset else self._settled(answer.jobs))
+            done = yield from (self._look() if answer.reset else self._settled(answer))
             if done:
                 return done
             if time.monotonic() >= self._deadline:
@@ -217,9 +217,13 @@ class _Watch(Generic[H]):
 
     # --- and at what settled --------------------------------------------------------------------------------------
 
-    def _settled(self, jobs: list[JobInfo]) -> Steps[list[H]]:
+    def _settled(self, settled: SettledJobs) -> Steps[list[H]]:
         done: list[H] = []
-        for job in jobs:
+        for name in settled.runs:
+            if name in self._of_run:
+                info = yield from self.caller.calling(WatchRun(id=name))
+                done += self._run_seen((yield from RunHandle(self.caller, name).whole(info)))
+        for job in settled.jobs:
             done += self._job_done(job)
             run = self._of_run.get(job.run_id)
             if run is not None:
