@@ -22,6 +22,7 @@ from typing import NoReturn
 
 # Importing them registers their commands, in this order.
 import titan_core.cli.approval_commands
+import titan_core.cli.artifact_commands
 import titan_core.cli.cluster_commands
 import titan_core.cli.job_commands
 import titan_core.cli.kv_commands

@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from titan_sdk.artifacts import Artifact, fetch, publish
     from titan_sdk.client import TitanClient
     from titan_sdk.errors import (
         BadRequest,
@@ -63,6 +64,7 @@ __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
+    "Artifact",
     "BadRequest",
     "Budget",
     "BudgetExceeded",
@@ -104,9 +106,11 @@ __all__ = [
     "cancelling",
     "failed_jobs",
     "failure",
+    "fetch",
     "inputs",
     "item",
     "output",
+    "publish",
     "repair",
     "submit",
     "task",
@@ -128,6 +132,7 @@ _HOMES = {
     "ServiceInfo": "messages",
     "WorkerInfo": "messages",
     "failed_jobs": "job_context",
+    **dict.fromkeys(("Artifact", "fetch", "publish"), "artifacts"),
     "failure": "repairing",
     "repair": "repairing",
     "inputs": "job_context",

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from titan_sdk.approving import decide
 from titan_sdk.archive import zip_folder
+from titan_sdk.artifacts import Artifact, download, find, list_artifacts, own_job
 from titan_sdk.connection import CALL_TIMEOUT_S, ConnectionPool
 from titan_sdk.errors import InvalidName, NotFound
 from titan_sdk.handles import JobHandle, RunHandle
@@ -449,6 +450,28 @@ class TitanClient:
             NotFound: no such job, or it was not repaired.
         """
         return repair_diff(self._caller, job_id, number, self.content)
+
+    # --- artifacts ------------------------------------------------------------------------------------------------
+
+    def artifacts(self, name: str) -> list[Artifact]:
+        """What a job (its key, ``run/job``), or all jobs of a run, published. Raises NotFound."""
+        return list_artifacts(self._caller, name)
+
+    def fetch_artifact(self, name: str, *, job: str | None = None, to: str | os.PathLike[str] | None = None) -> Path:
+        """Have an artifact as a file, checked against its digest; a download that broke off goes on where it was.
+
+        Args:
+            job: key or id of the job that published it, or of one that follows it: then the nearest one before it that
+                has that name counts. In a job, by default that job itself.
+            to: the file, ``name`` in the current folder by default. It is replaced whole.
+
+        Raises:
+            NotFound: nobody has published it. BadMessage: it came damaged. OSError: it cannot be written.
+        """
+        found = find(self._caller, name, own_job() if job is None else job)
+        path = Path(check_file_name(name) if to is None else to)
+        download(self._caller, found, path)
+        return path
 
     # --- ending ---------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from titan_sdk.approving import decide
+from titan_sdk.artifacts import Artifact, artifacts_of, list_artifacts
 from titan_sdk.errors import JobFailed, NotFound, WaitTimeout
 from titan_sdk.job import TitanJob
 from titan_sdk.job_outputs import decode
@@ -175,6 +176,10 @@ class JobHandle(Handle):
         Raises NotFound.
         """
         return decode(self.info().outputs.encode())
+
+    def artifacts(self) -> list[Artifact]:
+        """What it published (``titan_sdk.publish``); nothing before it has completed. Raises NotFound."""
+        return artifacts_of(self.info())
 
     def stop(self) -> bool:
         """Stop it; a service has completed then. False: it had ended before."""
@@ -384,6 +389,10 @@ class RunHandle(Handle):
         An open run is closed by it.
         """
         return bool(self._caller.call(CancelJob(id=self.run_id, children=children)).text)
+
+    def artifacts(self) -> list[Artifact]:
+        """What its jobs published. Raises NotFound."""
+        return list_artifacts(self._caller, self.run_id)
 
     def stop(self) -> bool:
         """Stop every job of it; services have completed then. False: all had ended before."""
