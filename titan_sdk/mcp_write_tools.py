@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from mcp.server.mcpserver import MCPServer
 from mcp.types import ToolAnnotations
+from msgspec.structs import replace
 
 from titan_sdk.approving import who
 from titan_sdk.client import TitanClient
@@ -18,7 +19,7 @@ from titan_sdk.errors import InvalidName, PipelineError, TitanError
 from titan_sdk.handles import RunHandle
 from titan_sdk.job import TitanJob
 from titan_sdk.mcp_tools import clear_errors, plain
-from titan_sdk.messages import ApprovalInfo, GetSpecs, RunOptions, SubmitRun
+from titan_sdk.messages import ApprovalInfo, Budget, GetSpecs, RunOptions, SubmitRun
 from titan_sdk.names import check_relative_path
 from titan_sdk.titan_yaml_parser import parse_pipeline
 
@@ -133,7 +134,7 @@ class WriteTools:
             name=found.name,
             jobs=found.jobs,
             idempotency_key=f"mcp-{uuid.uuid4()}",
-            options=RunOptions(agent_run_id=self._agent_run_id),
+            options=self._options(len(found.jobs)),
         )
         accepted = self._client._caller.call(request)
         return self._answer(accepted.run_id, accepted.jobs)
@@ -157,9 +158,14 @@ class WriteTools:
 
     def _submit(self, name: str, jobs: Sequence[TitanJob], params: Mapping[str, str] | None = None) -> dict[str, Any]:
         self._spend(len(jobs))
-        options = RunOptions(agent_run_id=self._agent_run_id, params=dict(params or {}))
+        options = replace(self._options(len(jobs)), params=dict(params or {}))
         run: RunHandle = self._client.submit_dag(name, jobs, options=options)
         return self._answer(run.run_id, [job.key for job in run.jobs()])
+
+    def _options(self, jobs: int) -> RunOptions:
+        """Of a run whose jobs have been counted: what they submit themselves is bounded by what is left, too."""
+        left = self._max_jobs - self._submitted
+        return RunOptions(agent_run_id=self._agent_run_id, budget=Budget(max_jobs=jobs + left))
 
     def _answer(self, run_id: str, jobs: Sequence[str]) -> dict[str, Any]:
         return {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 from titan_sdk.errors import RemoteError, TitanError, WaitTimeout
 from titan_sdk.handles import Handle, JobHandle, RunHandle, is_settled
@@ -30,11 +30,18 @@ _SINGLE_JOBS: Final = 20
 H = TypeVar("H", bound=Handle)
 
 
-class DoneAndNotDone(NamedTuple, Generic[H]):
-    """In the order in which they were given."""
+class DoneAndNotDone(tuple[list[H], list[H]], Generic[H]):
+    """A pair, each in the order in which the handles were given."""
 
-    done: list[H]
-    not_done: list[H]
+    __slots__ = ()
+
+    @property
+    def done(self) -> list[H]:
+        return self[0]
+
+    @property
+    def not_done(self) -> list[H]:
+        return self[1]
 
 
 def wait(
@@ -152,7 +159,8 @@ class _Watch(Generic[H]):
         return return_when == FIRST_EXCEPTION and self._failed
 
     def result(self) -> DoneAndNotDone[H]:
-        return DoneAndNotDone([each for each in self._handles if each not in self.pending], list(self.pending))
+        done = [each for each in self._handles if each not in self.pending]
+        return DoneAndNotDone((done, list(self.pending)))
 
     def next(self) -> Steps[list[H]]:
         """The handles that got to their end since, once there are some. Raises WaitTimeout, and as SteadyCaller.ask."""

@@ -145,6 +145,30 @@ def test_only_what_failed_is_run_again(shared_cluster: Cluster, tmp_path: Path) 
     talk(shared_cluster, work, "--allow-writes")
 
 
+def test_what_its_jobs_submit_is_bounded_too(shared_cluster: Cluster) -> None:
+    source = (
+        "import sys\n"
+        "if len(sys.argv) > 1: sys.exit()\n"
+        "from titan_sdk import BudgetExceeded, TitanClient, TitanJob\n"
+        "with TitanClient() as client:\n"
+        "    for number in range(9):\n"
+        "        try:\n"
+        "            client.submit_job(TitanJob(f'more-{number}', __file__, args=['end'], retries=0))\n"
+        "        except BudgetExceeded:\n"
+        "            print('stopped at', number)\n"
+        "            break\n"
+    )
+
+    async def work(ask: Session) -> None:
+        run = await ask(
+            "submit_script", name="breeds.py", source=f"import sys\nif len(sys.argv) > 1: sys.exit()\n{source}"
+        )
+        assert (await ask("wait_for_run", run_id=run["run_id"], timeout_s=60))["ended"]
+        assert (await ask("tail_logs", job_id="breeds"))["text"] == "stopped at 2\n"
+
+    talk(shared_cluster, work, "--allow-writes", "--max-jobs", "3")
+
+
 def test_what_is_wrong_is_said_and_no_file_of_this_machine_leaves_it(shared_cluster: Cluster, tmp_path: Path) -> None:
     secret = tmp_path / "secret.py"
     secret.write_text("SECRET")
