@@ -474,6 +474,7 @@ def test_an_empty_cluster_says_what_to_do(browser, cluster):
         "/failures": "Nothing has failed",
         "/approvals": "Nothing waits for a person",
         "/services": "No services",
+        "/schedules": "No schedules",
         "/cluster-events": "Nothing has happened yet",
         "/files": "No files yet",
         "/new": "No jobs yet",
@@ -544,6 +545,31 @@ def test_what_an_agent_submits_is_a_tree_that_grows(visit):
     expect(group.get_by_role("link", name="search", exact=True)).to_be_hidden()
     page.get_by_label("Search agent runs").fill("no such thing")
     expect(page.locator("#agents")).to_contain_text("No agent run is like that")
+
+
+def test_a_schedule_is_made_run_paused_and_deleted(visit):
+    page = visit.go("/new")
+    page.locator("#attach").set_input_files([script("report.py", "print('a report')")])
+    text = page.get_by_label("The pipeline as YAML")
+    text.fill("name: reports\nschedule: 0 6 1 1 *\njobs:\n  - id: report\n    file: report.py\n")
+    expect(page.locator("#verdict")).to_contain_text("ready to be scheduled")
+    page.get_by_role("button", name="Deploy").click()
+    expect(page).to_have_url(re.compile("/schedules"))
+    row = page.locator('tr[data-name="reports"]')
+    expect(row).to_contain_text("0 6 1 1 *")
+    expect(row.locator("time").first).to_contain_text(re.compile("^in "))
+    row.get_by_role("button", name="History").click()
+    expect(page.locator("tr.detail")).to_contain_text("It was not due yet.")
+    row.get_by_role("button", name="Run now").click()
+    expect(page.locator("tr.detail tbody tr")).to_contain_text("Completed")  # by itself, when the run has ended
+    expect(row).to_contain_text("1 fired")
+    row.get_by_role("button", name="Pause").click()
+    expect(row).to_contain_text("Paused")
+    row.get_by_role("button", name="Resume").click()
+    expect(row).not_to_contain_text("Paused")
+    row.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
 
 
 def test_outputs_conditions_and_what_was_skipped_are_shown(visit):
