@@ -298,10 +298,11 @@ class TitanClient:
         when: Recurrence,
         *,
         params: Mapping[str, Argument] | None = None,
+        options: RunOptions | None = None,
         progress: Progress | bool | None = None,
     ) -> ScheduleSaved:
         """As ``schedule``, with what ``timetable.recurrence`` made; and what became of it."""
-        options = self._options(None, params, None, "", False, None)
+        options = self._options(options, params, None, "", False, None)
         return self._submitter.put_schedule(name, jobs, when, options, progress=progress)
 
     @overload
