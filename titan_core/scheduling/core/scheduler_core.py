@@ -231,7 +231,7 @@ class SchedulerCore:
         self._services.settle(now)
         later = self._settle_runs(now) if self._kin or self._book.news else ()
         if self._schedules.book.by_name:
-            later = (*later, self._schedules.settle(now))
+            later = self._settle_schedules(now)
         self._book.expire(now.wall - self._limits.finished_ms_in_memory)
         self._matcher.match(self._routing.preferred, lambda job, worker: self._lifecycle.lease(job, worker, now))
         next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline(), *later)
@@ -255,6 +255,14 @@ class SchedulerCore:
             self._services.settle(now)
             self._growth.settle(now)
         return self._budgets.next_deadline(), self._growth.next_deadline()
+
+    def _settle_schedules(self, now: Instant) -> tuple[float | None, ...]:
+        """As _settle_runs, where the end of a run may start another one, and that may end at once."""
+        while True:
+            alarm = self._schedules.settle(now)
+            later = self._settle_runs(now) if self._kin or self._book.news or self._book.unneeded else ()
+            if not self._book.over:
+                return (*later, alarm)
 
     def _submit(self, event: RunSubmitted, now: Instant) -> None:
         earlier = self._acceptance.earlier(event)
