@@ -69,7 +69,7 @@ def deploy(gateway: Gateway, text: str, files: Mapping[str, bytes], on_master: C
             job.base_dir = folder
             job.archive = folder if job.archive is not None else None
         try:
-            return gateway.client().submit_dag(pipeline.name, jobs)
+            return gateway.client().submit_dag(pipeline.name, jobs, params=pipeline.params or None)
         except PipelineError as error:
             raise PipelineError(_plainly(error.problems, folder)) from None
 

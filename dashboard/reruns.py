@@ -1,4 +1,7 @@
-"""What is submitted again when somebody says so: specs of an earlier run, cut to what is to be done."""
+"""One job of an earlier run submitted again, with what belongs to it: specs, cut to what is to be done.
+
+Whole runs, and what failed of them, are run again by the master (messages.Rerun).
+"""
 
 from __future__ import annotations
 
@@ -22,40 +25,30 @@ class Former(NamedTuple):
     options: RunOptions | None = None
 
 
-def whole(run: Former) -> SubmitRun:
-    """The run once more."""
-    return _request(run, list(run.specs))
-
-
 def one(run: Former, job_id: str) -> SubmitRun:
     """One job alone."""
     return _request(run, _cut(run.specs, {_find(run.specs, job_id).id}))
 
 
-def rest(run: Former, completed: Collection[str], job_id: str = "") -> SubmitRun:
-    """What did not complete: all of it, or what is needed for one job and what waits for that.
+def rest(run: Former, completed: Collection[str], job_id: str) -> SubmitRun:
+    """Of what did not complete: what is needed for one job, and what waits for that.
 
     Args:
         completed: ids of jobs that did; those that follow them find their results.
 
     Raises:
-        NotFound: there is nothing to do.
+        NotFound: there is no such job.
     """
     specs = run.specs
-    if job_id:
-        wanted = {_find(specs, job_id).id}
-        parents = {spec.id: spec.parents for spec in specs}
-        _spread(wanted, parents, completed)
-        children: dict[str, list[str]] = {}
-        for spec in specs:
-            for parent in spec.parents:
-                children.setdefault(parent, []).append(spec.id)
-        _spread(wanted, children, completed)
-        _spread(wanted, parents, completed)  # the other parents of those
-    else:
-        wanted = {spec.id for spec in specs if spec.id not in completed}
-    if not wanted:
-        raise NotFound("every job of this run has completed; run it again as a whole")
+    wanted = {_find(specs, job_id).id}
+    parents = {spec.id: spec.parents for spec in specs}
+    _spread(wanted, parents, completed)
+    children: dict[str, list[str]] = {}
+    for spec in specs:
+        for parent in spec.parents:
+            children.setdefault(parent, []).append(spec.id)
+    _spread(wanted, children, completed)
+    _spread(wanted, parents, completed)  # the other parents of those
     return _request(run, _cut(specs, wanted))
 
 

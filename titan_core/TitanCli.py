@@ -26,6 +26,7 @@ import titan_core.cli.cluster_commands
 import titan_core.cli.job_commands
 import titan_core.cli.kv_commands
 import titan_core.cli.perm_files_commands
+import titan_core.cli.run_commands
 import titan_core.cli.service_commands
 import titan_core.cli.shell_commands
 import titan_core.cli.top  # noqa: F401

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from titan_sdk.handles import JobHandle, RunHandle
     from titan_sdk.job import TitanJob
     from titan_sdk.job_context import failed_jobs, inputs, item, output
-    from titan_sdk.messages import JobInfo, RunInfo, ServiceInfo, WorkerInfo
+    from titan_sdk.messages import Budget, JobInfo, RunInfo, ServiceInfo, WorkerInfo
     from titan_sdk.repairing import failure, repair
     from titan_sdk.services import ServiceHandle
     from titan_sdk.tasks import RemoteTraceback, Task, TaskCall, TaskHandle, submit, task
@@ -63,6 +63,7 @@ __all__ = [
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
     "BadRequest",
+    "Budget",
     "BudgetExceeded",
     "ConfigError",
     "Conflict",
@@ -115,6 +116,7 @@ _HOMES = {
     "TitanJob": "job",
     "JobHandle": "handles",
     "RunHandle": "handles",
+    "Budget": "messages",
     "JobInfo": "messages",
     "RunInfo": "messages",
     "ServiceHandle": "services",

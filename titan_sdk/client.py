@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-import uuid
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+
+from msgspec.structs import replace
 
 from titan_sdk.approving import decide
 from titan_sdk.archive import zip_folder
 from titan_sdk.connection import CALL_TIMEOUT_S, ConnectionPool
+from titan_sdk.errors import InvalidName, NotFound
 from titan_sdk.handles import JobHandle, RunHandle
-from titan_sdk.job import TitanJob
+from titan_sdk.job import Argument, TitanJob
 from titan_sdk.kv import KeyValues, as_bytes
 from titan_sdk.log_reader import LogReader
 from titan_sdk.messages import (
-    Accepted,
+    DEFAULT_OPTIONS,
+    AgentRun,
     ApprovalInfo,
+    Budget,
     CancelJob,
     EventList,
     FetchContent,
@@ -31,31 +34,37 @@ from titan_sdk.messages import (
     KvGet,
     KvSadd,
     KvSet,
+    ListAgentRuns,
     ListApprovals,
     ListEvents,
     ListJobs,
+    ListRuns,
     ListServices,
     ListWorkers,
     RunOptions,
+    RunSummary,
     ServiceInfo,
     Stop,
-    SubmitRun,
     WorkerInfo,
 )
 from titan_sdk.names import check_file_name, check_port
 from titan_sdk.progress_bar import showing
 from titan_sdk.repair_diff import repair_diff
+from titan_sdk.run_rules import AGENT_VARIABLE, option_problems
 from titan_sdk.services import ServiceHandle
 from titan_sdk.settings import client_settings
 from titan_sdk.sources import archive_name
 from titan_sdk.steady import SteadyCaller
-from titan_sdk.submission import Submission
+from titan_sdk.submitter import Submitter, submitting_job
 from titan_sdk.uploads import Content, Progress, Uploader, content_of_file, content_of_path
 
 if TYPE_CHECKING:
     from titan_sdk.tasks import Task, TaskHandle
 
 log = logging.getLogger(__name__)
+
+IDLE_S: Final = 3600.0
+"""An open run that nobody adds to for so long is closed, when no job can tell that its owner is gone."""
 
 R = TypeVar("R")
 
@@ -70,6 +79,8 @@ class TitanClient:
         port: of the master; TITAN_PORT, or 9090, by default.
         token: the cluster's secret; TITAN_TOKEN, or the file ``token`` in TITAN_HOME, by default.
         timeout: seconds that one request may take.
+        agent_run_id: groups what is submitted into one agent run; TITAN_AGENT_RUN_ID, which jobs of an agent run find,
+            by default. Empty: none.
 
     What every method may raise:
         ConnectFailed: no master there; nothing was done.
@@ -84,6 +95,7 @@ class TitanClient:
         *,
         token: str | None = None,
         timeout: float = CALL_TIMEOUT_S,
+        agent_run_id: str | None = None,
     ) -> None:
         # A token that is given makes it no matter what the token file is like.
         settings = client_settings(None if token is None else {**os.environ, "TITAN_TOKEN": token})
@@ -93,12 +105,11 @@ class TitanClient:
         self._token = token
         self._caller = SteadyCaller(self.host, self.port, token=token, timeout=timeout)
         self._kv = KeyValues(self._caller)
-        self._lock = threading.Lock()
-        self._uploader: Uploader | None = None
-        self._uploads_to = ""
-        self._parent = ""
-        if (self.host, self.port) == (settings.host, settings.port):
-            self._parent = _submitting_job()
+        inside = (self.host, self.port) == (settings.host, settings.port)
+        self._submitter = Submitter(self._caller, self._new_pool, submitting_job() if inside else "")
+        # From inside of a job the master knows it anyway; but a program may be told by its environment alone.
+        inherited = os.environ.get(AGENT_VARIABLE, "") if inside else ""
+        self.agent_run_id = inherited if agent_run_id is None else agent_run_id
 
     def __repr__(self) -> str:
         return f"TitanClient({self.host!r}, {self.port})"
@@ -146,6 +157,11 @@ class TitanClient:
         idempotency_key: str | None = None,
         progress: Progress | bool | None = None,
         replace: bool = False,
+        params: Mapping[str, Argument] | None = None,
+        budget: Budget | None = None,
+        agent_run_id: str | None = None,
+        open: bool = False,
+        idle_timeout: float | None = None,
         options: RunOptions | None = None,
     ) -> RunHandle:
         """Submit jobs that are linked by their parents: all of them are accepted, durably, or none.
@@ -156,28 +172,62 @@ class TitanClient:
                 is always one, made up when none is given, so that a submission whose answer was lost is sent again.
             progress: called with the bytes uploaded and the bytes to upload; True draws a bar on a terminal.
             replace: services of these ids that are active are replaced, see ``deploy``.
-            options: of the run as a whole: parameters, the agent run that it belongs to.
+            params: values by name; the jobs find each as ``TITAN_PARAM_NAME`` in their environment.
+            budget: what the run and all that its jobs submit may use together: jobs, depth, wall time.
+            agent_run_id: the agent run that it belongs to, instead of the client's.
+            open: jobs may be added until it is closed, see ``open_run``.
+            idle_timeout: seconds; see ``open_run``.
+            options: of the run as a whole, all in one; what the arguments above say goes before.
 
         Raises:
+            BudgetExceeded: a budget of a run that this one belongs to has no room for it.
+            InvalidName: parameters or bounds outside their rules.
             PipelineError: what is wrong with the jobs (files, ids, parents, cycles), all of it; nothing was submitted.
             SubmissionRefused: the master found something wrong; ``problems`` says what.
             Conflict: an id is still active, or the key was used for other jobs.
         """
-        with Submission(list(jobs), self._caller) as submission:
-            submission.prepare(name)
-            with showing(progress, name) as report:
-                self._uploads().stage(submission.contents, report)
-            request = SubmitRun(
-                name=name,
-                jobs=submission.specs,
-                idempotency_key=f"sdk-{uuid.uuid4()}" if idempotency_key is None else idempotency_key,
-                parent=self._parent,
-                replace=replace,
-                options=options,
-            )
-        accepted: Accepted = self._caller.call(request)
-        log.info("run %s (%s) with %d jobs was accepted", accepted.run_id, name, len(accepted.jobs))
-        return RunHandle(self._caller, accepted.run_id, accepted.jobs)
+        accepted = self._submitter.submit(
+            name,
+            jobs,
+            self._options(options, params, budget, agent_run_id, open, idle_timeout),
+            idempotency_key=idempotency_key,
+            progress=progress,
+            replace=replace,
+        )
+        return RunHandle(self._caller, accepted.run_id, accepted.jobs, self._submitter)
+
+    def open_run(
+        self,
+        name: str,
+        jobs: Iterable[TitanJob] = (),
+        *,
+        idempotency_key: str | None = None,
+        params: Mapping[str, Argument] | None = None,
+        budget: Budget | None = None,
+        agent_run_id: str | None = None,
+        idle_timeout: float | None = None,
+    ) -> RunHandle:
+        """A run that grows: ``add`` jobs to the handle until it is closed, which the end of a ``with`` block does.
+
+        It has not finished before it is closed. When its owner is gone it is closed all the same: from inside of a job
+        with the end of that job, and elsewhere after ``idle_timeout``.
+
+        Args:
+            idle_timeout: seconds in which none of its jobs is unfinished and none is added, after which it is closed;
+                0: never. By default an hour, and never for runs that a job opens.
+
+        The other arguments and errors are those of ``submit_dag``.
+        """
+        return self.submit_dag(
+            name,
+            jobs,
+            idempotency_key=idempotency_key,
+            params=params,
+            budget=budget,
+            agent_run_id=agent_run_id,
+            open=True,
+            idle_timeout=idle_timeout,
+        )
 
     @overload
     def map(
@@ -229,7 +279,25 @@ class TitanClient:
 
     def run(self, run_id: str) -> RunHandle:
         """A handle for a run, by its id or by a job of it. Asks nothing yet."""
-        return RunHandle(self._caller, run_id)
+        return RunHandle(self._caller, run_id, submitter=self._submitter)
+
+    def current_run(self) -> RunHandle:
+        """The run of the job that this program belongs to; its own jobs may ``add`` to it while they run.
+
+        Raises:
+            NotFound: this is no job of this cluster.
+        """
+        if not self._submitter.parent:
+            raise NotFound("this program is no job: there is no current run")
+        return self.run(self._submitter.parent.partition("/")[0])
+
+    def runs(self, *, agent_run_id: str = "", limit: int = 100) -> list[RunSummary]:
+        """The newest runs, or those of one agent run."""
+        return self._caller.call(ListRuns(agent_run_id=agent_run_id, limit=limit)).runs
+
+    def agent_runs(self, limit: int = 100) -> list[AgentRun]:
+        """The agent runs that were begun last."""
+        return self._caller.call(ListAgentRuns(limit=limit)).agents
 
     def jobs(self, states: str | Collection[str] = (), limit: int = 100) -> list[JobInfo]:
         """The newest jobs, in these states (``"RUNNING"``) or in any."""
@@ -301,12 +369,14 @@ class TitanClient:
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
-    def cancel(self, job_id: str) -> bool:
+    def cancel(self, job_id: str, *, children: bool = False) -> bool:
         """Cancel a job, or with a run's id all its jobs. False: there was nothing left to cancel.
 
+        With ``children`` also the runs that were submitted from inside, however far down. What is being cancelled
+        submits nothing more.
         The wish is durable when this returns; a running job has ended when its worker has ended its processes.
         """
-        return bool(self._caller.call(CancelJob(id=job_id)).text)
+        return bool(self._caller.call(CancelJob(id=job_id, children=children)).text)
 
     def stop(self, job_id: str) -> bool:
         """Stop a service, which has completed then, or a job. False: it had ended before."""
@@ -326,7 +396,7 @@ class TitanClient:
         chosen = check_file_name(path.name if name is None else name)
         content = content_of_path(path, chosen)
         with showing(progress, chosen) as report:
-            self._uploads().put(content, report)
+            self._submitter.uploads().put(content, report)
         return chosen
 
     def upload_project_folder(
@@ -345,7 +415,7 @@ class TitanClient:
         with zip_folder(folder) as zipped:
             content = content_of_file(zipped, chosen)
             with showing(progress, chosen) as report:
-                self._uploads().put(content, report)
+                self._submitter.uploads().put(content, report)
         return chosen
 
     # --- the key-value store --------------------------------------------------------------------------------------
@@ -374,6 +444,31 @@ class TitanClient:
     def kv_members(self, key: str) -> set[str]:
         return self._kv.members(key)
 
+    def _options(
+        self,
+        given: RunOptions | None,
+        params: Mapping[str, Argument] | None,
+        budget: Budget | None,
+        agent_run_id: str | None,
+        open: bool,
+        idle_timeout: float | None,
+    ) -> RunOptions | None:
+        """Raises InvalidName for what cannot be."""
+        options = given or DEFAULT_OPTIONS
+        if params is not None:
+            options = replace(options, params={name: str(value) for name, value in params.items()})
+        if budget is not None:
+            options = replace(options, budget=budget)
+        if agent_run_id is not None or not options.agent_run_id:
+            options = replace(options, agent_run_id=self.agent_run_id if agent_run_id is None else agent_run_id)
+        if open:
+            idle_s = (0.0 if self._submitter.parent else IDLE_S) if idle_timeout is None else float(idle_timeout)
+            options = replace(options, open=True, idle_s=idle_s)
+        problem = next(option_problems(options), "")
+        if problem:
+            raise InvalidName(problem)
+        return None if options == DEFAULT_OPTIONS else options
+
     def stage_content(self, content: Content) -> None:
         """Have the master keep a content, known by its digest alone. Raises OSError, PipelineError and as any call."""
         self._uploads().stage([content])
@@ -388,19 +483,7 @@ class TitanClient:
                 return bytes(data)
 
     def _uploads(self) -> Uploader:
-        """What remembers the contents that this master has; a master on other data may have none of them."""
-        master_id = self._caller.connect().master_id
-        with self._lock:
-            if self._uploader is None or self._uploads_to != master_id:
-                self._uploader = Uploader(self._caller, self._new_pool)
-                self._uploads_to = master_id
-            return self._uploader
+        return self._submitter.uploads()
 
     def _new_pool(self) -> ConnectionPool:
         return ConnectionPool(self.host, self.port, token=self._token, timeout=self.timeout)
-
-
-def _submitting_job() -> str:
-    """The key of the job that this process belongs to; empty outside of jobs."""
-    run, job = os.environ.get("TITAN_RUN_ID"), os.environ.get("TITAN_JOB_ID")
-    return f"{run}/{job}" if run and job else ""

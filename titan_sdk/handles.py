@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
-from typing import Any, Literal, overload
+import uuid
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from titan_sdk.approving import decide
 from titan_sdk.errors import JobFailed, NotFound, WaitTimeout
+from titan_sdk.job import TitanJob
 from titan_sdk.job_outputs import decode
 from titan_sdk.log_reader import LogReader, as_text
 from titan_sdk.messages import (
     FINAL_STATES,
     ApprovalInfo,
     CancelJob,
+    CloseRun,
     GetJob,
+    GetRunTree,
     JobInfo,
+    Rerun,
     RunInfo,
+    RunTree,
     StateName,
     Stop,
     WatchRun,
 )
 from titan_sdk.steady import SteadyCaller, Steps, deadline_after
+
+if TYPE_CHECKING:
+    from titan_sdk.submitter import Submitter
+    from titan_sdk.uploads import Progress
 
 
 class Handle:
@@ -137,6 +148,19 @@ class JobHandle(Handle):
         reader = LogReader(self._caller, self.key)
         return reader.follow(deadline_after(timeout)) if follow else reader.read()
 
+    def cancel(self, *, children: bool = False) -> bool:
+        """Cancel it. False: it had ended before. ``wait(check=False)`` tells when its processes have ended.
+
+        With ``children`` also the runs that it has submitted, and what those have, however far down.
+        """
+        return bool(self._caller.call(CancelJob(id=self.key, children=children)).text)
+
+    def children(self) -> list[RunHandle]:
+        """The runs that it has submitted, in order. Raises NotFound."""
+        key = self.info().key
+        runs = self._caller.call(GetRunTree(id=key, depth=1)).runs
+        return [RunHandle(self._caller, run.run_id) for run in runs if run.parent == key]
+
     def approve(self, comment: str = "", *, by: str | None = None) -> ApprovalInfo:
         """Let it go on when it is HELD for approval. Raises as TitanClient.approve."""
         return decide(self._caller, self.key, True, comment, by, 0)
@@ -144,10 +168,6 @@ class JobHandle(Handle):
     def reject(self, comment: str = "", *, by: str | None = None) -> ApprovalInfo:
         """End it when it is HELD for approval: it is DEAD, with the comment as the reason."""
         return decide(self._caller, self.key, False, comment, by, 0)
-
-    def cancel(self) -> bool:
-        """Cancel it. False: it had ended before. ``wait(check=False)`` tells when its processes have ended."""
-        return bool(self._caller.call(CancelJob(id=self.key)).text)
 
     def outputs(self) -> dict[str, Any]:
         """What the job left for others (``titan_sdk.output``), by name; nothing before it has completed.
@@ -168,10 +188,13 @@ class RunHandle(Handle):
         run_id: or what the handle was made with, which may also be a job of the run.
     """
 
-    def __init__(self, caller: SteadyCaller, run_id: str, keys: Sequence[str] = ()) -> None:
+    def __init__(
+        self, caller: SteadyCaller, run_id: str, keys: Sequence[str] = (), submitter: Submitter | None = None
+    ) -> None:
         super().__init__(caller)
         self.run_id = run_id
         self._keys = tuple(keys)
+        self._submitter = submitter
 
     def __repr__(self) -> str:
         return f"RunHandle({self.run_id!r})"
@@ -181,6 +204,79 @@ class RunHandle(Handle):
 
     def __hash__(self) -> int:
         return hash(self.run_id)
+
+    def __enter__(self) -> RunHandle:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """The end of a ``with`` block closes an open run, also when it ends in an error: what was added goes on."""
+        self.close()
+
+    # --- growing --------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        jobs: TitanJob | Iterable[TitanJob],
+        *,
+        idempotency_key: str | None = None,
+        progress: Progress | bool | None = None,
+    ) -> list[JobHandle]:
+        """Add jobs to an open run, or from inside of a job to its own run: all of them, durably, or none.
+
+        Their parents may be among them, or in the run already, whatever has become of those: behind a parent that has
+        completed a job starts at once, behind one that failed its trigger rule says what becomes of it.
+
+        Args:
+            idempotency_key: adding the same jobs under the same key again does nothing and gives the same handles: so a
+                job that adds to its run can be retried. One is made up when none is given.
+            progress: see TitanClient.submit_dag.
+
+        Raises:
+            Conflict: the run is not open, or an id is active elsewhere, or the key was used for other jobs.
+            SubmissionRefused: the master found something wrong, such as an unknown parent; ``problems`` says what.
+            BudgetExceeded: the budget of the run, or of one above it, has no room for them.
+            PipelineError: what is wrong with the jobs by themselves. NotFound: no such run.
+        """
+        if self._submitter is None:
+            raise TypeError("this handle cannot add jobs; take that of TitanClient.run")
+        wanted = [jobs] if isinstance(jobs, TitanJob) else list(jobs)
+        accepted = self._submitter.add(self.run_id, wanted, idempotency_key=idempotency_key, progress=progress)
+        if self._keys and not accepted.repeated:
+            self._keys += tuple(accepted.jobs)
+        return [JobHandle(self._caller, key) for key in accepted.jobs]
+
+    def close(self) -> bool:
+        """Nothing more is added. False: it was not open. Raises NotFound."""
+        return bool(self._caller.call(CloseRun(id=self.run_id)).text)
+
+    # --- relatives ------------------------------------------------------------------------------------------------
+
+    def children(self) -> list[RunHandle]:
+        """The runs that its jobs have submitted, in order. Raises NotFound."""
+        runs = self._caller.call(GetRunTree(id=self.run_id, depth=1)).runs[1:]
+        return [RunHandle(self._caller, run.run_id, submitter=self._submitter) for run in runs]
+
+    def tree(self) -> RunTree:
+        """It and all that was submitted from inside it, however far down, each behind its parent's. Raises NotFound."""
+        return self._caller.call(GetRunTree(id=self.run_id))
+
+    def rerun(self, *, failed: bool = False, idempotency_key: str | None = None) -> RunHandle:
+        """Run it again as a new run with the same jobs and options, whose ``rerun_of`` names this one.
+
+        Args:
+            failed: only the jobs that did not complete, and those that depend on them; the others count as completed.
+            idempotency_key: see TitanClient.submit_dag.
+
+        Raises:
+            Conflict: it goes on, or (``failed``) every job completed. NotFound: no such run.
+            SubmissionRefused: a file of it is gone from the master.
+        """
+        parent = self._submitter.parent if self._submitter is not None else ""
+        key = f"sdk-{uuid.uuid4()}" if idempotency_key is None else idempotency_key
+        accepted = self._caller.call(Rerun(id=self.run_id, failed=failed, idempotency_key=key, parent=parent))
+        return RunHandle(self._caller, accepted.run_id, accepted.jobs, self._submitter)
+
+    # --- looking --------------------------------------------------------------------------------------------------
 
     def jobs(self) -> list[JobHandle]:
         """Its jobs, in the order of submission. Raises NotFound."""
@@ -238,9 +334,11 @@ class RunHandle(Handle):
             info = yield from self._caller.asking(request, deadline)
             info = yield from self.whole(info)
             open_jobs = [job for job in info.jobs if not is_settled(job)]
-            if not open_jobs:
+            if not open_jobs and not info.open:
                 break
             if time.monotonic() >= deadline:
+                if not open_jobs:
+                    raise WaitTimeout(f"{info.run_id} is still open after {timeout:g} s, and none of its jobs goes on")
                 first = open_jobs[0]
                 raise WaitTimeout(
                     f"{len(open_jobs)} of {len(info.jobs)} jobs of {info.run_id} have not ended after {timeout:g} s; "
@@ -267,14 +365,17 @@ class RunHandle(Handle):
             if info.version != version:
                 version = info.version
                 yield info
-                if all(is_settled(job) for job in info.jobs):
+                if not info.open and all(is_settled(job) for job in info.jobs):
                     return
             elif time.monotonic() >= deadline:
                 raise WaitTimeout(f"{info.run_id} has not ended after {timeout:g} s")
 
-    def cancel(self) -> bool:
-        """Cancel every job of it. False: all had ended before."""
-        return bool(self._caller.call(CancelJob(id=self.run_id)).text)
+    def cancel(self, *, children: bool = False) -> bool:
+        """Cancel every job of it, and with ``children`` all that they have submitted. False: all had ended before.
+
+        An open run is closed by it.
+        """
+        return bool(self._caller.call(CancelJob(id=self.run_id, children=children)).text)
 
     def stop(self) -> bool:
         """Stop every job of it; services have completed then. False: all had ended before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,7 +115,7 @@ class WriteTools:
                 pipeline = parse_pipeline(pipeline_yaml.encode(), Path(folder) / "pipeline.yaml")
             except PipelineError as error:  # where it lay for a moment is of no interest
                 raise PipelineError(error.problems, "pipeline.yaml") from None
-            return self._submit(pipeline.name, pipeline.jobs)
+            return self._submit(pipeline.name, pipeline.jobs, pipeline.params)
 
     def rerun(self, run_id: str) -> dict[str, Any]:
         """Submit all jobs of a run once more, as a new run."""
@@ -147,9 +147,9 @@ class WriteTools:
         """Start a service again at once; one that has ended is started anew."""
         return {"restarted": self._client.service(name).restart()}
 
-    def _submit(self, name: str, jobs: Sequence[TitanJob]) -> dict[str, Any]:
+    def _submit(self, name: str, jobs: Sequence[TitanJob], params: Mapping[str, str] | None = None) -> dict[str, Any]:
         self._spend(len(jobs))
-        options = RunOptions(agent_run_id=self._agent_run_id)
+        options = RunOptions(agent_run_id=self._agent_run_id, params=dict(params or {}))
         run: RunHandle = self._client.submit_dag(name, jobs, options=options)
         return self._answer(run.run_id, [job.key for job in run.jobs()])
 

@@ -37,6 +37,7 @@ from titan_sdk.job import (
     split_requirement,
 )
 from titan_sdk.names import check_capability, check_job_id, check_relative_path
+from titan_sdk.pipeline_params import Declared
 from titan_sdk.sizes import parse_size
 from titan_sdk.yaml_lines import List, Map, Node, Text
 
@@ -231,6 +232,25 @@ def _env(node: Node) -> dict[str, str]:
     return values
 
 
+def _params(node: Node) -> dict[str, Declared]:
+    """A map of parameters to their defaults; one without a value must be given."""
+    if not isinstance(node, Map):
+        raise Bad((f"a map of parameters and their defaults is wanted, not {in_words(node)}", node.line))
+    values: dict[str, Declared] = {}
+    problems: list[tuple[str, int]] = []
+    for key, value in node.pairs:
+        if key.text in values:
+            problems.append((f"the parameter {key.text} is there twice", key.line))
+        try:
+            nothing = isinstance(value, Text) and value.kind == "null"
+            values[key.text] = Declared(None if nothing else _no_nul(_text(value), value), key.line)
+        except Bad as bad:
+            problems += [(f"{key.text}: {text}", line) for text, line in bad.problems]
+    if problems:
+        raise Bad(*problems)
+    return values
+
+
 def _requirement(node: Node) -> list[str]:
     """One capability, several joined by commas, or a list."""
 
@@ -411,6 +431,7 @@ PIPELINE_KEYS: Final = {
     "name": Key("name", _name),
     "project": Key("project", _flag),
     "fail_fast": Key("fail_fast", _flag),
+    "params": Key("params", _params),
     "jobs": Key("jobs", _as_it_is),
     **{handler: Key(handler, _as_it_is) for handler in HANDLERS},
 }

@@ -93,6 +93,12 @@ class Opcode(IntEnum):
     LIST_APPROVALS = 0xD4
     DECIDE = 0xD5
 
+    ADD_JOBS = 0xC0
+    CLOSE_RUN = 0xC1
+    GET_RUN_TREE = 0xC2
+    RERUN = 0xC3
+    LIST_AGENT_RUNS = 0xC4
+
     WATCH_SETTLED = 0xE8
 
 

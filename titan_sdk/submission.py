@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -28,13 +28,13 @@ class Submission:
     A context manager: zips of folders are gone at its end, so ``contents`` are to be uploaded before.
 
     Attributes:
-        specs: the jobs for the master. contents: what it must have before it gets them.
+        jobs: as they were given. specs: the jobs for the master. contents: what it must have before it gets them.
     """
 
     def __init__(self, jobs: Sequence[TitanJob], caller: Caller) -> None:
         self.specs: list[JobSpec] = []
         self.contents: list[Content] = []
-        self._jobs = list(jobs)
+        self.jobs = list(jobs)
         self._caller = caller
         self._read: dict[tuple[Path, str], Content] = {}
         self._asked: dict[str, tuple[str, int]] = {}
@@ -46,21 +46,22 @@ class Submission:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._open.close()
 
-    def prepare(self, name: str = "") -> None:
-        """Fill ``specs`` and ``contents``.
+    def prepare(self, name: str = "", *, known: Collection[str] = (), empty: bool = False) -> None:
+        """Fill ``specs`` and ``contents``. ``known``: parents that are elsewhere; ``empty``: there may be no jobs.
 
         Raises:
             PipelineError: everything that is wrong with the jobs; ``name`` is its source.
             TransportError, RemoteError: the master cannot be asked for the files that it should have.
         """
         problems: list[Problem] = []
-        for job in self._jobs:
+        for job in self.jobs:
             try:
                 self.specs.append(self._spec(job))
             except (InvalidName, PipelineError, OSError) as error:
                 problems.append(Problem(job.job_id, explain(error), job.line))
                 self.specs.append(job.spec(job.plain_name()))
-        problems += validate_dag(self.specs, lines=[job.line for job in self._jobs])
+        if self.specs or not empty:
+            problems += validate_dag(self.specs, lines=[job.line for job in self.jobs], known=known)
         if problems:
             raise PipelineError(list(dict.fromkeys(problems)), name)
         self.contents = list(self._read.values())

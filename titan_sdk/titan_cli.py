@@ -38,6 +38,7 @@ from titan_sdk.errors import (
 from titan_sdk.handles import RunHandle
 from titan_sdk.messages import GetLogs, JobInfo, RunInfo
 from titan_sdk.pipeline_keys import check_run_name
+from titan_sdk.pipeline_params import parse_assignments
 from titan_sdk.sizes import counted
 from titan_sdk.steady import SteadyCaller
 from titan_sdk.titan_yaml_parser import Pipeline, find_pipeline, load_pipeline
@@ -92,10 +93,22 @@ def _parser() -> argparse.ArgumentParser:
     deploy.add_argument("--wait", action="store_true", help="show the progress, until all jobs ended (services: ready)")
     deploy.add_argument("--replace", action="store_true", help="replace active services of these ids when ready")
     deploy.add_argument("--name", help="call the run so, instead of what the file says")
+    deploy.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of the pipeline; one for each",
+    )
     validate = command("validate", "Name everything that is wrong with a pipeline; no master is asked.")
     validate.add_argument("path", help=where)
     cancel = command("cancel", "Cancel a run, or one job.")
     cancel.add_argument("id", help="of the run or the job")
+    cancel.add_argument("--children", action="store_true", help="also what was submitted from inside, however far down")
+    rerun = command("rerun", "Run a run again, all of it or what failed.")
+    rerun.add_argument("id", help="of the run, or of a job of it")
+    rerun.add_argument("--failed", action="store_true", help="only what did not complete, and what depends on that")
+    rerun.add_argument("--wait", action="store_true", help="show the progress, until all jobs ended (services: ready)")
     return parser
 
 
@@ -107,7 +120,7 @@ def _validate(given: argparse.Namespace) -> int:
     pipeline = None
     file = str(find_pipeline(given.path))
     try:
-        pipeline = load_pipeline(file)
+        pipeline = load_pipeline(file, None)
     except PipelineError as error:
         problems = error.problems
     if given.json:
@@ -129,7 +142,7 @@ def _validate(given: argparse.Namespace) -> int:
 
 
 def _deploy(given: argparse.Namespace) -> int:
-    pipeline = load_pipeline(given.path)
+    pipeline = load_pipeline(given.path, parse_assignments(given.param))
     name = pipeline.name if given.name is None else check_run_name(given.name)
     with _client(given) as client:
         run = _submit(client, name, pipeline, progress=not given.json, replace=given.replace)
@@ -139,17 +152,28 @@ def _deploy(given: argparse.Namespace) -> int:
             if given.json:
                 print(_json({"run_id": run.run_id, "name": name, "jobs": [job.key for job in run.jobs()]}))
             return 0
-        try:
-            return _wait(client, run, name, given)
-        except KeyboardInterrupt:
-            how = shlex.join([*_this_program(), "cancel", *_address(given), run.run_id])
-            message = f"interrupted; {run.run_id} goes on. To cancel it: {how}"
-            raise Interrupted(message) from None
+        return _follow(client, run, name, given)
+
+
+def _follow(client: TitanClient, run: RunHandle, name: str, given: argparse.Namespace) -> int:
+    try:
+        return _wait(client, run, name, given)
+    except KeyboardInterrupt:
+        how = shlex.join([*_this_program(), "cancel", *_address(given), run.run_id])
+        message = f"interrupted; {run.run_id} goes on. To cancel it: {how}"
+        raise Interrupted(message) from None
 
 
 def _submit(client: TitanClient, name: str, pipeline: Pipeline, *, progress: bool, replace: bool) -> RunHandle:
     try:
-        return client.submit_dag(name, pipeline.jobs, progress=progress, replace=replace, options=pipeline.options)
+        return client.submit_dag(
+            name,
+            pipeline.jobs,
+            progress=progress,
+            replace=replace,
+            params=pipeline.params or None,
+            options=pipeline.options,
+        )
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted before {client.host}:{client.port} said whether it has the run") from None
     except PipelineError as error:  # a file changed since, or is too much of something
@@ -212,7 +236,7 @@ def _tails(client: TitanClient, jobs: Sequence[JobInfo]) -> dict[str, list[str]]
 
 def _cancel(given: argparse.Namespace) -> int:
     with _client(given) as client:
-        cancelled = client.cancel(given.id)
+        cancelled = client.cancel(given.id, children=given.children)
     if given.json:
         print(_json({"id": given.id, "cancelled": cancelled}))
     else:
@@ -220,7 +244,20 @@ def _cancel(given: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: Final = {"deploy": _deploy, "validate": _validate, "cancel": _cancel}
+def _rerun(given: argparse.Namespace) -> int:
+    with _client(given) as client:
+        run = client.run(given.id).rerun(failed=given.failed)
+        jobs = run.jobs()
+        if not given.json:
+            print(f"Submitted {run.run_id}: {counted(len(jobs), 'job')} of {printable(given.id)} again", flush=True)
+        if not given.wait:
+            if given.json:
+                print(_json({"run_id": run.run_id, "rerun_of": given.id, "jobs": [job.key for job in jobs]}))
+            return 0
+        return _follow(client, run, run.info().name, given)
+
+
+COMMANDS: Final = {"deploy": _deploy, "validate": _validate, "cancel": _cancel, "rerun": _rerun}
 
 
 # --- what they share ----------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from titan_sdk.expressions import expression
 from titan_sdk.job import HANDLERS, TitanJob
 from titan_sdk.messages import DEFAULT_FLOW, FlowSpec, JobSpec, RunOptions
 from titan_sdk.pipeline_keys import JOB_KEYS, PIPELINE_KEYS, Bad, Key, in_words, misspelt
+from titan_sdk.pipeline_params import Params
 from titan_sdk.sources import explain, suggestion
 from titan_sdk.yaml_lines import List, Map, Node, Text, printable, read_yaml
 
@@ -25,6 +26,7 @@ PREFERRED: Final = ("titan.yaml", "titan.yml", "pipeline.yaml", "pipeline.yml")
 """Which of several files in a folder is its pipeline, when one of them bears such a name."""
 MAX_PROBLEMS: Final = 200
 """Nobody reads more; what remains shows at the next try."""
+_NOTHING_GIVEN: Final[Mapping[str, str]] = {}
 _MAX_SUGGESTED: Final = 20
 """Unknown parents for which the likeliest of all ids is looked for; that takes its time with thousands of jobs."""
 _MAX_LISTED: Final = 5000
@@ -40,6 +42,7 @@ class Pipeline:
         jobs: in the order of the file, each with its ``line``.
         path: the file. folder: what the files of its jobs are relative to.
         project: the whole folder travels as one zip, and the files are entries in it.
+        params: values of its parameters, defaults included.
         fail_fast: whether its runs end what is left when a job has failed.
     """
 
@@ -48,11 +51,12 @@ class Pipeline:
     path: Path
     folder: Path
     project: bool = False
+    params: Mapping[str, str] = field(default_factory=dict)
     fail_fast: bool = False
 
     @property
     def options(self) -> RunOptions | None:
-        """What is asked for of its runs as a whole."""
+        """What is asked for of its runs as a whole, beside the parameters."""
         return RunOptions(fail_fast=True) if self.fail_fast else None
 
 
@@ -78,19 +82,24 @@ def find_pipeline(path: str | os.PathLike[str]) -> Path:
     return place / names[0]
 
 
-def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
-    """The pipeline in a file, or in the one pipeline file of a folder.
+def load_pipeline(path: str | os.PathLike[str], params: Mapping[str, str] | None = _NOTHING_GIVEN) -> Pipeline:
+    """The pipeline in a file, or in the one pipeline file of a folder. ``params``: see parse_pipeline.
 
     Raises:
         PipelineError: everything that is wrong, each with its line.
         OSError: it is not there or cannot be read.
     """
     file = find_pipeline(path)
-    return parse_pipeline(file.read_bytes(), file)
+    return parse_pipeline(file.read_bytes(), file, params)
 
 
-def parse_pipeline(data: bytes, path: str | os.PathLike[str]) -> Pipeline:
+def parse_pipeline(
+    data: bytes, path: str | os.PathLike[str], params: Mapping[str, str] | None = _NOTHING_GIVEN
+) -> Pipeline:
     """The pipeline in the bytes of the file ``path``, whose folder holds the files of the jobs.
+
+    Args:
+        params: values of its parameters; None when it is only looked at, and need not be complete.
 
     Raises:
         PipelineError: everything that is wrong, each with its line, in the order of the lines.
@@ -100,13 +109,15 @@ def parse_pipeline(data: bytes, path: str | os.PathLike[str]) -> Pipeline:
         root = read_yaml(data)
     except PipelineError as error:
         raise PipelineError(error.problems, source) from None
-    return TitanYamlParser(Path(path)).pipeline(root)
+    return TitanYamlParser(Path(path), params).pipeline(root)
 
 
 class TitanYamlParser:
     """Turns the tree of one pipeline file into a Pipeline; gathers problems until all of it has been seen."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, params: Mapping[str, str] | None = _NOTHING_GIVEN) -> None:
+        self._given = params
+        self._params = Params({}, params)
         self._path = path
         self._folder = path.parent
         self._problems: list[Problem] = []
@@ -119,6 +130,10 @@ class TitanYamlParser:
         if not isinstance(root, Map):
             raise self._refusal(Problem("", f"a pipeline is a map with name and jobs, not {in_words(root)}", root.line))
         values, _ = self._read(root, PIPELINE_KEYS, "")
+        declared = values.get("params", {})
+        line = next((key.line for key, _ in root.pairs if key.text == "params"), 0)
+        self._params = Params(declared, self._given, line)
+        self._problems += self._params.problems()
         project = bool(values.get("project", False))
         if project:
             self._files.pack(self._problems, next(key.line for key, _ in root.pairs if key.text == "project"))
@@ -130,7 +145,7 @@ class TitanYamlParser:
             raise self._refusal(*sorted(self._problems, key=lambda problem: problem.line))
         name = values.get("name") or _printable(self._folder.resolve().name) or "pipeline"
         fail_fast = bool(values.get("fail_fast", False))
-        return Pipeline(name, tuple(jobs), self._path, self._folder, project, fail_fast)
+        return Pipeline(name, tuple(jobs), self._path, self._folder, project, self._params.values, fail_fast)
 
     def _jobs(self, lists: list[tuple[str, Node]], project: bool) -> list[TitanJob]:
         """The jobs of all lists; those beside ``jobs`` are for the end of the run."""
@@ -251,6 +266,10 @@ class TitanYamlParser:
             if reason:
                 self._problem(described.where, reason, described.lines["file"])
                 return None
+        for key in ("args", "env"):
+            for text in self._params.unknown(values.get(key, ())):
+                self._problem(described.where, f"{key}: {text}", described.lines[key])
+                described.sound = False
         if "on_failure" in values:
             reason = self._files.problem(values["on_failure"]["repair"])
             if reason:

@@ -213,7 +213,7 @@ class _Watch(Generic[H]):
             return []
         run.open = {job.key for job in info.jobs if not is_settled(job)}
         run.failed = any(map(_has_failed, info.jobs))
-        return [] if run.open else self._finished(self._of_run.pop(info.run_id).handles, run.failed)
+        return [] if run.open or info.open else self._finished(self._of_run.pop(info.run_id).handles, run.failed)
 
     # --- and at what settled --------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from flask import Blueprint
@@ -10,7 +11,7 @@ from werkzeug.exceptions import BadRequest
 from dashboard import pipeline_model, reruns, wire
 from dashboard.api.asked import body, number, text
 from dashboard.parts import parts
-from titan_sdk.messages import CancelJob, GetSpecs, ListRuns, Stop, SubmitRun, WatchRun
+from titan_sdk.messages import CancelJob, GetSpecs, ListRuns, Rerun, Stop, SubmitRun, WatchRun
 
 NO_JOBS = 1 << 30
 """From that number on a run has none."""
@@ -63,11 +64,8 @@ def rerun(run_id: str) -> tuple[dict[str, Any], int]:
     what = text(body(), "what", "all")
     if what not in ("all", "rest"):
         raise BadRequest("what: all or rest is wanted")
-    gateway = parts().gateway
-    if what == "all":
-        return submitted(reruns.whole(former(run_id)))
-    completed = {job.id for job in gateway.run(run_id).jobs if job.state == "COMPLETED"}
-    return submitted(reruns.rest(former(run_id), completed))
+    key = f"dashboard-{uuid.uuid4()}"
+    return submitted(Rerun(id=run_id, failed=what == "rest", idempotency_key=key))
 
 
 def former(run_id: str) -> reruns.Former:
@@ -78,7 +76,7 @@ def former(run_id: str) -> reruns.Former:
     return reruns.Former(info.run_id, specs.name, specs.jobs, info.options)
 
 
-def submitted(request: SubmitRun) -> tuple[dict[str, Any], int]:
+def submitted(request: SubmitRun | Rerun) -> tuple[dict[str, Any], int]:
     """Submit; the answer for the browser."""
     accepted = parts().gateway.call(request)
     return {"run_id": accepted.run_id, "jobs": accepted.jobs}, 201

@@ -39,7 +39,7 @@ def _requirement(text: str) -> tuple[str, ...]:
     return tuple(check_capability(word) for word in text.split(","))
 
 
-def _show_accepted(session: Session, accepted: Accepted) -> None:
+def show_accepted(session: Session, accepted: Accepted) -> None:
     notes = (f"note: {clean(note)}" for note in accepted.notes)
     session.show(accepted, *(f"accepted: {key}" for key in accepted.jobs), *notes)
 
@@ -62,7 +62,7 @@ def run(session: Session, given: argparse.Namespace) -> None:
         priority=given.priority,
         job_id=given.id,
     )
-    _show_accepted(session, session.call(request))
+    show_accepted(session, session.call(request))
 
 
 @command(
@@ -89,7 +89,7 @@ def deploy(session: Session, given: argparse.Namespace) -> None:
         name=given.name,
         service=None if service == DEFAULT_SERVICE else service,
     )
-    _show_accepted(session, session.call(request))
+    show_accepted(session, session.call(request))
 
 
 @command("stop", "Stop a service or a job, its whole process tree.", argument("id"), completes="job")
@@ -98,9 +98,15 @@ def stop(session: Session, given: argparse.Namespace) -> None:
     session.show(answer, clean(answer.text) or f"{given.id} had ended before")
 
 
-@command("cancel", "Cancel a job, or every job of a run.", argument("id"), completes="job")
+@command(
+    "cancel",
+    "Cancel a job, or every job of a run; what is being cancelled submits nothing more.",
+    argument("--children", action="store_true", help="also the runs submitted from inside, however far down"),
+    argument("id"),
+    completes="job",
+)
 def cancel(session: Session, given: argparse.Namespace) -> None:
-    answer = session.call(CancelJob(id=given.id))
+    answer = session.call(CancelJob(id=given.id, children=given.children))
     session.show(answer, clean(answer.text) or f"{given.id} had ended before")
 
 

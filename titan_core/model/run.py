@@ -70,6 +70,11 @@ class Run:
         return self.row.options.kept if self.row.options is not None else {}
 
     @property
+    def kept_outputs(self) -> Mapping[str, bytes]:
+        """What those left, by id."""
+        return self.row.options.kept_outputs if self.row.options is not None else {}
+
+    @property
     def open(self) -> bool:
         """Whether jobs may be added."""
         return self.row.growth is not None and self.row.growth.open

@@ -21,6 +21,7 @@ from titan_core.protocol.connection_handler import ConnectionHandler
 from titan_core.protocol.handlers.approvals import ApprovalHandlers
 from titan_core.protocol.handlers.cluster import ClusterHandlers
 from titan_core.protocol.handlers.files import FileHandlers
+from titan_core.protocol.handlers.graphs import GraphHandlers
 from titan_core.protocol.handlers.jobs import JobHandlers
 from titan_core.protocol.handlers.kv import KvHandlers
 from titan_core.protocol.handlers.logs import LogHandlers
@@ -34,10 +35,12 @@ from titan_core.protocol.services.approvals import ApprovalService
 from titan_core.protocol.services.cluster import ClusterService
 from titan_core.protocol.services.events import EventService
 from titan_core.protocol.services.files import FileService
+from titan_core.protocol.services.graphs import GraphService
 from titan_core.protocol.services.jobs import JobService
 from titan_core.protocol.services.kv import KvService
 from titan_core.protocol.services.log_watches import LogWatches
 from titan_core.protocol.services.logs import LogService
+from titan_core.protocol.services.reruns import RerunService
 from titan_core.protocol.services.services import ServiceService
 from titan_core.protocol.services.settled_jobs import SettledJobsService
 from titan_core.protocol.services.submissions import SubmissionService, new_run_id
@@ -150,6 +153,9 @@ class MasterNode:
         table = HandlerTable()
         JobHandlers(jobs, SettledJobsService(self._scheduler, jobs)).install(table)
         SubmissionHandlers(submissions, files).install(table)
+        GraphHandlers(
+            GraphService(self._scheduler, self._store, submissions), RerunService(self._store, submissions)
+        ).install(table)
         FileHandlers(files).install(table)
         LogHandlers(self._logs).install(table)
         ClusterHandlers(self._cluster, EventService(self._scheduler)).install(table)

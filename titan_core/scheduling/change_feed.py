@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from titan_core.scheduling.clock_watcher import Alarm, ClockWatcher
-from titan_core.scheduling.core.commands import InsertJob, UpdateJob
+from titan_core.scheduling.core.commands import InsertJob, UpdateJob, UpdateRun
 from titan_core.scheduling.core.events import AttemptStarted
 from titan_core.scheduling.dispatcher import Entry
 from titan_sdk.errors import Unavailable
@@ -60,6 +60,7 @@ class ChangeFeed:
     def note(self, entry: Entry) -> None:
         """A durable journal entry."""
         keys = [record.row.key for record in entry.records if isinstance(record, (InsertJob, UpdateJob))]
+        keys += [record.last_job for record in entry.records if isinstance(record, UpdateRun) and record.last_job]
         if type(entry.event) is AttemptStarted:  # seen, but not recorded
             keys.append(entry.event.lease.job)
         if keys or entry.event is not None:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from titan_core.scheduling.clock_watcher import Alarm, ClockWatcher
-from titan_core.scheduling.core.commands import InsertJob, UpdateJob
+from titan_core.scheduling.core.commands import InsertJob, UpdateJob, UpdateRun
 from titan_core.scheduling.dispatcher import Entry
 from titan_sdk.errors import Unavailable
 
@@ -69,6 +69,7 @@ class SettledFeed:
             for record in entry.records
             if isinstance(record, (UpdateJob, InsertJob)) and (record.row.ready or record.row.state.final)
         ]
+        keys += [record.last_job for record in entry.records if isinstance(record, UpdateRun) and record.last_job]
         if keys:
             self.settled(keys)
 

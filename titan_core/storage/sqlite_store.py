@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, RunRow
 from titan_core.scheduling.core.commands import KvAddMember, KvApply, KvPut, KvRecord, KvSweep, Record
+from titan_core.storage import run_queries
 from titan_core.storage import sqlite_rows as sql
 from titan_core.storage.batch import Batch
 from titan_core.storage.data_dir_lock import DataDirLock
@@ -23,7 +24,16 @@ from titan_core.storage.read_connections import ReadConnections
 from titan_core.storage.schema import OPEN_STATES, SCHEMA_VERSION, migrate
 from titan_core.storage.store import WAY_OUT, StoreDamaged, StoredRun, StoreError, StoreFull
 from titan_sdk.errors import BadMessage
-from titan_sdk.messages import KvEntry, KvMemberPage, KvPart, RepairInfo, decode_message, encode_message
+from titan_sdk.messages import (
+    AgentRun,
+    KvEntry,
+    KvMemberPage,
+    KvPart,
+    RepairInfo,
+    RunSummary,
+    decode_message,
+    encode_message,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -394,6 +404,18 @@ class SqliteStore:
         with self._reading() as db:
             row = db.execute(query, parameters).fetchone()
             return None if row is None else next(self._runs(db, [row[0]]), None)
+
+    def run_tree(self, run_id: str, depth: int, limit: int) -> tuple[list[RunSummary], int]:
+        with self._reading() as db:
+            return run_queries.tree(db, run_id, depth, limit)
+
+    def runs_of_agent(self, agent_run_id: str, limit: int) -> list[RunSummary]:
+        with self._reading() as db:
+            return run_queries.of_agent(db, agent_run_id, limit)
+
+    def agent_runs(self, limit: int) -> list[AgentRun]:
+        with self._reading() as db:
+            return run_queries.agents(db, limit)
 
     def load_events(self, newest: int) -> list[EventRow]:
         with self._reading() as db:

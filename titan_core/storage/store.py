@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.scheduling.core.commands import Record
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import JobSpec, KvEntry, KvMemberPage, KvPart, RepairInfo
+from titan_sdk.messages import AgentRun, JobSpec, KvEntry, KvMemberPage, KvPart, RepairInfo, RunSummary
 
 WAY_OUT: Final = "What to do is in docs/operations.md."
 """At the end of what people are told of a database that cannot be used."""
@@ -110,6 +110,21 @@ class Store(Protocol):
 
     def find_run(self, name: str) -> StoredRun | None:
         """The run with that run id, or the latest one with a job of that key or bare id; None when there is none."""
+        ...
+
+    def run_tree(self, run_id: str, depth: int, limit: int) -> tuple[list[RunSummary], int]:
+        """The run and those submitted from inside it, ``depth`` generations down (-1: all), each behind its parent.
+
+        No more than ``limit`` of them, and how many there are; none when there is no such run.
+        """
+        ...
+
+    def runs_of_agent(self, agent_run_id: str, limit: int) -> list[RunSummary]:
+        """The newest runs of that agent run."""
+        ...
+
+    def agent_runs(self, limit: int) -> list[AgentRun]:
+        """The agent runs that were begun last."""
         ...
 
     def load_events(self, newest: int) -> list[EventRow]:

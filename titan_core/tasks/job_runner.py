@@ -171,6 +171,8 @@ class JobRunner:
 
     def stop(self) -> None:
         """Prepare nothing more. The launcher is stopped by its owner."""
+        if self._repair_kits is not None:
+            self._repair_kits.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _places(self, spec: JobSpec) -> list[int]:

@@ -178,11 +178,12 @@ class RunPage(Message):
 
 
 class ListRuns(Request[RunPage]):
-    """The newest runs in the master's memory, ``limit`` at most."""
+    """The newest runs in the master's memory, ``limit`` at most; of one agent run all that there were."""
 
     OPCODE = Opcode.LIST_RUNS
     ANSWER = RunPage
     limit: int = 100
+    agent_run_id: str = ""
 
 
 class SpecList(Message):

@@ -38,6 +38,7 @@ class RunOptions(Message, frozen=True):
         fail_fast: when a job ends DEAD, everything else of the run is cancelled, running jobs included, but for
             handlers and jobs with a trigger of ``one_failed``, ``all_done`` or ``always``.
         kept: jobs of earlier runs that count as jobs of this one, which completed: their keys by id.
+        kept_outputs: what those left for the jobs that follow them, a JSON object each, by id. RunInfo leaves it out.
     """
 
     params: dict[str, str] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class RunOptions(Message, frozen=True):
     rerun_of: str = ""
     fail_fast: bool = False
     kept: dict[str, str] = field(default_factory=dict)
+    kept_outputs: dict[str, bytes] = field(default_factory=dict)
 
 
 DEFAULT_OPTIONS: Final = RunOptions()

@@ -76,8 +76,12 @@ class Stop(Request[Ok]):
 
 
 class CancelJob(Request[Ok]):
-    """Cancel a job, or with a run id every job of the run. To a worker: end this attempt's process tree."""
+    """Cancel a job, or with a run id every job of the run. To a worker: end this attempt's process tree.
+
+    With ``children``, also the runs that were submitted from inside, however far down.
+    """
 
     OPCODE = Opcode.CANCEL_JOB
     ANSWER = Ok
     id: str
+    children: bool = False

@@ -129,7 +129,7 @@ class JobService:
             done(self._stored_run(run_id, first))
 
     def _stored_job(self, name: str) -> JobInfo:
-        for spelling in _spellings(name):
+        for spelling in spellings(name):
             saved = self._store.find_run(spelling)
             if saved is None:
                 continue
@@ -144,7 +144,7 @@ class JobService:
         raise NotFound(f"no job {name}")
 
     def _stored_run(self, name: str, first: int) -> RunInfo:
-        for spelling in _spellings(name):
+        for spelling in spellings(name):
             saved = self._store.find_run(spelling)
             if saved is not None:
                 # Its version in memory was a moment's wall clock too; watchers are to see that it is not older.
@@ -158,7 +158,7 @@ class JobService:
 
     def cancel(self, request: CancelJob, done: Done[Ok]) -> None:
         """Answered when the wish is durable; a running job ends when its worker has ended its processes."""
-        self.end(CancelRequested(request.id), "cancelled", done)
+        self.end(CancelRequested(request.id, children=request.children), "cancelled", done)
 
     def stop(self, request: Stop, done: Done[Ok]) -> None:
         self.end(StopRequested(request.id), "stopped", done)
@@ -176,7 +176,7 @@ class JobService:
 
     def _known_long_ago(self, name: str, error: NotFound) -> list[str] | Exception:
         """What has left memory has ended: there is nothing to end, but it is no unknown name."""
-        return [] if any(self._store.find_run(spelling) for spelling in _spellings(name)) else error
+        return [] if any(self._store.find_run(spelling) for spelling in spellings(name)) else error
 
 
 def _find_run(core: SchedulerCore, name: str) -> tuple[str, int] | None:
@@ -198,6 +198,6 @@ def check_name(name: str) -> None:
         raise BadRequest(f"{name[:80]!r} names no job or run")
 
 
-def _spellings(name: str) -> tuple[str, ...]:
+def spellings(name: str) -> tuple[str, ...]:
     """As the core looks names up: as given, then with the classic prefix, or without it."""
     return (name, name.removeprefix("DAG-")) if name.startswith("DAG-") else (name, f"DAG-{name}")

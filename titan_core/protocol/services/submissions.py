@@ -20,7 +20,7 @@ from titan_core.scheduling.scheduler import Scheduler
 from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import InvalidName, NotFound, Problem, SubmissionRefused
-from titan_sdk.messages import DEFAULT_OPTIONS, Accepted, Deploy, JobSpec, RunFile, RunOptions, SubmitRun
+from titan_sdk.messages import DEFAULT_OPTIONS, Accepted, AddJobs, Deploy, JobSpec, RunFile, RunOptions, SubmitRun
 from titan_sdk.run_rules import option_problems
 
 _MAX_KEY_BYTES: Final = 256
@@ -42,9 +42,22 @@ class SubmissionService:
         jobs, missing = self._with_contents(request.jobs)
         problems += missing
         if problems:  # then those that the core would find belong to the answer too
-            problems += validate_dag(request.jobs, params=(request.options or DEFAULT_OPTIONS).params)
+            params = (request.options or DEFAULT_OPTIONS).params
+            problems += validate_dag(request.jobs, params=params) if request.jobs else []
             raise SubmissionRefused("refused: " + "; ".join(map(str, problems[:3])), problems)
         self._post(jobs, request.name, done, request.idempotency_key, request.parent, request.replace, request.options)
+
+    def checked_for(self, request: AddJobs) -> list[JobSpec]:
+        """The jobs to add, with the sizes of their contents.
+
+        Raises:
+            SubmissionRefused: contents are missing, or the idempotency key is too long.
+        """
+        jobs, problems = self._with_contents(request.jobs)
+        problems += _check_key(request.idempotency_key)
+        if problems:
+            raise SubmissionRefused("refused: " + "; ".join(map(str, problems[:3])), problems)
+        return jobs
 
     def run_file(self, request: RunFile, done: Done[Accepted]) -> None:
         """Run a file of perm_files; the id is made up when none is given."""
@@ -144,7 +157,12 @@ def _check_request(request: SubmitRun) -> list[Problem]:
     problems = []
     if len(request.name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES or not request.name.isprintable():
         problems.append(Problem("", f"a run's name has at most {_MAX_NAME_BYTES} bytes, all of them printable"))
-    if len(request.idempotency_key.encode("utf-8", "surrogatepass")) > _MAX_KEY_BYTES:
-        problems.append(Problem("", f"an idempotency key has at most {_MAX_KEY_BYTES} bytes"))
+    problems += _check_key(request.idempotency_key)
     problems += [Problem("", text) for text in option_problems(request.options or DEFAULT_OPTIONS)]
     return problems
+
+
+def _check_key(key: str) -> list[Problem]:
+    if len(key.encode("utf-8", "surrogatepass")) <= _MAX_KEY_BYTES:
+        return []
+    return [Problem("", f"an idempotency key has at most {_MAX_KEY_BYTES} bytes")]

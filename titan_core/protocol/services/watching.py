@@ -74,6 +74,10 @@ class WatchService:
     def list_runs(self, request: ListRuns, done: Done[RunPage]) -> None:
         if not 0 <= request.limit <= MAX_RUNS:
             raise BadRequest(f"limit {request.limit} is not from 0 to {MAX_RUNS}")
+        if request.agent_run_id:
+            runs = self._store.runs_of_agent(request.agent_run_id, request.limit)
+            done(RunPage(runs=runs, total=len(runs)))
+            return
         self._scheduler.read_durable(lambda core: core.list_runs(request.limit), done)
 
     def specs(self, request: GetSpecs) -> SpecList:

@@ -143,7 +143,9 @@ class Changes:
         return commands
 
     def _take_growth(self) -> list[Command]:
-        commands: list[Command] = [UpdateRun(run.row) for run in self._runs.values() if run.run_id not in self._new]
+        commands: list[Command] = [
+            UpdateRun(run.row, _last_job(run)) for run in self._runs.values() if run.run_id not in self._new
+        ]
         commands += [InsertJob(job.spec, job.row()) for job in self._added.values()]
         commands += self._additions
         self._grown = False
@@ -151,3 +153,9 @@ class Changes:
         self._added.clear()
         self._additions.clear()
         return commands
+
+
+def _last_job(run: Run) -> str:
+    """For those that wait for jobs, when the run finishes without one: it was closed after they had ended."""
+    was_open = run.row.options is not None and run.row.options.open
+    return run.jobs[-1].key if was_open and run.finished and run.jobs else ""

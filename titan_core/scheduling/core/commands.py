@@ -22,9 +22,10 @@ class InsertRun:
 
 @dataclass(frozen=True, slots=True)
 class UpdateRun:
-    """What changes of a run: its ``growth``."""
+    """What changes of a run: its ``growth``. ``last_job``: key of a job of it, when it has finished by this alone."""
 
     run: RunRow
+    last_job: str = ""
 
 
 @dataclass(frozen=True, slots=True)

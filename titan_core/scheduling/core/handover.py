@@ -31,7 +31,7 @@ class Handover:
     def spec(self, job: Job) -> JobSpec:
         """The spec for the next attempt; the job's own when there is nothing to tell, as is usual."""
         spec = job.spec
-        if spec.flow is None and not (spec.parents and self._book.outputs):
+        if spec.flow is None and not (spec.parents and (self._book.outputs or job.run.kept_outputs)):
             return spec
         if spec.flow is not None and spec.flow.templates:
             spec = _rendered(spec, JobScope(self._book, job))
@@ -51,12 +51,10 @@ class Handover:
         return [each for each in job.run.jobs if each.spec.id in failed and failed.isdisjoint(each.spec.parents)]
 
     def _inputs(self, job: Job, parents: list[Job]) -> bytes:
-        kept = job.run.kept_jobs
-        if kept:  # of earlier runs, as far as they are in memory
-            earlier = (self._book.jobs.get(kept[parent]) for parent in job.spec.parents if parent in kept)
-            parents = [*parents, *(parent for parent in earlier if parent is not None)]
         outputs = ((parent.spec.id, self._book.outputs.of(parent)) for parent in parents)
         found = {job_id: msgspec.Raw(body) for job_id, body in outputs if body}
+        kept = job.run.kept_outputs
+        found |= {parent: msgspec.Raw(kept[parent]) for parent in job.spec.parents if parent in kept}
         return msgspec.json.encode(found) if found else b""
 
 

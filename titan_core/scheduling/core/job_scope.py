@@ -28,6 +28,9 @@ class JobScope:
         return options.params if options is not None else {}
 
     def outputs(self, parent: str) -> Mapping[str, Any]:
+        run = self._job.run
+        if parent in run.kept_jobs:
+            return decode(run.kept_outputs.get(parent, b""))
         return decode(self._book.outputs.of(self._parent(parent)))
 
     def state(self, parent: str) -> str:
@@ -40,8 +43,4 @@ class JobScope:
         return msgspec.json.decode(flow.item) if flow is not None and flow.item else self._item
 
     def _parent(self, parent: str) -> Job:
-        run = self._job.run
-        job = self._book.jobs.get(run.kept_jobs.get(parent) or f"{run.run_id}/{parent}")
-        if job is None:
-            raise ExpressionError(f"what {parent} left in an earlier run is not in memory any more")
-        return job
+        return self._book.jobs[f"{self._job.run.run_id}/{parent}"]

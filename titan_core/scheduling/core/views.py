@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import cast
 
+from msgspec.structs import replace
+
 from titan_core.model.job import Job
 from titan_core.model.requirement import Need
 from titan_core.model.rows import ApprovalRow
@@ -28,6 +30,7 @@ from titan_sdk.messages import (
     OnTimeout,
     RepairInfo,
     RunInfo,
+    RunOptions,
     RunPage,
     RunSummary,
     ServiceInfo,
@@ -240,8 +243,12 @@ def run_info(run: Run, jobs: list[JobInfo]) -> RunInfo:
         jobs=jobs,
         total=len(run.jobs),
         open=run.open,
-        options=run.row.options,
+        options=_shown(run.row.options),
     )
+
+
+def _shown(options: RunOptions | None) -> RunOptions | None:
+    return replace(options, kept_outputs={}) if options is not None and options.kept_outputs else options
 
 
 def run_summary(run: Run) -> RunSummary:

@@ -174,6 +174,34 @@ def test_a_service_is_waited_for_until_it_is_ready(cli: Cli) -> None:
     assert cli.cluster.wait_state("web").state == "COMPLETED"
 
 
+def test_a_run_has_parameters_and_what_failed_is_run_again(cli: Cli) -> None:
+    text = (
+        "name: Params\nparams: {day: }\njobs:\n- {id: p-one, file: say.py, args: ['${params.day}']}\n"
+        "- {id: p-two, file: once.py, retries: 0, depends_on: [p-one]}\n"
+        "- {id: p-three, file: say.py, depends_on: [p-two]}\n"
+    )
+    flag = cli.folder / "flag"
+    (cli.folder / "once.py").write_text(
+        f"import os, sys\nsys.exit(not (os.path.exists({str(flag)!r}) and os.environ['TITAN_PARAM_DAY'] == 'mon'))\n"
+    )
+    path = cli.pipeline(text)
+    _, error = cli.run("deploy", path, code=1)
+    assert "line 2: the parameter day has no default and was not given; --param day=VALUE gives it" in error
+    _, error = cli.run("deploy", path, "--param", "day=mon", "--param", "dya=x", code=1)
+    assert "there is no parameter dya; did you mean day?" in error
+    _, error = cli.run("deploy", path, "--param", "day", code=2)
+    assert error == "error: --param day: NAME=VALUE is wanted\n"
+    first = cli.json("deploy", path, "--wait", "--param", "day=mon", code=1)
+    assert [job["state"] for job in first["jobs"]] == ["COMPLETED", "DEAD", "DEAD"]
+    flag.touch()
+    again = cli.json("rerun", "--failed", "--wait", first["run_id"])
+    assert [(job["id"], job["state"]) for job in again["jobs"]] == [("p-two", "COMPLETED"), ("p-three", "COMPLETED")]
+    output, _ = cli.run("rerun", first["run_id"])
+    assert output.endswith(f": 3 jobs of {first['run_id']} again\n")
+    _, error = cli.run("rerun", "--failed", again["run_id"], code=1)
+    assert f"every job of run {again['run_id']} completed" in error
+
+
 def test_a_pipeline_with_problems_is_not_submitted(cli: Cli) -> None:
     path = cli.pipeline("name: x\njobs:\n- {id: unheard-of, file: sya.py}\n- {id: b, file: say.py, retires: 1}\n")
     stdout, stderr = cli.run("deploy", path, code=1)

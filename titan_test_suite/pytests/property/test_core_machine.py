@@ -107,6 +107,7 @@ GATES = st.none() | st.builds(
     timeout_s=st.sampled_from((None, 0.5, 4.0)),
     on_timeout=st.sampled_from(("approve", "reject")),
 )
+PROPOSAL = b'{"titan_repair": {"args": ["-x"]}}'
 REPAIRS = st.none() | st.builds(RepairSpec, file=st.just("fix.py"), max=st.integers(1, 2), approve=GATES)
 FLOWS = st.none() | st.builds(FlowSpec, trigger=st.sampled_from(RULES), approve=GATES, repair=REPAIRS)
 ROOT_FLOWS = st.none() | st.none() | st.builds(FlowSpec, approve=GATES, repair=REPAIRS)
@@ -654,8 +655,8 @@ class ClusterMachine(RuleBasedStateMachine):
         lease = self.pick(data, worker.running, "lease")
         worker.running.remove(lease)
         outputs = b'{"n":%d}' % lease.epoch if outcome == "completed" and lease.epoch % 2 else b""
-        if outcome == "completed" and is_repair(self.world.journal.specs[lease.job]):
-            outputs = self.pick(data, (b"", b'{"titan_repair": {"args": ["-x"]}}', b'{"titan_repair": 5}'), "proposal")
+        if outcome == "completed" and self._repairs(lease):
+            outputs = self.pick(data, (b"", PROPOSAL, b'{"titan_repair": 5}'), "proposal")
         code = 0 if outcome == "completed" else 1
         report = AttemptEnded(worker.worker_id, lease, outcome, code, "", 0, 0, 10, outputs)
         if not worker.connected:
@@ -664,6 +665,27 @@ class ClusterMachine(RuleBasedStateMachine):
         self._tell(report)
         if not answered:
             worker.unanswered.append(report)
+
+    @precondition(lambda self: any(worker.arriving or worker.running for worker in self.connected()))
+    @rule(outcomes=st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=8), rounds=st.integers(1, 4))
+    def the_workers_work(self, outcomes: list[Outcome], rounds: int) -> None:
+        """Much at once, so that histories get as far as retries, repairs and children of children."""
+        for turn in range(rounds):
+            for worker in self.connected():
+                for lease in worker.arriving:
+                    worker.running.append(lease)
+                    self._tell(AttemptStarted(worker.worker_id, lease, self.world.now.wall, ready=turn % 2 == 0))
+                worker.arriving = []
+                for number, lease in enumerate(list(worker.running)):
+                    outcome = outcomes[(turn + number) % len(outcomes)]
+                    worker.running.remove(lease)
+                    outputs = PROPOSAL if outcome == "completed" and turn % 2 == 0 and self._repairs(lease) else b""
+                    code = 0 if outcome == "completed" else 1
+                    self._tell(AttemptEnded(worker.worker_id, lease, outcome, code, "", 0, 0, 10, outputs))
+            self.time_passes(2.0)
+
+    def _repairs(self, lease: Lease) -> bool:
+        return is_repair(self.world.journal.specs[lease.job])
 
     @precondition(lambda self: any(worker.unanswered for worker in self.connected()))
     @rule(data=st.data())

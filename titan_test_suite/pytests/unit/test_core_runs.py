@@ -9,7 +9,7 @@ import pytest
 from titan_core.scheduling.core.events import AddRequested, Event, Instant, RunSubmitted
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
 from titan_sdk.errors import BudgetExceeded, Conflict, NotFound, SubmissionRefused
-from titan_sdk.messages import Budget, RunOptions, ServiceSpec
+from titan_sdk.messages import Budget, FlowSpec, RunOptions, ServiceSpec, TriggerRule
 from titan_sdk.run_rules import MAX_DEPTH, option_problems
 from titan_test_suite.pytests.core_world import World, job, service
 from titan_test_suite.pytests.unit.test_core_scale import lines_of
@@ -288,6 +288,41 @@ def test_what_is_added_behind_a_failed_parent_does_not_start(world: World):
     assert world.states("b", "c", "d") == ["DEAD", "DEAD", "RUNNING"]
     assert world.core.job_info("c").reason == "not started: b ended DEAD (not started: a ended DEAD (exit code 3))"
     world.restart()
+
+
+@pytest.mark.parametrize(
+    ("trigger", "state"),
+    [
+        ("all_success", "DEAD"),
+        ("none_failed", "DEAD"),
+        ("all_done", "RUNNING"),
+        ("one_failed", "RUNNING"),
+        ("one_success", "RUNNING"),
+        ("always", "RUNNING"),
+    ],
+)
+def test_what_is_added_goes_by_its_trigger_rule(world: World, trigger: TriggerRule, state: str):
+    world.register("w")
+    world.submit(job("bad", retries=0), job("good"), options=OPEN, run_id="r")
+    world.end("bad", "failed")
+    world.end("good")
+    world.add("r", job("a", "bad", "good", flow=FlowSpec(trigger=trigger)), job("b", "a"))
+    assert world.states("a", "b") == [state, "WAITING" if state == "RUNNING" else "DEAD"]
+
+
+def test_some_rules_decide_before_all_parents_have_ended(world: World):
+    world.register("w")
+    world.submit(job("bad", retries=0), job("slow"), options=OPEN, run_id="r")
+    world.end("bad", "failed")
+    world.add(
+        "r",
+        job("a", "bad", "slow"),
+        job("b", "slow", "bad", flow=FlowSpec(trigger="one_failed")),
+        job("c", "bad", "slow", flow=FlowSpec(trigger="all_done")),
+    )
+    assert world.states("a", "b", "c") == ["DEAD", "RUNNING", "WAITING"]
+    world.end("slow")
+    assert world.states("c") == ["RUNNING"]
 
 
 def test_adding_is_all_or_nothing(world: World):

@@ -55,7 +55,6 @@ def shape(request):
 @pytest.mark.parametrize(
     ("completed", "job", "expected"),
     [
-        ({"a", "b"}, "", {"c": (), "d": ("c",), "e": ("c",)}),
         ({"a", "b"}, "c", {"c": (), "d": ("c",), "e": ("c",)}),
         ({"a", "b", "c", "e"}, "d", {"d": ()}),
         ({"a", "c"}, "b", {"b": (), "d": ("b",)}),
@@ -66,16 +65,13 @@ def test_what_did_not_complete_runs_again_with_what_it_needs(completed, job, exp
     assert shape(reruns.rest(FORMER, completed, job)) == expected
 
 
-def test_a_run_or_a_job_runs_again():
-    assert shape(reruns.whole(FORMER)) == {spec.id: spec.parents for spec in DIAMOND}
+def test_a_job_runs_again():
     assert shape(reruns.one(FORMER, "d")) == {"d": ()}
-    assert reruns.whole(FORMER).idempotency_key != reruns.whole(FORMER).idempotency_key
-    again = reruns.whole(FORMER).options
+    assert reruns.one(FORMER, "d").idempotency_key != reruns.one(FORMER, "d").idempotency_key
+    again = reruns.one(FORMER, "d").options
     assert again == RunOptions(params={"day": "7"}, agent_run_id="a", rerun_of="r1")
     with pytest.raises(NotFound):
         reruns.one(FORMER, "z")
-    with pytest.raises(NotFound):
-        reruns.rest(FORMER, {spec.id for spec in DIAMOND})
 
 
 def test_a_gate_stays_where_a_trigger_rule_goes():
@@ -87,7 +83,6 @@ def test_a_gate_stays_where_a_trigger_rule_goes():
     ]
     alone = [reruns.one(reruns.Former("r", "n", specs), job_id).jobs[0].flow for job_id in ("b", "c")]
     assert alone == [FlowSpec(approve=ask), None]
-    assert reruns.whole(reruns.Former("r", "n", specs)).jobs == specs
 
 
 def job(key: str, state: StateName, **fields) -> JobInfo:

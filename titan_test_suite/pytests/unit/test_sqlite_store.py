@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from titan_core.model.rows import CordonRow, ExecutionRow, JobRow, RunGrowth
+from titan_core.model.rows import CordonRow, ExecutionRow, JobRow, RunGrowth, RunRow
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.commands import (
     ForgetCordon,
+    InsertAddition,
     InsertJob,
     InsertRun,
     KvAddMember,
@@ -24,6 +25,7 @@ from titan_core.scheduling.core.commands import (
     SaveCordon,
     SaveExecution,
     UpdateJob,
+    UpdateRun,
 )
 from titan_core.storage import read_connections, sqlite_store
 from titan_core.storage.schema import APPLICATION_ID, SCHEMA_VERSION, VERSIONS, migrate
@@ -86,6 +88,53 @@ def test_the_options_of_a_run_come_back(store: SqliteStore) -> None:
     row = run_row(1)._replace(options=options, growth=RunGrowth(open=True, tree_jobs=2, deadline_at=5))
     store.apply([InsertRun(row), *submission(1, 1, "a")[1:]])
     assert next(store.load(0)).run == row
+
+
+def kin(seq: int, parent: str = "", *, agent: str = "", is_open: bool = False) -> RunRow:
+    options = RunOptions(agent_run_id=agent) if agent else None
+    return run_row(seq)._replace(parent=parent, options=options, growth=RunGrowth(open=True) if is_open else None)
+
+
+def test_a_tree_of_runs_and_the_runs_of_an_agent(store: SqliteStore) -> None:
+    done = JobState.COMPLETED
+    store.apply([InsertRun(kin(1, agent="A")), *submission(1, 1, "a", "b", state=done)[1:]])
+    store.apply([InsertRun(kin(2, "run-1/b", agent="A")), *submission(2, 10, "c", state=JobState.DEAD)[1:]])
+    store.apply([InsertRun(kin(3, "run-1/a")), *submission(3, 20, "d")[1:]])
+    store.apply([InsertRun(kin(4, "run-2/c", agent="B", is_open=True))])
+    store.apply([InsertRun(kin(5, "run-10/a"))])
+    runs, total = store.run_tree("run-1", -1, 10)
+    assert [run.run_id for run in runs] == ["run-1", "run-2", "run-4", "run-3"]
+    assert [run.finished for run in runs] == [True, True, False, False]
+    assert [run.states for run in runs] == [{"COMPLETED": 2}, {"DEAD": 1}, {}, {"PENDING": 1}]
+    assert (total, runs[2].open, runs[1].parent) == (4, True, "run-1/b")
+    assert [run.run_id for run in store.run_tree("run-1", 1, 10)[0]] == ["run-1", "run-2", "run-3"]
+    assert (len(store.run_tree("run-1", -1, 2)[0]), store.run_tree("nobody", -1, 9)) == (2, ([], 0))
+    assert [run.run_id for run in store.runs_of_agent("A", 9)] == ["run-2", "run-1"]
+    agents = {agent.agent_run_id: agent for agent in store.agent_runs(9)}
+    assert [*agents] == ["B", "A"]
+    assert (agents["A"].runs, agents["A"].finished, agents["A"].states) == (2, True, {"COMPLETED": 2, "DEAD": 1})
+    assert not agents["B"].finished
+
+
+def test_what_an_unfinished_run_came_from_is_loaded_with_it(store: SqliteStore) -> None:
+    done = JobState.COMPLETED
+    store.apply([InsertRun(kin(1)), *submission(1, 1, "a", state=done)[1:]])
+    store.apply([InsertRun(kin(2, "run-1/a")), *submission(2, 10, "b", state=done)[1:]])
+    store.apply([InsertRun(kin(3, "run-2/b")), *submission(3, 20, "c")[1:]])
+    store.apply([InsertRun(kin(4)), *submission(4, 30, "d", state=done)[1:]])
+    store.apply([InsertRun(kin(5, is_open=True))])
+    assert [stored.run.run_id for stored in store.load(0)] == ["run-1", "run-2", "run-3", "run-5"]
+
+
+def test_what_was_added_to_a_run(store: SqliteStore) -> None:
+    row = kin(1, is_open=True)
+    store.apply([InsertRun(row), *submission(1, 1, "a")[1:]])
+    closed = row._replace(growth=RunGrowth(tree_jobs=3))
+    store.apply([UpdateRun(closed), *submission(1, 2, "b")[1:], InsertAddition(1, "key", "digest")])
+    stored = next(store.load(0))
+    assert (stored.run, stored.additions) == (closed, {"key": "digest"})
+    assert [row.key for _, row in stored.jobs] == ["run-1/a", "run-1/b"]
+    assert (store.find_addition("run-1", "key"), store.find_addition("run-1", "other")) == ("digest", None)
 
 
 def test_the_last_state_of_a_row_counts(store: SqliteStore) -> None:
@@ -233,6 +282,9 @@ def test_history_does_not_slow_down_lookups(store: SqliteStore) -> None:
     store.find_run("run-1/a")
     store.find_run("a")
     store.find_submission("key")
+    store.find_addition("run-1", "key")
+    store.run_tree("run-1", -1, 10)
+    store.runs_of_agent("agent", 10)
     store.kv_get("k")
     store.kv_members("k")
     assert len(statements) > 8

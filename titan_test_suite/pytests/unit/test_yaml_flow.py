@@ -26,6 +26,7 @@ def test_what_the_keys_mean(folder: Path) -> None:
         folder,
         """
 name: x
+params: {region: eu, keep: ""}
 fail_fast: true
 jobs:
   - {id: a, file: a.py, on_failure: [fix, page]}

@@ -43,8 +43,8 @@ NAME = "cannot be a run's name: 256 bytes at most, all of them printable"
 KINDS = "is not a type of job; run, service, worker are"
 
 
-def parsed(folder: Path, text: str | bytes) -> Pipeline:
-    return parse_pipeline(text.encode() if isinstance(text, str) else text, folder / "pipeline.yaml")
+def parsed(folder: Path, text: str | bytes, **params: str) -> Pipeline:
+    return parse_pipeline(text.encode() if isinstance(text, str) else text, folder / "pipeline.yaml", params)
 
 
 def one_job(folder: Path, *lines: str) -> TitanJob:
@@ -53,9 +53,9 @@ def one_job(folder: Path, *lines: str) -> TitanJob:
     return job
 
 
-def problems(folder: Path, text: str | bytes) -> list[str]:
+def problems(folder: Path, text: str | bytes, **params: str) -> list[str]:
     with pytest.raises(PipelineError) as caught:
-        parsed(folder, text)
+        parsed(folder, text, **params)
     assert caught.value.source == str(folder / "pipeline.yaml")
     return [str(each) for each in caught.value.problems]
 
@@ -317,7 +317,7 @@ def test_a_file_too_big_is_not_read(folder: Path) -> None:
         (JOB + "tasks: 1\n", ["line 2: unknown key tasks; did you mean jobs?"]),
         (
             JOB + "xyz: 1\n",
-            ["line 2: unknown key xyz; the keys here are name, project, fail_fast, jobs, on_failure, finally"],
+            ["line 2: unknown key xyz; the keys here are name, project, fail_fast, params, jobs, on_failure, finally"],
         ),
         ("name: a\n" + JOB + "name: b\n", ["line 3: the key name stands in line 1 already"]),
         ("name: [a]\n" + JOB, ["line 1: name: a text is wanted, not a list"]),
@@ -569,3 +569,57 @@ jobs:
 def test_mistakes_in_the_upkeep_of_a_service(folder: Path, line: str, problem: str) -> None:
     text = f"jobs:\n  - id: a\n    type: service\n    file: scripts/clean.py\n    {line}\n"
     assert [found for found in problems(folder, text) if problem in found and found.startswith("line 5")]
+
+
+# --- parameters -------------------------------------------------------------------------------------------------------
+
+WITH_PARAMS = """params:
+  region: eu
+  day:
+  n: 007
+jobs:
+  - id: a
+    file: a.py
+    args: ["--day=${params.day}", "$${params.nobody}"]
+    env: {WHERE: "${params.region}-${params.n}"}
+"""
+
+
+def test_parameters_have_defaults_or_are_given(folder: Path, loader: str) -> None:
+    pipeline = parsed(folder, WITH_PARAMS, day="mon", region="us")
+    assert pipeline.params == {"region": "us", "day": "mon", "n": "007"}
+    assert parsed(folder, JOB).params == {}
+
+
+def test_parameters_that_are_missing_or_unknown(folder: Path) -> None:
+    assert problems(folder, WITH_PARAMS, regio="us") == [
+        "line 1: there is no parameter regio; did you mean region?",
+        "line 3: the parameter day has no default and was not given; --param day=VALUE gives it",
+    ]
+    assert problems(folder, JOB, day="1") == ["there is no parameter day; the pipeline has none"]
+    assert parse_pipeline(WITH_PARAMS.encode(), folder / "pipeline.yaml", None).params["day"] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("params: [a]\n" + JOB, "line 1: params: a map of parameters and their defaults is wanted, not a list"),
+        ("params: {a: [1]}\n" + JOB, "line 1: params: a: a text is wanted, not a list"),
+        (
+            "params: {1st: x}\n" + JOB,
+            "line 1: params: '1st' is not a parameter's name; letters, digits and _ are wanted",
+        ),
+        ("params: {a: x, A: y}\n" + JOB, "line 1: params: a and A would both be TITAN_PARAM_A"),
+        (
+            "params: {a: x}\njobs:\n  - id: j\n    file: a.py\n    args: ${params.b}\n",
+            "line 5: j: args: there is no parameter b; the parameters are a",
+        ),
+        (
+            "jobs:\n  - id: j\n    file: a.py\n    env: {X: '${params.b}'}\n",
+            "line 4: j: env: there is no parameter b; the pipeline has none",
+        ),
+    ],
+)
+def test_what_parameters_cannot_be(folder: Path, text: str, expected: str) -> None:
+    (problem,) = problems(folder, text)
+    assert problem.startswith(expected)

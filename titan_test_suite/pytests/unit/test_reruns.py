@@ -1,0 +1,52 @@
+"""Which jobs of a run that has ended run again."""
+
+from __future__ import annotations
+
+import pytest
+
+from titan_core.model.rows import JobRow
+from titan_core.model.states import JobState
+from titan_core.protocol.services.reruns import to_run_again
+from titan_sdk.errors import Conflict
+from titan_sdk.messages import JobSpec
+from titan_test_suite.pytests.core_world import job, service
+
+Ran = tuple[JobSpec, JobState]
+DONE, DEAD, CANCELLED, SKIPPED = JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED
+
+
+def rows(*ran: Ran, ready: str = "") -> list[tuple[JobSpec, JobRow]]:
+    return [
+        (spec, JobRow(f"r/{spec.id}", "r", spec.id, number, state, ready=spec.id == ready))
+        for number, (spec, state) in enumerate(ran)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ran", "expected"),
+    [
+        ([(job("a"), DONE), (job("b", "a"), DEAD), (job("c", "b"), DEAD)], {"b", "c"}),
+        ([(job("a"), CANCELLED), (job("b"), SKIPPED), (job("c"), DONE)], {"a", "b"}),
+        # What completed in spite of a failed parent may come out otherwise now.
+        ([(job("a"), DEAD), (job("cleanup", "a"), DONE), (job("last", "cleanup"), DONE)], {"a", "cleanup", "last"}),
+        # A stopped service is started again for those that need it, and only then; so is what that one needs.
+        ([(service("db"), DONE), (service("api", "db"), DONE), (job("t", "api"), DEAD)], {"db", "api", "t"}),
+        ([(service("db"), DONE), (job("u", "db"), DONE), (job("t"), DEAD)], {"t"}),
+        # That is no reason to repeat what needed it and is done.
+        ([(service("db"), DONE), (job("u", "db"), DONE), (job("t", "db"), DEAD)], {"db", "t"}),
+    ],
+)
+def test_what_did_not_complete_and_what_depends_on_it(ran: list[Ran], expected: set[str]):
+    assert to_run_again("r", rows(*ran)) == expected
+
+
+def test_a_service_that_is_up_counts_as_done():
+    ran = rows((service("db"), JobState.RUNNING), (job("t", "db"), DEAD), ready="db")
+    assert to_run_again("r", ran) == {"t"}
+
+
+def test_what_goes_on_or_went_well_is_not_run_again():
+    with pytest.raises(Conflict, match="run r has not ended: b goes on"):
+        to_run_again("r", rows((job("a"), DEAD), (job("b"), JobState.PENDING)))
+    with pytest.raises(Conflict, match="every job of run r completed"):
+        to_run_again("r", rows((job("a"), DONE)))
