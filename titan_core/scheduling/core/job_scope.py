@@ -10,7 +10,6 @@ import msgspec
 from titan_core.model.job import Job
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.job_book import JobBook
-from titan_sdk.errors import ExpressionError
 from titan_sdk.job_outputs import decode
 
 
