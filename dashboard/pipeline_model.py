@@ -13,8 +13,8 @@ import yaml
 
 from titan_sdk.errors import PipelineError
 from titan_sdk.job import AUTO
-from titan_sdk.messages import DEFAULT_PRIORITY, DEFAULT_RETRIES, DEFAULT_SERVICE, GENERAL, JobSpec
-from titan_sdk.messages.job_spec import DEFAULT_FLOW
+from titan_sdk.messages import DEFAULT_PRIORITY, DEFAULT_RETRIES, DEFAULT_SERVICE, GENERAL, ApproveSpec, JobSpec
+from titan_sdk.messages.job_spec import DEFAULT_FLOW, RepairSpec
 from titan_sdk.pipeline_keys import JOB_KEYS, PIPELINE_KEYS, Bad
 from titan_sdk.yaml_lines import List, Map, Node, Text, read_yaml
 
@@ -29,6 +29,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "delay": 0,
     "affinity": False,
     "approve": None,
+    "on_failure": None,
     "retries": DEFAULT_RETRIES,
     "timeout": None,
     "cpus": 0,
@@ -69,10 +70,15 @@ def sketch(text: str) -> dict[str, Any] | None:
     return found
 
 
-def of_specs(name: str, specs: Iterable[JobSpec]) -> dict[str, Any]:
-    """A run's specs in the shape of ``sketch``."""
-    specs = list(specs)
-    return {"name": name, "project": any(spec.archive for spec in specs), "jobs": [_of_spec(spec) for spec in specs]}
+def of_specs(name: str, specs: Iterable[JobSpec], params: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A run's specs, and its parameters, in the shape of ``sketch``."""
+    jobs = list(specs)
+    return {
+        "name": name,
+        "project": any(spec.archive for spec in jobs),
+        "params": dict(params or {}),
+        "jobs": [_of_spec(spec) for spec in jobs],
+    }
 
 
 def render(described: Mapping[str, Any]) -> str:
@@ -131,7 +137,8 @@ def _of_spec(spec: JobSpec) -> dict[str, Any]:
         "priority": spec.priority,
         "delay": _whole(spec.delay_ms / 1000),
         "affinity": spec.affinity,
-        "approve": _approve(spec),
+        "approve": _approve(flow.approve),
+        "on_failure": _on_failure(flow.repair),
         "retries": spec.retries,
         "timeout": spec.timeout_s if spec.timeout_s is None else _whole(spec.timeout_s),
         "cpus": _whole(spec.cpus),
@@ -160,8 +167,20 @@ def _health(spec: JobSpec) -> str | dict[str, Any] | None:
     return said["path"] if list(said) == ["path"] else said or None
 
 
-def _approve(spec: JobSpec) -> str | dict[str, Any] | None:
-    asked = spec.flow.approve if spec.flow else None
+def _on_failure(repair: RepairSpec | None) -> dict[str, Any] | None:
+    if repair is None:
+        return None
+    values = {
+        "repair": repair.file,
+        "max": None if repair.max == 1 else repair.max,
+        "args": list(repair.args),
+        "timeout": _whole(repair.timeout_s),
+        "approve": _approve(repair.approve),
+    }
+    return {key: value for key, value in values.items() if value not in (None, [])}
+
+
+def _approve(asked: ApproveSpec | None) -> str | dict[str, Any] | None:
     if asked is None:
         return None
     if asked.timeout_s is None:

@@ -22,11 +22,13 @@ from typing import NoReturn
 
 # Importing them registers their commands, in this order.
 import titan_core.cli.approval_commands
+import titan_core.cli.artifact_commands
 import titan_core.cli.cluster_commands
 import titan_core.cli.job_commands
 import titan_core.cli.kv_commands
 import titan_core.cli.perm_files_commands
 import titan_core.cli.run_commands
+import titan_core.cli.schedule_commands
 import titan_core.cli.service_commands
 import titan_core.cli.shell_commands
 import titan_core.cli.top  # noqa: F401

@@ -266,6 +266,16 @@ class WorkerSettings:
     ] = 2 << 30
     service_log_bytes: Annotated[int, _SERVICE_LOG_BYTES] = 10 << 20
     service_log_files: Annotated[int, _SERVICE_LOG_FILES] = 5
+    sandbox_days: Annotated[float, Says(_days, "folders of ended jobs are removed after so many days")] = 7.0
+    sandbox_count: Annotated[
+        int, Says(_integer(0, 10_000_000), "folders of ended jobs kept; beyond it the oldest go")
+    ] = 10_000
+    sandbox_total_bytes: Annotated[
+        int, Says(_integer(0, 1 << 60), "folders of ended jobs together; beyond it the oldest go")
+    ] = 20 << 30
+    cache_bytes: Annotated[
+        int, Says(_integer(0, 1 << 60), "contents kept for further jobs; beyond it those unused for longest go")
+    ] = 10 << 30
     grace_seconds: Annotated[
         float,
         Says(_seconds, "how long a job's processes have between TERM and KILL", "TITAN_WORKER_GRACE_SECONDS"),

@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from titan_sdk.artifacts import Artifact, fetch, publish
     from titan_sdk.client import TitanClient
     from titan_sdk.errors import (
         BadRequest,
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
     from titan_sdk.handles import JobHandle, RunHandle
     from titan_sdk.job import TitanJob
     from titan_sdk.job_context import failed_jobs, inputs, item, output
-    from titan_sdk.messages import Budget, JobInfo, RunInfo, ServiceInfo, WorkerInfo
+    from titan_sdk.messages import Budget, JobInfo, RunInfo, ScheduleInfo, ServiceInfo, WorkerInfo
     from titan_sdk.repairing import failure, repair
+    from titan_sdk.schedules import ScheduleHandle
     from titan_sdk.services import ServiceHandle
     from titan_sdk.tasks import RemoteTraceback, Task, TaskCall, TaskHandle, submit, task
     from titan_sdk.waiting import (
@@ -62,6 +64,7 @@ __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
+    "Artifact",
     "BadRequest",
     "Budget",
     "BudgetExceeded",
@@ -83,6 +86,8 @@ __all__ = [
     "RunHandle",
     "RunInfo",
     "Saturated",
+    "ScheduleHandle",
+    "ScheduleInfo",
     "ServiceHandle",
     "ServiceInfo",
     "SubmissionRefused",
@@ -101,9 +106,11 @@ __all__ = [
     "cancelling",
     "failed_jobs",
     "failure",
+    "fetch",
     "inputs",
     "item",
     "output",
+    "publish",
     "repair",
     "submit",
     "task",
@@ -119,10 +126,13 @@ _HOMES = {
     "Budget": "messages",
     "JobInfo": "messages",
     "RunInfo": "messages",
+    "ScheduleHandle": "schedules",
+    "ScheduleInfo": "messages",
     "ServiceHandle": "services",
     "ServiceInfo": "messages",
     "WorkerInfo": "messages",
     "failed_jobs": "job_context",
+    **dict.fromkeys(("Artifact", "fetch", "publish"), "artifacts"),
     "failure": "repairing",
     "repair": "repairing",
     "inputs": "job_context",

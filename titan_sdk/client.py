@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from titan_sdk.approving import decide
 from titan_sdk.archive import zip_folder
+from titan_sdk.artifacts import Artifact, download, find, list_artifacts, own_job
 from titan_sdk.connection import CALL_TIMEOUT_S, ConnectionPool
 from titan_sdk.errors import InvalidName, NotFound
 from titan_sdk.handles import JobHandle, RunHandle
@@ -39,10 +41,14 @@ from titan_sdk.messages import (
     ListEvents,
     ListJobs,
     ListRuns,
+    ListSchedules,
     ListServices,
     ListWorkers,
+    Recurrence,
     RunOptions,
     RunSummary,
+    ScheduleInfo,
+    ScheduleSaved,
     ServiceInfo,
     Stop,
     WorkerInfo,
@@ -51,11 +57,13 @@ from titan_sdk.names import check_file_name, check_port
 from titan_sdk.progress_bar import showing
 from titan_sdk.repair_diff import repair_diff
 from titan_sdk.run_rules import AGENT_VARIABLE, option_problems
+from titan_sdk.schedules import ScheduleHandle
 from titan_sdk.services import ServiceHandle
 from titan_sdk.settings import client_settings
 from titan_sdk.sources import archive_name
 from titan_sdk.steady import SteadyCaller
 from titan_sdk.submitter import Submitter, submitting_job
+from titan_sdk.timetable import recurrence
 from titan_sdk.uploads import Content, Progress, Uploader, content_of_file, content_of_path
 
 if TYPE_CHECKING:
@@ -229,6 +237,73 @@ class TitanClient:
             idle_timeout=idle_timeout,
         )
 
+    def schedule(
+        self,
+        name: str,
+        jobs: Iterable[TitanJob] | None = None,
+        *,
+        cron: str | None = None,
+        every: str | float | timedelta | None = None,
+        timezone: str = "UTC",
+        misfire: str = "latest",
+        misfire_window: str | float | timedelta = "24h",
+        overlap: str = "skip",
+        jitter: str | float | timedelta = 0,
+        start: str | date | None = None,
+        end: str | date | None = None,
+        params: Mapping[str, Argument] | None = None,
+        progress: Progress | bool | None = None,
+    ) -> ScheduleHandle:
+        """Run jobs again and again, without this program; or, with a name alone, a handle for a schedule that is there.
+
+        A schedule of that name is changed, and keeps its history; doing it twice is as doing it once. Nothing is run at
+        once: ``trigger`` does that. Jobs find ``TITAN_SCHEDULE`` and ``TITAN_DUE_AT`` in their environment.
+
+        Args:
+            cron: five fields (minute, hour, day of month, month, day of week), or ``@hourly``, ``@daily`` and the like.
+            every: instead of that an interval: seconds, a timedelta, or a text like ``15m`` or ``1h30m``.
+            timezone: whose wall clock the cron expression is meant for, like ``Europe/Berlin``.
+            misfire: of due times that passed while the master was down or the schedule paused, run the ``latest``, none
+                (``skip``), or ``all`` of the last ``misfire_window``, one after the other.
+            overlap: while the former run is unfinished: ``skip`` the due time, ``queue`` it, ``cancel`` that run, or
+                ``allow`` both; then each run's job ids end in its due time.
+            jitter: put each firing off by up to so much, the same for the same due time.
+            start, end: nothing is due outside of them: datetimes, dates or ISO texts.
+            params: of each run, see ``submit_dag``.
+
+        Raises:
+            InvalidName: one of these cannot be used. Else as ``submit_dag``.
+        """
+        handle = ScheduleHandle(self._caller, name)
+        if jobs is not None:
+            when = recurrence(
+                cron=cron,
+                every=every,
+                timezone=timezone,
+                misfire=misfire,
+                misfire_window=misfire_window,
+                overlap=overlap,
+                jitter=jitter,
+                start=start,
+                end=end,
+            )
+            self.put_schedule(name, jobs, when, params=params, progress=progress)
+        return handle
+
+    def put_schedule(
+        self,
+        name: str,
+        jobs: Iterable[TitanJob],
+        when: Recurrence,
+        *,
+        params: Mapping[str, Argument] | None = None,
+        options: RunOptions | None = None,
+        progress: Progress | bool | None = None,
+    ) -> ScheduleSaved:
+        """As ``schedule``, with what ``timetable.recurrence`` made; and what became of it."""
+        options = self._options(options, params, None, "", False, None)
+        return self._submitter.put_schedule(name, jobs, when, options, progress=progress)
+
     @overload
     def map(
         self, what: str | os.PathLike[str], items: Iterable[Any], *, name: str = "", **options: Any
@@ -276,6 +351,15 @@ class TitanClient:
     def services(self) -> list[ServiceInfo]:
         """The services that have not ended."""
         return self._caller.call(ListServices()).services
+
+    def schedules(self) -> list[ScheduleInfo]:
+        """Every recurring schedule, in the order of their names, with its next due times."""
+        page = self._caller.call(ListSchedules())
+        found = page.schedules
+        while page.schedules and len(found) < page.total:
+            page = self._caller.call(ListSchedules(first=len(found)))
+            found += page.schedules
+        return found
 
     def run(self, run_id: str) -> RunHandle:
         """A handle for a run, by its id or by a job of it. Asks nothing yet."""
@@ -366,6 +450,28 @@ class TitanClient:
             NotFound: no such job, or it was not repaired.
         """
         return repair_diff(self._caller, job_id, number, self.content)
+
+    # --- artifacts ------------------------------------------------------------------------------------------------
+
+    def artifacts(self, name: str) -> list[Artifact]:
+        """What a job (its key, ``run/job``), or all jobs of a run, published. Raises NotFound."""
+        return list_artifacts(self._caller, name)
+
+    def fetch_artifact(self, name: str, *, job: str | None = None, to: str | os.PathLike[str] | None = None) -> Path:
+        """Have an artifact as a file, checked against its digest; a download that broke off goes on where it was.
+
+        Args:
+            job: key or id of the job that published it, or of one that follows it: then the nearest one before it that
+                has that name counts. In a job, by default that job itself.
+            to: the file, ``name`` in the current folder by default. It is replaced whole.
+
+        Raises:
+            NotFound: nobody has published it. BadMessage: it came damaged. OSError: it cannot be written.
+        """
+        found = find(self._caller, name, own_job() if job is None else job)
+        path = Path(check_file_name(name) if to is None else to)
+        download(self._caller, found, path)
+        return path
 
     # --- ending ---------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from titan_sdk.approving import decide
+from titan_sdk.artifacts import Artifact, artifacts_of, list_artifacts
 from titan_sdk.errors import JobFailed, NotFound, WaitTimeout
 from titan_sdk.job import TitanJob
 from titan_sdk.job_outputs import decode
@@ -176,6 +177,10 @@ class JobHandle(Handle):
         """
         return decode(self.info().outputs.encode())
 
+    def artifacts(self) -> list[Artifact]:
+        """What it published (``titan_sdk.publish``); nothing before it has completed. Raises NotFound."""
+        return artifacts_of(self.info())
+
     def stop(self) -> bool:
         """Stop it; a service has completed then. False: it had ended before."""
         return bool(self._caller.call(Stop(id=self.key)).text)
@@ -279,17 +284,25 @@ class RunHandle(Handle):
     # --- looking --------------------------------------------------------------------------------------------------
 
     def jobs(self) -> list[JobHandle]:
-        """Its jobs, in the order of submission. Raises NotFound."""
+        """Its jobs, in the order of submission. Raises NotFound.
+
+        What others add to a run is among them once ``info``, ``wait`` or ``watch`` has seen it.
+        """
         if not self._keys:
-            self._keys = tuple(job.key for job in self.info().jobs)
+            self.info()
         return [JobHandle(self._caller, key) for key in self._keys]
 
     def job(self, job_id: str) -> JobHandle:
         """The job of that id. Raises NotFound."""
-        for handle in self.jobs():
-            if handle.job_id == job_id:
-                return handle
+        for look in (self.jobs, self._jobs_now):
+            for handle in look():
+                if handle.job_id == job_id:
+                    return handle
         raise NotFound(f"no job {job_id} in {self.run_id}")
+
+    def _jobs_now(self) -> list[JobHandle]:
+        self.info()
+        return self.jobs()
 
     def info(self) -> RunInfo:
         """All that the master knows of it, its jobs without their attempts. Raises NotFound."""
@@ -377,6 +390,10 @@ class RunHandle(Handle):
         """
         return bool(self._caller.call(CancelJob(id=self.run_id, children=children)).text)
 
+    def artifacts(self) -> list[Artifact]:
+        """What its jobs published. Raises NotFound."""
+        return list_artifacts(self._caller, self.run_id)
+
     def stop(self) -> bool:
         """Stop every job of it; services have completed then. False: all had ended before."""
         return bool(self._caller.call(Stop(id=self.run_id)).text)
@@ -388,6 +405,7 @@ class RunHandle(Handle):
             if not more.jobs:
                 break
             info.jobs += more.jobs
+        self._keys = tuple(job.key for job in info.jobs)
         return info
 
     def _rest(self, info: RunInfo) -> RunInfo:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from mcp.server.mcpserver import MCPServer
 from mcp.types import ToolAnnotations
+from msgspec.structs import replace
 
 from titan_sdk.approving import who
 from titan_sdk.client import TitanClient
@@ -18,7 +19,7 @@ from titan_sdk.errors import InvalidName, PipelineError, TitanError
 from titan_sdk.handles import RunHandle
 from titan_sdk.job import TitanJob
 from titan_sdk.mcp_tools import clear_errors, plain
-from titan_sdk.messages import ApprovalInfo, GetSpecs, RunOptions, SubmitRun
+from titan_sdk.messages import ApprovalInfo, Budget, GetSpecs, RunOptions, SubmitRun
 from titan_sdk.names import check_relative_path
 from titan_sdk.titan_yaml_parser import parse_pipeline
 
@@ -117,15 +118,23 @@ class WriteTools:
                 raise PipelineError(error.problems, "pipeline.yaml") from None
             return self._submit(pipeline.name, pipeline.jobs, pipeline.params)
 
-    def rerun(self, run_id: str) -> dict[str, Any]:
-        """Submit all jobs of a run once more, as a new run."""
+    def rerun(self, run_id: str, failed_only: bool = False) -> dict[str, Any]:
+        """Run a run again, as a new run. failed_only: only what did not complete, and what depends on that.
+
+        With failed_only it keeps its options, else it belongs to this agent run.
+        """
+        if failed_only:
+            run = self._client.run(run_id)
+            self._spend(sum(job.state != "COMPLETED" for job in run.info().jobs))
+            again = run.rerun(failed=True)
+            return self._answer(again.run_id, [job.key for job in again.jobs()])
         found = self._client._caller.call(GetSpecs(id=run_id))
         self._spend(len(found.jobs))
         request = SubmitRun(
             name=found.name,
             jobs=found.jobs,
             idempotency_key=f"mcp-{uuid.uuid4()}",
-            options=RunOptions(agent_run_id=self._agent_run_id, rerun_of=run_id.partition("/")[0]),
+            options=self._options(len(found.jobs)),
         )
         accepted = self._client._caller.call(request)
         return self._answer(accepted.run_id, accepted.jobs)
@@ -149,9 +158,14 @@ class WriteTools:
 
     def _submit(self, name: str, jobs: Sequence[TitanJob], params: Mapping[str, str] | None = None) -> dict[str, Any]:
         self._spend(len(jobs))
-        options = RunOptions(agent_run_id=self._agent_run_id, params=dict(params or {}))
+        options = replace(self._options(len(jobs)), params=dict(params or {}))
         run: RunHandle = self._client.submit_dag(name, jobs, options=options)
         return self._answer(run.run_id, [job.key for job in run.jobs()])
+
+    def _options(self, jobs: int) -> RunOptions:
+        """Of a run whose jobs have been counted: what they submit themselves is bounded by what is left, too."""
+        left = self._max_jobs - self._submitted
+        return RunOptions(agent_run_id=self._agent_run_id, budget=Budget(max_jobs=jobs + left))
 
     def _answer(self, run_id: str, jobs: Sequence[str]) -> dict[str, Any]:
         return {

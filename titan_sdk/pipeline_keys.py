@@ -36,9 +36,11 @@ from titan_sdk.job import (
     split_args,
     split_requirement,
 )
+from titan_sdk.messages import Recurrence
 from titan_sdk.names import check_capability, check_job_id, check_relative_path
 from titan_sdk.pipeline_params import Declared
 from titan_sdk.sizes import parse_size
+from titan_sdk.timetable import recurrence
 from titan_sdk.yaml_lines import List, Map, Node, Text
 
 MAX_NAME_BYTES: Final = 256
@@ -420,6 +422,53 @@ def _name(node: Node) -> str:
     return found
 
 
+SCHEDULE_KEYS: Final = (
+    "cron", "every", "timezone", "misfire", "misfire_window", "overlap", "jitter", "start", "end"
+)  # fmt: skip
+"""In a ``schedule`` that is a map; they are the arguments of timetable.recurrence."""
+
+
+def _schedule(node: Node) -> Recurrence:
+    """A cron expression alone, or a map of SCHEDULE_KEYS."""
+    if not isinstance(node, Map):
+        return _recurrence({"cron": _text(node, "a cron expression or a map")}, node.line)
+    values: dict[str, str] = {}
+    problems: list[tuple[str, int]] = []
+    for key, value in node.pairs:
+        try:
+            if key.text not in SCHEDULE_KEYS:
+                close = difflib.get_close_matches(key.text.lower(), SCHEDULE_KEYS, n=1)
+                meant = f"did you mean {close[0]}?" if close else f"the keys here are {', '.join(SCHEDULE_KEYS)}"
+                raise Bad((f"unknown key; {meant}", key.line))
+            if key.text in values:
+                raise Bad(("it is there twice", key.line))
+            values[key.text] = (
+                _duration_text(value) if key.text in ("every", "jitter", "misfire_window") else _text(value)
+            )
+        except Bad as bad:
+            problems += [(f"{key.text}: {text}", line) for text, line in bad.problems]
+    if problems:
+        raise Bad(*problems)
+    return _recurrence(values, node.line)
+
+
+def _every(node: Node) -> Recurrence:
+    return _recurrence({"every": _duration_text(node)}, node.line)
+
+
+def _duration_text(node: Node) -> str:
+    """As it was written; a number alone means seconds."""
+    found = _text(node, "a duration like 15m")
+    return f"{found}s" if re.fullmatch(r"[0-9]+(\.[0-9]+)?", found) else found
+
+
+def _recurrence(values: dict[str, str], line: int) -> Recurrence:
+    try:
+        return recurrence(**values)
+    except InvalidName as error:
+        raise Bad((str(error), line)) from None
+
+
 def _as_it_is(node: Node) -> Node:
     return node
 
@@ -432,6 +481,8 @@ PIPELINE_KEYS: Final = {
     "project": Key("project", _flag),
     "fail_fast": Key("fail_fast", _flag),
     "params": Key("params", _params),
+    "schedule": Key("schedule", _schedule),
+    "every": Key("every", _every),
     "jobs": Key("jobs", _as_it_is),
     **{handler: Key(handler, _as_it_is) for handler in HANDLERS},
 }

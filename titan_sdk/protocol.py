@@ -101,6 +101,13 @@ class Opcode(IntEnum):
 
     WATCH_SETTLED = 0xE8
 
+    PUT_SCHEDULE = 0xE0
+    LIST_SCHEDULES = 0xE1
+    PAUSE_SCHEDULE = 0xE2
+    TRIGGER_SCHEDULE = 0xE3
+    DELETE_SCHEDULE = 0xE4
+    LIST_FIRINGS = 0xE5
+
 
 REPLIES: Final = frozenset({Opcode.ACK, Opcode.ERROR, Opcode.DATA})
 """Opcodes that answer a request; every other one is a request."""

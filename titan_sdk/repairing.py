@@ -81,12 +81,12 @@ def repair(
     if file is not None:
         path = Path(file)
         if not failed.archive:
-            _upload(content_of_path(path, failed.file.name), change)
+            _upload(content_of_path(path, ""), change)
         else:
             if path.resolve() != failed.file.resolve():
                 shutil.copyfile(path, failed.file)
             with zip_folder(failed.source) as zipped:
-                _upload(content_of_file(zipped, failed.archive), change)
+                _upload(content_of_file(zipped, ""), change)
     output(titan_repair=change)
 
 

@@ -10,7 +10,16 @@ from collections.abc import Callable, Collection, Iterable
 
 from titan_sdk.connection import ConnectionPool
 from titan_sdk.job import TitanJob
-from titan_sdk.messages import Accepted, AddJobs, RunOptions, SubmitRun
+from titan_sdk.messages import (
+    Accepted,
+    AddJobs,
+    PutSchedule,
+    Recurrence,
+    RunOptions,
+    ScheduleSaved,
+    ScheduleSpec,
+    SubmitRun,
+)
 from titan_sdk.progress_bar import showing
 from titan_sdk.steady import SteadyCaller
 from titan_sdk.submission import Submission
@@ -79,6 +88,23 @@ class Submitter:
                 id=run_id, jobs=submission.specs, idempotency_key=_key(idempotency_key), parent=self.parent
             )
         return self.caller.call(request)
+
+    def put_schedule(
+        self,
+        name: str,
+        jobs: Iterable[TitanJob],
+        when: Recurrence,
+        options: RunOptions | None,
+        *,
+        progress: Progress | bool | None,
+    ) -> ScheduleSaved:
+        """See TitanClient.put_schedule."""
+        with Submission(list(jobs), self.caller) as submission:
+            submission.prepare(name)
+            with showing(progress, name) as report:
+                self.uploads().stage(submission.contents, report)
+            spec = ScheduleSpec(name=name, jobs=tuple(submission.specs), when=when, options=options)
+        return self.caller.call(PutSchedule(spec=spec))
 
     def uploads(self) -> Uploader:
         """What remembers the contents that this master has; a master on other data may have none of them."""

@@ -1,6 +1,7 @@
 """The job's end of a task: calls the function, and leaves what it came to for whoever waits for it.
 
-The script of a task holds its function and ends in ``run``; the job's one argument holds the call.
+The script of a task holds its function and ends in ``run``; the job's one argument holds the call. All that a call
+needs is imported here, so that a worker which preloads this module has nothing left to import for it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ import os
 import sys
 from typing import Any, Final, NoReturn
 
+import cloudpickle
+
 from titan_sdk import __version__
+from titan_sdk import task_pickling as pickling
 from titan_sdk.connection import ConnectionPool
 from titan_sdk.errors import TitanError
 from titan_sdk.handles import JobHandle
 from titan_sdk.settings import client_settings
 from titan_sdk.steady import SteadyCaller
 from titan_sdk.task_results import Payloads
+from titan_sdk.task_sources import SourceImporter
 from titan_sdk.uploads import Uploader
 
 FAILED: Final = 1
@@ -56,11 +61,6 @@ def run(code: str) -> None:
 
 
 def _call(code: str, argument: str, payloads: Payloads, caller: SteadyCaller) -> bytes:
-    import cloudpickle
-
-    from titan_sdk import task_pickling as pickling
-    from titan_sdk.task_sources import SourceImporter
-
     format_, name, function_bytes, sources, python = pickling.loads(base64.b85decode(code))
     if format_ != pickling.FORMAT:
         raise VersionMismatch(
@@ -102,8 +102,6 @@ def _result_of(key: str, caller: SteadyCaller) -> Any:
 
 def _fail(payloads: Payloads, key: str, attempt: int, error: BaseException) -> NoReturn:
     """Say so to the log and to the caller, and end as a script that raised this would."""
-    from titan_sdk import task_pickling as pickling
-
     while error.__traceback__ is not None and error.__traceback__.tb_frame.f_code.co_filename == __file__:
         error = error.with_traceback(error.__traceback__.tb_next)  # only what is the function's own is of interest
     if isinstance(error, SystemExit) and not error.code:

@@ -31,7 +31,7 @@ from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from titan_sdk.client import TitanClient
 from titan_sdk.errors import InvalidName, JobFailed, TitanError
-from titan_sdk.handles import Handle, JobHandle, is_settled
+from titan_sdk.handles import Handle, JobHandle, RunHandle, is_settled
 from titan_sdk.job import TitanJob
 from titan_sdk.messages import FINAL_STATES, JobInfo
 from titan_sdk.steady import Steps
@@ -277,37 +277,43 @@ def task(
     return decorate if function is None else decorate(function)
 
 
-def submit(calls: Sequence[TaskCall[R]], *, name: str = "", client: TitanClient | None = None) -> list[TaskHandle[R]]:
+def submit(
+    calls: Sequence[TaskCall[R]], *, name: str = "", client: TitanClient | None = None, run: RunHandle | None = None
+) -> list[TaskHandle[R]]:
     """Submit calls, and those among their arguments, as one run: each starts when what it needs has completed.
 
     Args:
         name: of the run, for people. client: as of ``task``.
+        run: add them to this open run instead; calls in it may be among the arguments by their handles, also while
+            they go on.
 
     Raises:
         InvalidName: a function or an argument cannot be pickled; the text says which.
         ValueError: among the arguments is the handle of a call in another run that has not ended.
-        As TitanClient.submit_dag.
+        As TitanClient.submit_dag, or RunHandle.add.
     """
     if not calls:
         return []
-    client = client or _default_client()
-    graph = _Graph(client)
+    client = client or next((call.task.client for call in calls if call.task.client), None) or _default_client()
+    graph = _Graph(client, "" if run is None else run.run_id)
     for call in calls:
         graph.add(call)
     with tempfile.TemporaryDirectory(prefix="titan-task-") as folder:
-        run = client.submit_dag(name or calls[0].task.name, graph.jobs(Path(folder)))
-    handles = {job.job_id: job for job in run.jobs()}
+        jobs = graph.jobs(Path(folder))
+        added = client.submit_dag(name or calls[0].task.name, jobs).jobs() if run is None else run.add(jobs)
+    handles = {job.job_id: job for job in added}
     return [TaskHandle(handles[graph.ids[id(call)]]) for call in calls]
 
 
 class _Graph:
     """Calls on their way to become the jobs of one run."""
 
-    def __init__(self, client: TitanClient) -> None:
+    def __init__(self, client: TitanClient, run_id: str) -> None:
         from titan_sdk.task_results import Payloads
 
         self._client = client
         self._payloads = Payloads(client._caller, client._uploads())
+        self._run_id = run_id
         self._mark = uuid.uuid4().hex[:8]
         self.ids: dict[int, str] = {}
         self._jobs: list[tuple[str, TaskCall[Any], str, list[str]]] = []
@@ -329,10 +335,12 @@ class _Graph:
                 parents.setdefault(self.add(each))
                 return pickling.JobRef(self.add(each))
             if isinstance(each, TaskHandle):
-                if not is_settled(each.job.info()):
+                if self._run_id and each.job.run_id == self._run_id:
+                    parents.setdefault(each.job_id)
+                elif not is_settled(each.job.info()):
                     raise ValueError(
                         f"{each.key} has not ended; make a call of it with call() instead of submit(), and both are "
-                        f"submitted as one run"
+                        f"submitted as one run, or have both in one open run"
                     )
                 return pickling.JobRef(each.key)
             return None

@@ -12,17 +12,18 @@ if __name__ == "__main__" and not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent)
     import run_as_script
 
-    run_as_script.prepare(needed=("msgspec", "yaml", "rich"))
+    run_as_script.prepare(needed=("msgspec", "yaml", "rich", "cronsim"))
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NoReturn
 
-from titan_sdk import __version__
+from titan_sdk import __version__, schedule_commands
 from titan_sdk.client import TitanClient
 from titan_sdk.errors import (
     ConfigError,
@@ -36,7 +37,7 @@ from titan_sdk.errors import (
     TitanError,
 )
 from titan_sdk.handles import RunHandle
-from titan_sdk.messages import GetLogs, JobInfo, RunInfo
+from titan_sdk.messages import GetLogs, JobInfo, RunInfo, ScheduleSaved
 from titan_sdk.pipeline_keys import check_run_name
 from titan_sdk.pipeline_params import parse_assignments
 from titan_sdk.sizes import counted
@@ -88,11 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     where = "a pipeline file, or the folder that holds one"
-    deploy = command("deploy", "Check a pipeline, upload what the master lacks, and submit it.")
+    deploy = command("deploy", "Check a pipeline, upload what the master lacks, and submit or schedule it.")
     deploy.add_argument("path", help=where)
     deploy.add_argument("--wait", action="store_true", help="show the progress, until all jobs ended (services: ready)")
     deploy.add_argument("--replace", action="store_true", help="replace active services of these ids when ready")
     deploy.add_argument("--name", help="call the run so, instead of what the file says")
+    deploy.add_argument("--now", action="store_true", help="of a pipeline with a schedule: run it at once, too")
     deploy.add_argument(
         "--param",
         action="append",
@@ -109,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     rerun.add_argument("id", help="of the run, or of a job of it")
     rerun.add_argument("--failed", action="store_true", help="only what did not complete, and what depends on that")
     rerun.add_argument("--wait", action="store_true", help="show the progress, until all jobs ended (services: ready)")
+    schedule_commands.add_commands(command)
     return parser
 
 
@@ -144,8 +147,21 @@ def _validate(given: argparse.Namespace) -> int:
 def _deploy(given: argparse.Namespace) -> int:
     pipeline = load_pipeline(given.path, parse_assignments(given.param))
     name = pipeline.name if given.name is None else check_run_name(given.name)
+    if pipeline.schedule is not None and given.wait and not given.now:
+        raise InvalidName(f"{name} has a schedule: there is no run to wait for; --now makes one")
     with _client(given) as client:
-        run = _submit(client, name, pipeline, progress=not given.json, replace=given.replace)
+        if pipeline.schedule is not None:
+            saved = _schedule(client, name, pipeline, given)
+            triggered = client.schedule(name).trigger() if given.now else None
+            if triggered is None:
+                if given.json:
+                    print(_json({"schedule": schedule_commands.whole(saved.schedule), "run_id": None}))
+                elif given.now:
+                    print("It runs when the former run has ended.")
+                return 0
+            run = triggered
+        else:
+            run = _submit(client, name, pipeline, progress=not given.json, replace=given.replace)
         if not given.json:
             print(f"Submitted {run.run_id}: {name}, {counted(len(pipeline.jobs), 'job')}", flush=True)
         if not given.wait:
@@ -164,8 +180,32 @@ def _follow(client: TitanClient, run: RunHandle, name: str, given: argparse.Name
         raise Interrupted(message) from None
 
 
+def _schedule(client: TitanClient, name: str, pipeline: Pipeline, given: argparse.Namespace) -> ScheduleSaved:
+    """Register the pipeline's schedule, and say when it is due."""
+    from titan_sdk.schedule_view import due_lines, times
+
+    assert pipeline.schedule is not None
+    with _explained(client, pipeline, "the schedule"):
+        params = pipeline.params or None
+        saved = client.put_schedule(
+            name,
+            pipeline.jobs,
+            pipeline.schedule,
+            params=params,
+            options=pipeline.options,
+            progress=not given.json,
+        )
+    if not given.json:
+        how = "Scheduled" if saved.created else "Changed the schedule of" if saved.changed else "Nothing changed:"
+        jobs = counted(len(pipeline.jobs), "job")
+        print(f"{how} {printable(name)}: {times(saved.schedule.when)}, {jobs}; next:")
+        for line in due_lines(saved.schedule):
+            print(f"  {line}", flush=True)
+    return saved
+
+
 def _submit(client: TitanClient, name: str, pipeline: Pipeline, *, progress: bool, replace: bool) -> RunHandle:
-    try:
+    with _explained(client, pipeline, "the run"):
         return client.submit_dag(
             name,
             pipeline.jobs,
@@ -174,8 +214,15 @@ def _submit(client: TitanClient, name: str, pipeline: Pipeline, *, progress: boo
             params=pipeline.params or None,
             options=pipeline.options,
         )
+
+
+@contextlib.contextmanager
+def _explained(client: TitanClient, pipeline: Pipeline, what: str) -> Iterator[None]:
+    """What goes wrong on the way to the master, with the lines of the file that it is about."""
+    try:
+        yield
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted before {client.host}:{client.port} said whether it has the run") from None
+        raise Interrupted(f"interrupted before {client.host}:{client.port} said whether it has {what}") from None
     except PipelineError as error:  # a file changed since, or is too much of something
         raise PipelineError(error.problems, str(pipeline.path)) from None
     except RemoteError as error:
@@ -257,7 +304,18 @@ def _rerun(given: argparse.Namespace) -> int:
         return _follow(client, run, run.info().name, given)
 
 
-COMMANDS: Final = {"deploy": _deploy, "validate": _validate, "cancel": _cancel, "rerun": _rerun}
+def _about_schedules(given: argparse.Namespace) -> int:
+    with _client(given) as client:
+        return schedule_commands.COMMANDS[given.command](client, given)
+
+
+COMMANDS: Final = {
+    "deploy": _deploy,
+    "validate": _validate,
+    "cancel": _cancel,
+    "rerun": _rerun,
+    **dict.fromkeys(schedule_commands.COMMANDS, _about_schedules),
+}
 
 
 # --- what they share ----------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from titan_sdk.dag import validate_dag
 from titan_sdk.errors import ExpressionError, InvalidName, PipelineError, Problem
 from titan_sdk.expressions import expression
 from titan_sdk.job import HANDLERS, TitanJob
-from titan_sdk.messages import DEFAULT_FLOW, FlowSpec, JobSpec, RunOptions
+from titan_sdk.messages import DEFAULT_FLOW, FlowSpec, JobSpec, Recurrence, RunOptions
 from titan_sdk.pipeline_keys import JOB_KEYS, PIPELINE_KEYS, Bad, Key, in_words, misspelt
 from titan_sdk.pipeline_params import Params
 from titan_sdk.sources import explain, suggestion
@@ -43,6 +43,7 @@ class Pipeline:
         path: the file. folder: what the files of its jobs are relative to.
         project: the whole folder travels as one zip, and the files are entries in it.
         params: values of its parameters, defaults included.
+        schedule: when it is run, again and again; None: once, when it is deployed.
         fail_fast: whether its runs end what is left when a job has failed.
     """
 
@@ -52,6 +53,7 @@ class Pipeline:
     folder: Path
     project: bool = False
     params: Mapping[str, str] = field(default_factory=dict)
+    schedule: Recurrence | None = None
     fail_fast: bool = False
 
     @property
@@ -129,11 +131,13 @@ class TitanYamlParser:
             raise self._refusal(Problem("", "the file is empty; a pipeline has a name and jobs", 1))
         if not isinstance(root, Map):
             raise self._refusal(Problem("", f"a pipeline is a map with name and jobs, not {in_words(root)}", root.line))
-        values, _ = self._read(root, PIPELINE_KEYS, "")
+        values, lines = self._read(root, PIPELINE_KEYS, "")
         declared = values.get("params", {})
         line = next((key.line for key, _ in root.pairs if key.text == "params"), 0)
         self._params = Params(declared, self._given, line)
         self._problems += self._params.problems()
+        if "schedule" in values and "every" in values:
+            self._problem("", "every: an interval and schedule cannot both be there", lines["every"])
         project = bool(values.get("project", False))
         if project:
             self._files.pack(self._problems, next(key.line for key, _ in root.pairs if key.text == "project"))
@@ -144,8 +148,9 @@ class TitanYamlParser:
         if self._problems:
             raise self._refusal(*sorted(self._problems, key=lambda problem: problem.line))
         name = values.get("name") or _printable(self._folder.resolve().name) or "pipeline"
-        fail_fast = bool(values.get("fail_fast", False))
-        return Pipeline(name, tuple(jobs), self._path, self._folder, project, self._params.values, fail_fast)
+        schedule = values.get("schedule") or values.get("every")
+        params, fail_fast = self._params.values, bool(values.get("fail_fast", False))
+        return Pipeline(name, tuple(jobs), self._path, self._folder, project, params, schedule, fail_fast)
 
     def _jobs(self, lists: list[tuple[str, Node]], project: bool) -> list[TitanJob]:
         """The jobs of all lists; those beside ``jobs`` are for the end of the run."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 from titan_sdk.errors import RemoteError, TitanError, WaitTimeout
 from titan_sdk.handles import Handle, JobHandle, RunHandle, is_settled
-from titan_sdk.messages import GetJob, JobInfo, RunInfo, WatchRun, WatchSettled
+from titan_sdk.messages import GetJob, JobInfo, RunInfo, SettledJobs, WatchRun, WatchSettled
 from titan_sdk.steady import SteadyCaller, Steps, deadline_after
 
 FIRST_COMPLETED: Final = "FIRST_COMPLETED"
@@ -30,11 +30,18 @@ _SINGLE_JOBS: Final = 20
 H = TypeVar("H", bound=Handle)
 
 
-class DoneAndNotDone(NamedTuple, Generic[H]):
-    """In the order in which they were given."""
+class DoneAndNotDone(tuple[list[H], list[H]], Generic[H]):
+    """A pair, each in the order in which the handles were given."""
 
-    done: list[H]
-    not_done: list[H]
+    __slots__ = ()
+
+    @property
+    def done(self) -> list[H]:
+        return self[0]
+
+    @property
+    def not_done(self) -> list[H]:
+        return self[1]
 
 
 def wait(
@@ -152,7 +159,8 @@ class _Watch(Generic[H]):
         return return_when == FIRST_EXCEPTION and self._failed
 
     def result(self) -> DoneAndNotDone[H]:
-        return DoneAndNotDone([each for each in self._handles if each not in self.pending], list(self.pending))
+        done = [each for each in self._handles if each not in self.pending]
+        return DoneAndNotDone((done, list(self.pending)))
 
     def next(self) -> Steps[list[H]]:
         """The handles that got to their end since, once there are some. Raises WaitTimeout, and as SteadyCaller.ask."""
@@ -161,7 +169,7 @@ class _Watch(Generic[H]):
             # that nothing is missed in between.
             answer = yield from self.caller.asking(self._question, self._deadline)
             self._feed, self._version = answer.feed, answer.version
-            done = yield from (self._look() if answer.reset else self._settled(answer.jobs))
+            done = yield from (self._look() if answer.reset else self._settled(answer))
             if done:
                 return done
             if time.monotonic() >= self._deadline:
@@ -217,9 +225,13 @@ class _Watch(Generic[H]):
 
     # --- and at what settled --------------------------------------------------------------------------------------
 
-    def _settled(self, jobs: list[JobInfo]) -> Steps[list[H]]:
+    def _settled(self, settled: SettledJobs) -> Steps[list[H]]:
         done: list[H] = []
-        for job in jobs:
+        for name in settled.runs:
+            if name in self._of_run:
+                info = yield from self.caller.calling(WatchRun(id=name))
+                done += self._run_seen((yield from RunHandle(self.caller, name).whole(info)))
+        for job in settled.jobs:
             done += self._job_done(job)
             run = self._of_run.get(job.run_id)
             if run is not None:

@@ -43,8 +43,8 @@ def one(run_id: str) -> dict[str, Any]:
 @blueprint.get("/<run_id>/pipeline")
 def pipeline(run_id: str) -> dict[str, Any]:
     """What was asked for, in the shape of a checked pipeline, and as YAML."""
-    specs = parts().gateway.call(GetSpecs(id=run_id))
-    described = pipeline_model.of_specs(specs.name, specs.jobs)
+    run = former(run_id)
+    described = pipeline_model.of_specs(run.name, run.specs, run.options.params if run.options else None)
     return {"pipeline": described, "yaml": pipeline_model.render(described)}
 
 

@@ -13,7 +13,7 @@ from rich.tree import Tree
 
 from titan_core.cli.command import argument, command
 from titan_core.cli.job_commands import show_accepted
-from titan_core.cli.render import how_it_ended, short_moment
+from titan_core.cli.render import how_it_ended, moment, short_moment
 from titan_core.cli.session import Session
 from titan_sdk.messages import (
     CloseRun,
@@ -73,8 +73,9 @@ def tree(session: Session, given: argparse.Namespace) -> None:
     found = session.call(GetRunTree(id=given.id))
     infos = {run.run_id: session.call(WatchRun(id=run.run_id)) for run in found.runs[:RUNS_WITH_JOBS]}
     drawn = _draw(found.runs, infos)
+    top = infos[found.runs[0].run_id]
     more = [f"{found.total - len(found.runs)} more runs"] if found.total > len(found.runs) else []
-    session.show(found, drawn, *more)
+    session.show(found, drawn, *_budget(top), *more)
 
 
 @command(
@@ -138,6 +139,17 @@ def _draw(runs: Sequence[RunSummary], infos: dict[str, RunInfo]) -> Tree:
                 branches[key] = node.add(clean(key.partition("/")[2]))
             todo += [(branches[key].add(_run_line(child)), child) for child in below.get(key, ())]
     return root
+
+
+def _budget(run: RunInfo) -> list[str]:
+    """What the run may use, and how much of it is used."""
+    budget = run.options.budget if run.options is not None else None
+    if budget is None:
+        return []
+    parts = [f"{run.tree_jobs} of {counted(budget.max_jobs, 'job')}" if budget.max_jobs else ""]
+    parts.append(f"depth {budget.max_depth}" if budget.max_depth is not None else "")
+    parts.append(f"wall time {budget.wall_s:g} s, until {moment(run.deadline_at)}" if budget.wall_s else "")
+    return [f"budget: {', '.join(filter(None, parts))}"]
 
 
 def _run_line(run: RunSummary) -> Text:

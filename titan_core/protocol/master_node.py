@@ -25,6 +25,7 @@ from titan_core.protocol.handlers.graphs import GraphHandlers
 from titan_core.protocol.handlers.jobs import JobHandlers
 from titan_core.protocol.handlers.kv import KvHandlers
 from titan_core.protocol.handlers.logs import LogHandlers
+from titan_core.protocol.handlers.schedules import ScheduleHandlers
 from titan_core.protocol.handlers.services import ServiceHandlers
 from titan_core.protocol.handlers.submissions import SubmissionHandlers
 from titan_core.protocol.handlers.table import HandlerTable
@@ -41,6 +42,7 @@ from titan_core.protocol.services.kv import KvService
 from titan_core.protocol.services.log_watches import LogWatches
 from titan_core.protocol.services.logs import LogService
 from titan_core.protocol.services.reruns import RerunService
+from titan_core.protocol.services.schedules import ScheduleService
 from titan_core.protocol.services.services import ServiceService
 from titan_core.protocol.services.settled_jobs import SettledJobsService
 from titan_core.protocol.services.submissions import SubmissionService, new_run_id
@@ -160,6 +162,7 @@ class MasterNode:
         LogHandlers(self._logs).install(table)
         ClusterHandlers(self._cluster, EventService(self._scheduler)).install(table)
         ServiceHandlers(ServiceService(self._scheduler, self._cluster)).install(table)
+        ScheduleHandlers(ScheduleService(self._scheduler, submissions, self._store)).install(table)
         ApprovalHandlers(ApprovalService(self._scheduler, self._store)).install(table)
         KvHandlers(KvService(self._scheduler, self._store, clock, self._kv_expiry)).install(table)
         self._log_watches = LogWatches()

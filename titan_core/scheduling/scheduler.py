@@ -23,6 +23,8 @@ from titan_core.scheduling.core.events import (
     Event,
     LinkBroken,
     RunSubmitted,
+    SchedulePut,
+    ScheduleTriggered,
     TimePassed,
     WorkerLeft,
     WorkerRegistered,
@@ -55,7 +57,7 @@ LONGEST_WATCH_S: Final = 600.0
 
 T = TypeVar("T")
 _RECORDS: Final = frozenset(get_args(Record))
-_SUBMISSIONS: Final = frozenset({RunSubmitted, AddRequested})
+_SUBMISSIONS: Final = frozenset({RunSubmitted, AddRequested, SchedulePut, ScheduleTriggered})
 """What makes new jobs, and may be told to wait or to come again."""
 
 
@@ -128,6 +130,7 @@ class Scheduler:
         try:
             runs = self._store.load(self._settings.finished_jobs_in_memory)
             self._core.restore_cordons(self._store.load_cordons())
+            self._core.restore_schedules(*self._store.load_schedules())
             commands = self._core.restore(runs, self._store.last_sequence(), self._clock.now())
             self._core.restore_events(self._store.load_events(self._core.events_kept))
         except KeyError as error:
@@ -316,7 +319,12 @@ class Scheduler:
         self.settled.note(entry)
 
     def _time_passed(self) -> None:
-        self.post(TimePassed())
+        refusal = ""
+        try:
+            self._reserve.check()
+        except Unavailable as error:
+            refusal = str(error)
+        self.post(TimePassed(refusal))
 
     # --- reading --------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,10 @@ ANY_RUN: Final = ""
 
 
 class Settled(NamedTuple):
-    """``keys`` settled up to ``version``, oldest first; ``more`` did since. ``reset``: nobody knows what did."""
+    """``keys`` settled up to ``version``, oldest first: of jobs, or ``run/`` of a run that was closed.
+
+    ``more`` did since. ``reset``: nobody knows what did.
+    """
 
     version: int
     keys: tuple[str, ...] = ()
@@ -69,7 +72,12 @@ class SettledFeed:
             for record in entry.records
             if isinstance(record, (UpdateJob, InsertJob)) and (record.row.ready or record.row.state.final)
         ]
-        keys += [record.last_job for record in entry.records if isinstance(record, UpdateRun) and record.last_job]
+        # A run that is closed may have ended by this alone, and have no job that could tell.
+        keys += [
+            f"{record.run.run_id}/"
+            for record in entry.records
+            if isinstance(record, UpdateRun) and record.run.growth is not None and not record.run.growth.open
+        ]
         if keys:
             self.settled(keys)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.schedule import ScheduleRow, ScheduleState
 from titan_core.scheduling.core.commands import (
     ForgetCordon,
+    ForgetSchedule,
     InsertAddition,
     InsertEvent,
     InsertJob,
@@ -21,12 +23,15 @@ from titan_core.scheduling.core.commands import (
     SaveApproval,
     SaveCordon,
     SaveExecution,
+    SaveFiring,
     SaveOutputs,
     SaveRepair,
+    SaveSchedule,
+    ScheduleRecord,
     UpdateJob,
     UpdateRun,
 )
-from titan_sdk.messages import JobSpec, RepairInfo
+from titan_sdk.messages import FiringInfo, JobSpec, RepairInfo
 
 
 class Batch:
@@ -52,6 +57,14 @@ class Batch:
         self.events: list[EventRow] = []
         self.cordons: dict[str, CordonRow | None] = {}
         """By worker id; None for one that is taken back."""
+        self.schedules: dict[int, ScheduleRow] = {}
+        """New ones, and those with a new spec."""
+        self.schedule_states: dict[int, ScheduleState] = {}
+        """Of the others that changed."""
+        self.forgotten: set[int] = set()
+        """Schedules that go."""
+        self.firings: dict[tuple[int, int], FiringInfo] = {}
+        """By schedule and number."""
         self.kv: list[tuple[int, KvRecord]] = []
         """In order, as each sees what those before it did; with the index of the record, for its result."""
         self.run_seq = self.job_seq = self.epoch = 0
@@ -96,8 +109,28 @@ class Batch:
             self.cordons[record.row.worker_id] = record.row
         elif type(record) is ForgetCordon:
             self.cordons[record.worker_id] = None
+        elif isinstance(record, (SaveSchedule, ForgetSchedule, SaveFiring)):
+            self._add_schedule(record)
         else:
             raise TypeError(f"{record!r} is not a record")
+
+    def _add_schedule(self, record: ScheduleRecord) -> None:
+        if type(record) is SaveFiring:
+            self.firings[record.row.seq, record.row.firing.number] = record.row.firing
+        elif type(record) is ForgetSchedule:
+            self.forgotten.add(record.seq)
+            self.schedules.pop(record.seq, None)
+            self.schedule_states.pop(record.seq, None)
+            self.firings = {key: firing for key, firing in self.firings.items() if key[0] != record.seq}
+        elif type(record) is SaveSchedule:
+            row, earlier = record.row, self.schedules.get(record.row.seq)
+            if row.spec is not None:
+                self.schedules[row.seq] = row
+                self.schedule_states.pop(row.seq, None)
+            elif earlier is not None:
+                self.schedules[row.seq] = row._replace(spec=earlier.spec)
+            else:
+                self.schedule_states[row.seq] = row.state
 
     def _update_job(self, row: JobRow) -> None:
         inserted = self.inserts.get(row.seq)

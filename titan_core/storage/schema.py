@@ -172,6 +172,22 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
             PRIMARY KEY (key, number)
         ) WITHOUT ROWID""",
     ),
+    (
+        # The specs of a schedule's jobs may be large and change seldom, its state changes with every firing.
+        # AUTOINCREMENT: the seq of a schedule that was deleted is not used again.
+        """CREATE TABLE schedules (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL UNIQUE,
+            state BLOB NOT NULL
+        )""",
+        "CREATE TABLE schedule_specs (seq INTEGER PRIMARY KEY REFERENCES schedules (seq), body BLOB NOT NULL)",
+        """CREATE TABLE schedule_firings (
+            seq INTEGER NOT NULL REFERENCES schedules (seq),
+            number INTEGER NOT NULL,
+            body BLOB NOT NULL,
+            PRIMARY KEY (seq, number)
+        ) WITHOUT ROWID""",
+    ),
 )
 
 SCHEMA_VERSION: Final = len(VERSIONS)

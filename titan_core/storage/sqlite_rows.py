@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from titan_core.model.rows import ApprovalRow, ExecutionRow, JobRow, RunGrowth, RunRow
+from titan_core.model.schedule import ScheduleRow, ScheduleState
 from titan_core.model.states import JobState
-from titan_sdk.messages import JobSpec, RepairInfo, RunOptions, decode_message, encode_message
+from titan_sdk.errors import BadMessage
+from titan_sdk.messages import JobSpec, RepairInfo, RunOptions, ScheduleSpec, decode_message, encode_message
 
 Parameters = tuple[Any, ...]
 
@@ -69,6 +73,21 @@ SELECT_EVENTS: Final = "SELECT seq, at, kind, subject, text FROM events ORDER BY
 
 PUT_CORDON: Final = "INSERT OR REPLACE INTO cordons (worker_id, host, port) VALUES (?,?,?)"
 FORGET_CORDON: Final = "DELETE FROM cordons WHERE worker_id = ?"
+PUT_SCHEDULE: Final = """INSERT INTO schedules (seq, name, state) VALUES (?,?,?)
+    ON CONFLICT (seq) DO UPDATE SET name = excluded.name, state = excluded.state"""
+PUT_SCHEDULE_SPEC: Final = "INSERT OR REPLACE INTO schedule_specs (seq, body) VALUES (?,?)"
+UPDATE_SCHEDULE: Final = "UPDATE schedules SET state = ? WHERE seq = ?"
+FORGET_SCHEDULE: Final = tuple(
+    f"DELETE FROM {table} WHERE seq = ?" for table in ("schedule_firings", "schedule_specs", "schedules")
+)
+PUT_FIRING: Final = "INSERT OR REPLACE INTO schedule_firings (seq, number, body) VALUES (?,?,?)"
+FORGET_FIRINGS: Final = "DELETE FROM schedule_firings WHERE seq = ? AND number <= ?"
+KEPT_FIRINGS: Final = 1000
+"""Of one schedule."""
+SELECT_SCHEDULES: Final = """SELECT s.seq, s.name, p.body, s.state
+FROM schedules s JOIN schedule_specs p ON p.seq = s.seq ORDER BY s.seq"""
+LAST_SCHEDULE: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'schedules'"
+SELECT_FIRINGS: Final = "SELECT body FROM schedule_firings WHERE seq = ? AND number < ? ORDER BY number DESC LIMIT ?"
 SELECT_CORDONS: Final = "SELECT worker_id, host, port FROM cordons ORDER BY rowid"
 
 SELECT_RUNS: Final = """SELECT
@@ -93,6 +112,9 @@ SELECT_OUTPUTS: Final = """SELECT j.run_seq, r.run_id || '/' || j.job_id, o.body
 FROM runs r JOIN jobs j ON j.run_seq = r.seq JOIN outputs o ON o.job_seq = j.seq"""
 
 _NO_GROWTH: Final = RunGrowth()
+encode_state: Final = msgspec.msgpack.Encoder().encode
+"""Of a ScheduleState."""
+_SCHEDULE_STATE: Final = msgspec.msgpack.Decoder(ScheduleState)
 _STATES: Final = {state.value: state for state in JobState}
 
 
@@ -155,6 +177,15 @@ def run_from_row(row: Sequence[Any]) -> RunRow:
     options = None if row[7] is None else decode_message(row[7], RunOptions)
     growth = RunGrowth(bool(row[8]), *row[9:11])
     return RunRow._make((*row[:7], options, None if growth == _NO_GROWTH else growth))
+
+
+def schedule_from_row(row: Sequence[Any]) -> ScheduleRow:
+    """A row of SELECT_SCHEDULES. Raises BadMessage for a damaged one."""
+    try:
+        state = _SCHEDULE_STATE.decode(row[3])
+    except msgspec.MsgspecError as error:
+        raise BadMessage(f"the state of schedule {row[1]}: {error}") from None
+    return ScheduleRow(row[0], row[1], decode_message(row[2], ScheduleSpec), state)
 
 
 def storable(rows: Iterable[Parameters]) -> list[Parameters]:

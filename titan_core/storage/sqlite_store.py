@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, RunRow
+from titan_core.model.schedule import ScheduleRow
 from titan_core.scheduling.core.commands import KvAddMember, KvApply, KvPut, KvRecord, KvSweep, Record
 from titan_core.storage import run_queries
 from titan_core.storage import sqlite_rows as sql
@@ -26,6 +27,7 @@ from titan_core.storage.store import WAY_OUT, StoreDamaged, StoredRun, StoreErro
 from titan_sdk.errors import BadMessage
 from titan_sdk.messages import (
     AgentRun,
+    FiringInfo,
     KvEntry,
     KvMemberPage,
     KvPart,
@@ -257,6 +259,8 @@ class SqliteStore:
         if batch.cordons:
             execute(sql.FORGET_CORDON, [(worker_id,) for worker_id, row in batch.cordons.items() if row is None])
             execute(sql.PUT_CORDON, [row for row in batch.cordons.values() if row is not None])
+        if batch.schedules or batch.schedule_states or batch.forgotten or batch.firings:
+            self._write_schedules(batch, execute)
         if batch.kv:
             tables = KvTables(db)
             for index, record in batch.kv:
@@ -264,6 +268,20 @@ class SqliteStore:
         sequences = self._newer_sequences(batch)
         if sequences != self._sequences:
             execute("UPDATE titan SET run_seq = ?, job_seq = ?, epoch = ?", [sequences])
+
+    @staticmethod
+    def _write_schedules(batch: Batch, execute: Callable[[str, Iterable[sql.Parameters]], int]) -> None:
+        for statement in sql.FORGET_SCHEDULE:  # first: another one may have the name now
+            execute(statement, [(seq,) for seq in batch.forgotten])
+        rows = batch.schedules.values()
+        execute(sql.PUT_SCHEDULE, [(row.seq, row.name, sql.encode_state(row.state)) for row in rows])
+        execute(sql.PUT_SCHEDULE_SPEC, [(row.seq, encode_message(row.spec)) for row in rows if row.spec is not None])
+        states = [(sql.encode_state(state), seq) for seq, state in batch.schedule_states.items()]
+        if execute(sql.UPDATE_SCHEDULE, states) != len(states) and states:
+            raise StoreError("a schedule is to be updated that is not stored")
+        execute(sql.PUT_FIRING, [(seq, number, encode_message(each)) for (seq, number), each in batch.firings.items()])
+        old = [(seq, number - sql.KEPT_FIRINGS) for seq, number in batch.firings if number > sql.KEPT_FIRINGS]
+        execute(sql.FORGET_FIRINGS, old)
 
     def _newer_sequences(self, batch: Batch) -> tuple[int, int, int]:
         run_seq, job_seq, epoch = self._sequences
@@ -420,6 +438,17 @@ class SqliteStore:
     def load_events(self, newest: int) -> list[EventRow]:
         with self._reading() as db:
             return [EventRow._make(row) for row in reversed(db.execute(sql.SELECT_EVENTS, (newest,)).fetchall())]
+
+    def load_schedules(self) -> tuple[list[ScheduleRow], int]:
+        with self._reading() as db:
+            rows = [sql.schedule_from_row(row) for row in db.execute(sql.SELECT_SCHEDULES)]
+            last = db.execute(sql.LAST_SCHEDULE).fetchone()
+            return rows, 0 if last is None else last[0]
+
+    def load_firings(self, seq: int, newest: int, before: int = 0) -> list[FiringInfo]:
+        with self._reading() as db:
+            found = db.execute(sql.SELECT_FIRINGS, (seq, before or sys.maxsize, newest))
+            return [decode_message(row[0], FiringInfo) for row in found]
 
     def decided_approvals(self, prefix: str, limit: int) -> list[ApprovalRow]:
         query = f"{sql.SELECT_DECIDED} AND substr(key, 1, length(?)) = ? ORDER BY decided_at DESC LIMIT ?"

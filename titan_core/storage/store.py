@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.schedule import ScheduleRow
 from titan_core.scheduling.core.commands import Record
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import AgentRun, JobSpec, KvEntry, KvMemberPage, KvPart, RepairInfo, RunSummary
+from titan_sdk.messages import AgentRun, FiringInfo, JobSpec, KvEntry, KvMemberPage, KvPart, RepairInfo, RunSummary
 
 WAY_OUT: Final = "What to do is in docs/operations.md."
 """At the end of what people are told of a database that cannot be used."""
@@ -129,6 +130,14 @@ class Store(Protocol):
 
     def load_events(self, newest: int) -> list[EventRow]:
         """The newest events, in order. Raises StoreError."""
+        ...
+
+    def load_schedules(self) -> tuple[list[ScheduleRow], int]:
+        """Every schedule, with its spec, and the highest seq ever used. Raises StoreError."""
+        ...
+
+    def load_firings(self, seq: int, newest: int, before: int = 0) -> list[FiringInfo]:
+        """Firings of a schedule, the newest first; with ``before`` those of lower numbers. The latest 1000 are kept."""
         ...
 
     def decided_approvals(self, prefix: str, limit: int) -> list[ApprovalRow]:

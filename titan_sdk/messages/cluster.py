@@ -59,6 +59,8 @@ EventKind = Literal[
     "machines-asked", "machines-not-asked",
     "job-quarantined", "service-restarting", "service-crash-loop", "service-lost", "service-moved",
     "service-replaced", "service-rolled-back", "service-handover",
+    "schedule-created", "schedule-changed", "schedule-deleted", "schedule-paused", "schedule-resumed",
+    "schedule-fired", "schedule-skipped", "schedule-missed", "schedule-refused", "schedule-ended",
     "approval-asked", "approval-given", "approval-refused", "approval-expired",
     "approval-withdrawn", "repair-begun", "repair-applied", "repair-failed",
 ]  # fmt: skip
@@ -66,7 +68,7 @@ EventKind = Literal[
 
 
 class EventInfo(Message):
-    """Something that happened. ``subject``: the worker, pool of workers or job it is about; ``text``: what, and why."""
+    """Something that happened. ``subject``: the worker, pool, job or schedule it is about; ``text``: what, and why."""
 
     seq: int
     at: int

@@ -81,6 +81,8 @@ class RunInfo(Message):
     """A run and its jobs. ``version`` grows with every change; ``finished``: every job is final (services: stopped).
 
     ``total`` counts the run's jobs, of which ``jobs`` may hold a part. ``open``: jobs may still be added.
+    Of a run with a budget: ``tree_jobs`` of it and its descendants were accepted so far, ``deadline_at`` ends its wall
+    time.
     """
 
     run_id: str
@@ -93,6 +95,8 @@ class RunInfo(Message):
     total: int = 0
     open: bool = False
     options: RunOptions | None = None
+    tree_jobs: int = 0
+    deadline_at: int = 0
 
 
 class GetJob(Request[JobInfo]):

@@ -12,7 +12,8 @@ from titan_sdk.protocol import Opcode
 class SettledJobs(Message):
     """Jobs that have settled: final, or a service that is ready. Ask on with ``feed`` and ``version``.
 
-    ``reset``: what settled since is not known any more, every job has to be looked at. ``more``: the answer was full.
+    ``runs``: those that were closed and have nothing left to wait for. ``reset``: what settled since is not known any
+    more, every job has to be looked at. ``more``: the answer was full.
     """
 
     feed: str
@@ -20,6 +21,7 @@ class SettledJobs(Message):
     reset: bool = False
     more: bool = False
     jobs: list[JobInfo] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
 
 
 class WatchSettled(Request[SettledJobs]):

@@ -284,4 +284,20 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         "                self._owned.pop(job.key, ())",
         (f"{UNIT}test_core_runs.py::test_an_open_run_is_closed_when_the_job_that_made_it_has_ended",),
     ),
+    Mutation(
+        "settled-jobs-wake-nobody",
+        "who waits for jobs of a run to settle is told at once",
+        "titan_core/scheduling/settled_feed.py",
+        "            if self._by_run:",
+        "            if not self._by_run:",
+        (f"{UNIT}test_settled_feed.py::test_a_waiter_is_woken_once_and_by_its_own_runs_alone",),
+    ),
+    Mutation(
+        "settled-answers-lose-the-rest",
+        "of more jobs than fit into an answer, the rest is told next",
+        "titan_core/scheduling/settled_feed.py",
+        "                    return Settled(place, tuple(found), more=True)",
+        "                    return Settled(self._version, tuple(found))",
+        (f"{UNIT}test_settled_feed.py::test_a_full_answer_goes_on_where_it_ended",),
+    ),
 )

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from titan_core.model.requirement import Need, need_of, offer_of
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.schedule import ScheduleRow
 from titan_core.model.states import INITIAL, TRANSITIONS, JobState
 from titan_core.scheduling.core.commands import (
     Answer,
@@ -21,6 +22,7 @@ from titan_core.scheduling.core.commands import (
     DispatchJob,
     EndAttempt,
     ForgetCordon,
+    ForgetSchedule,
     InsertAddition,
     InsertEvent,
     InsertJob,
@@ -30,8 +32,10 @@ from titan_core.scheduling.core.commands import (
     SaveApproval,
     SaveCordon,
     SaveExecution,
+    SaveFiring,
     SaveOutputs,
     SaveRepair,
+    SaveSchedule,
     SetAlarm,
     UpdateJob,
     UpdateRun,
@@ -60,7 +64,17 @@ from titan_core.scheduling.core.events import (
 )
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
 from titan_sdk.errors import TitanError
-from titan_sdk.messages import CHILD_WORKERS, DEFAULT_FLOW, Accepted, JobSpec, Lease, Outcome, RepairInfo, RunOptions
+from titan_sdk.messages import (
+    CHILD_WORKERS,
+    DEFAULT_FLOW,
+    Accepted,
+    FiringInfo,
+    JobSpec,
+    Lease,
+    Outcome,
+    RepairInfo,
+    RunOptions,
+)
 
 WALL_START = 1_800_000_000_000
 RECORDS = (
@@ -77,6 +91,9 @@ RECORDS = (
     InsertEvent,
     SaveCordon,
     ForgetCordon,
+    SaveSchedule,
+    ForgetSchedule,
+    SaveFiring,
 )
 _NEXT_STATES = {(origin, state) for (origin, _), state in TRANSITIONS.items()}
 
@@ -104,6 +121,9 @@ class Journal:
     approvals: dict[tuple[str, int], ApprovalRow] = field(default_factory=dict)
     repairs: dict[tuple[str, int], RepairInfo] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
+    schedules: dict[int, ScheduleRow] = field(default_factory=dict)
+    firings: dict[tuple[int, int], FiringInfo] = field(default_factory=dict)
+    schedule_seq: int = 0
     additions: dict[int, dict[str, str]] = field(default_factory=dict)
     cordons: dict[str, CordonRow] = field(default_factory=dict)
 
@@ -150,9 +170,33 @@ class Journal:
             self.cordons[command.row.worker_id] = command.row
         elif isinstance(command, ForgetCordon):
             del self.cordons[command.worker_id]
+        elif isinstance(command, (SaveSchedule, ForgetSchedule, SaveFiring)):
+            self._apply_schedule(command)
         elif isinstance(command, InsertEvent):
             assert command.row.seq == (self.events[-1].seq + 1 if self.events else 1)
             self.events.append(command.row)
+
+    def _apply_schedule(self, command: SaveSchedule | ForgetSchedule | SaveFiring) -> None:
+        if isinstance(command, SaveSchedule):
+            row, before = command.row, self.schedules.get(command.row.seq)
+            if before is None:
+                assert row.spec is not None and row.seq > self.schedule_seq, f"a seq is used again: {row}"
+                self.schedule_seq = row.seq
+            else:
+                assert row.state.cursor >= before.state.cursor, f"it went back: {row}"
+            self.schedules[row.seq] = row if row.spec else row._replace(spec=before.spec if before else None)
+        elif isinstance(command, ForgetSchedule):
+            del self.schedules[command.seq]
+            self.firings = {key: firing for key, firing in self.firings.items() if key[0] != command.seq}
+        else:
+            seq, firing = command.row
+            before_it = self.firings.get((seq, firing.number))
+            if before_it is None:
+                twice = [f for (s, _), f in self.firings.items() if s == seq and f.due_at == firing.due_at]
+                assert firing.manual or not any(not f.manual for f in twice), f"decided twice: {twice}, {firing}"
+            else:
+                assert before_it.run_id == firing.run_id and before_it.outcome == "fired" and firing.state
+            self.firings[seq, firing.number] = firing
 
     def saved_runs(self) -> list[SavedRun]:
         return [
@@ -505,7 +549,7 @@ class World:
         kinds = [isinstance(command, RECORDS) for command in commands]
         assert kinds == sorted(kinds, reverse=True), "records come before effects"
         updated = [command.row.key for command in commands if isinstance(command, (InsertJob, UpdateJob))]
-        assert len(updated) == len(set(updated)), "one row for each job"
+        assert len(updated) == len(set(updated)), f"one row for each job: {sorted(updated)}"
         for command in commands:
             if isinstance(command, (InsertJob, UpdateJob)):
                 parents = command.spec.parents if isinstance(command, InsertJob) else ()
@@ -551,6 +595,7 @@ class World:
         self.alarm = None
         self.history.restarted()
         self.core.restore_cordons(self.journal.cordons.values())
+        self.core.restore_schedules(list(self.journal.schedules.values()), self.journal.schedule_seq)
         self.core.restore_events(self.journal.events[-self.limits.events :])
         self._take(self.core.restore(self.journal.saved_runs(), self.journal.sequences(), self.now))
 

@@ -31,6 +31,19 @@ if generation:
 print(json.dumps(found))
 """
 
+ADD = """
+import os, sys
+from titan_sdk import TitanClient, TitanJob
+
+role, name, children = sys.argv[1], sys.argv[2], int(sys.argv[3])
+if role == "root":
+    parts = [TitanJob(f"{name}-part{number}", __file__, args=["part", name, 0]) for number in range(children)]
+    join = TitanJob(f"{name}-join", __file__, args=["join", name, 0], parents=parts)
+    with TitanClient() as client:
+        client.run(os.environ["TITAN_RUN_ID"]).add([*parts, join])
+print(role)
+"""
+
 
 def run(box: Box) -> None:
     root = box.client.submit_job(box.job("grow", GROW, args=[2, box.name("grow"), CHILDREN]))
@@ -49,6 +62,13 @@ def run(box: Box) -> None:
         if box.client.run(child.partition("/")[0]).info().parent != parent
     ]
     box.check("each is known as its parent's", not wrong, *wrong)
+
+    handle = box.client.submit_dag(box.name("adding"), [box.job("root", ADD, args=["root", box.name("add"), CHILDREN])])
+    info = handle.wait(box.timeout, check=False)
+    box.check("a job has added others to its own run", len(info.jobs) == CHILDREN + 2)
+    box.check("all of which have completed", all(job.state == "COMPLETED" for job in info.jobs))
+    *_, join = info.jobs
+    box.check("in order", all(job.ended_at <= join.started_at for job in info.jobs[:-1]))
 
 
 if __name__ == "__main__":

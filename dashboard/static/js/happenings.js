@@ -15,7 +15,9 @@ const KINDS = {
   "approval-asked": ["Approval asked for", "jobs", "warn"], "approval-given": ["Approved", "jobs", "good"],
   "approval-refused": ["Rejected", "jobs", "bad"], "approval-expired": ["Approval expired", "jobs", "warn"],
   "approval-withdrawn": ["Question withdrawn", "jobs", ""],
+  "repair-begun": ["Repair begun", "jobs", "warn"], "repair-applied": ["Repaired", "jobs", "good"], "repair-failed": ["Repair failed", "jobs", "bad"],
   "job-quarantined": ["Job quarantined", "jobs", "bad"], "service-restarting": ["Service restarting", "jobs", "warn"],
+  "service-moved": ["Service moved", "jobs", "warn"],
   "service-crash-loop": ["Crash loop", "jobs", "bad"],
 };
 const of = (kind) => KINDS[kind] || [kind.replaceAll("-", " ").replace(/^./, (first) => first.toUpperCase()), /^(worker|scale|machines)/.exec(kind)?.[1] === "worker" ? "workers" : /^(scale|machines)/.test(kind) ? "scaling" : "jobs", ""];

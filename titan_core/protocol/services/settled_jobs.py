@@ -38,10 +38,13 @@ class SettledJobsService:
 
     def _tell(self, done: Done[SettledJobs], settled: Settled) -> None:
         def look(core: SchedulerCore) -> list[JobInfo | str]:
-            """Of each job what is known of it, its key when it has left memory, nothing when it goes on."""
+            """Of each job what is known of it, its key when it has left memory; of runs the key. Not what goes on."""
             found: list[JobInfo | str] = []
             for key in dict.fromkeys(settled.keys):
-                if core.is_settled(key):
+                if key.endswith("/"):
+                    if core.is_settled(key[:-1]) or core.run_version(key[:-1]) is None:
+                        found.append(key)
+                elif core.is_settled(key):
                     found.append(core.job_info(key))
                 elif core.run_version(key.partition("/")[0]) is None:
                     found.append(key)
@@ -51,13 +54,14 @@ class SettledJobsService:
 
     def _answer(self, done: Done[SettledJobs], settled: Settled, found: list[JobInfo | str]) -> None:
         jobs = []
+        runs = [each[:-1] for each in found if isinstance(each, str) and each.endswith("/")]
         for each in found:
+            if isinstance(each, str) and each.endswith("/"):
+                continue
             try:
                 jobs.append(self._jobs.find(each) if isinstance(each, str) else each)
             except NotFound:  # given up since
                 continue
-        done(
-            SettledJobs(
-                feed=self._feed.feed, version=settled.version, reset=settled.reset, more=settled.more, jobs=jobs
-            )
-        )
+        answer = SettledJobs(feed=self._feed.feed, version=settled.version, reset=settled.reset, more=settled.more)
+        answer.jobs, answer.runs = jobs, runs
+        done(answer)

@@ -20,7 +20,17 @@ from titan_core.scheduling.scheduler import Scheduler
 from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import InvalidName, NotFound, Problem, SubmissionRefused
-from titan_sdk.messages import DEFAULT_OPTIONS, Accepted, AddJobs, Deploy, JobSpec, RunFile, RunOptions, SubmitRun
+from titan_sdk.messages import (
+    DEFAULT_OPTIONS,
+    Accepted,
+    AddJobs,
+    Deploy,
+    JobSpec,
+    RunFile,
+    RunOptions,
+    ScheduleSpec,
+    SubmitRun,
+)
 from titan_sdk.run_rules import option_problems
 
 _MAX_KEY_BYTES: Final = 256
@@ -46,6 +56,19 @@ class SubmissionService:
             problems += validate_dag(request.jobs, params=params) if request.jobs else []
             raise SubmissionRefused("refused: " + "; ".join(map(str, problems[:3])), problems)
         self._post(jobs, request.name, done, request.idempotency_key, request.parent, request.replace, request.options)
+
+    def checked_schedule(self, spec: ScheduleSpec) -> ScheduleSpec:
+        """The schedule with the sizes that the contents of its jobs really have.
+
+        Raises:
+            SubmissionRefused: with every problem of them. What else may be wrong is for the core to see.
+        """
+        jobs, problems = self._with_contents(spec.jobs)
+        problems += [Problem("", text) for text in option_problems(spec.options or DEFAULT_OPTIONS)]
+        if problems:
+            problems += validate_dag(spec.jobs)
+            raise SubmissionRefused("refused: " + "; ".join(map(str, problems[:3])), problems)
+        return replace(spec, jobs=tuple(jobs), options=None if spec.options == DEFAULT_OPTIONS else spec.options)
 
     def checked_for(self, request: AddJobs) -> list[JobSpec]:
         """The jobs to add, with the sizes of their contents.

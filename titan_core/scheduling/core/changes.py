@@ -24,6 +24,7 @@ from titan_core.scheduling.core.commands import (
     SaveExecution,
     SaveOutputs,
     SaveRepair,
+    ScheduleRecord,
     UpdateJob,
     UpdateRun,
 )
@@ -46,7 +47,9 @@ class Changes:
         self._touched: dict[str, Job] = {}
         self._executions: dict[TaskExecution, None] = {}
         self._outputs: list[SaveOutputs] = []
-        self._events: list[InsertEvent | SaveApproval | SaveRepair | ReplaceSpec | SaveCordon | ForgetCordon] = []
+        self._events: list[
+            InsertEvent | SaveApproval | SaveRepair | ReplaceSpec | SaveCordon | ForgetCordon | ScheduleRecord
+        ] = []
         self._effects: list[Effect] = []
         self._seen: dict[str, Run] = {}
 
@@ -63,6 +66,8 @@ class Changes:
 
     def added(self, run: Run, jobs: Iterable[Job], idempotency_key: str, digest: str) -> None:
         """Jobs were added to a run. They are recorded as they are when the event has been handled."""
+        if run.run_id in self._new:
+            return  # with all of its jobs
         self._grown = True
         self._added.update((job.key, job) for job in jobs)
         if idempotency_key:
@@ -99,6 +104,10 @@ class Changes:
 
     def cordon(self, record: SaveCordon | ForgetCordon) -> None:
         """A worker is kept from jobs, or no more; there is an event about it."""
+        self._events.append(record)
+
+    def schedule(self, record: ScheduleRecord) -> None:
+        """Something of a schedule changed, mostly with an event about it; who follows those looks again."""
         self._events.append(record)
 
     def show(self, job: Job) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
+from titan_core.model.schedule import FiringRow, ScheduleRow
 from titan_sdk.messages import JobSpec, KvUpdate, Lease, RepairInfo
 
 # --- records: for the store ---------------------------------------------------------------------------------------
@@ -141,9 +142,30 @@ class ForgetCordon:
     worker_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class SaveSchedule:
+    """A new schedule, or the new state (and, when it is given, the new spec) of one that is stored."""
+
+    row: ScheduleRow
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetSchedule:
+    """The schedule goes, and its firings with it. Its seq is never used again."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFiring:
+    row: FiringRow
+
+
+ScheduleRecord = SaveSchedule | ForgetSchedule | SaveFiring
+
 HistoryRecord = SaveExecution | SaveOutputs | SaveApproval | SaveRepair | ReplaceSpec
 RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | HistoryRecord
-Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon
+Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon | ScheduleRecord
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 

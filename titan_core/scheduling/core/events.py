@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from titan_sdk.messages import JobSpec, Lease, Outcome, RunOptions
+from titan_sdk.messages import JobSpec, Lease, Outcome, RunOptions, ScheduleSpec
 
 
 class Instant(NamedTuple):
@@ -121,7 +121,47 @@ class DecisionMade:
 
 @dataclass(frozen=True, slots=True)
 class TimePassed:
-    """The moment asked for with SetAlarm has come (or may have; early and repeated ones do no harm)."""
+    """The moment asked for with SetAlarm has come (or may have; early and repeated ones do no harm).
+
+    ``refusal``: why the master takes no new work at this time; empty when it does.
+    """
+
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulePut:
+    """A schedule was asked for, or another version of one. Answer: (whether it is new, whether anything changed).
+
+    Raises SubmissionRefused with every problem, or Unavailable when there are too many.
+    """
+
+    spec: ScheduleSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulePaused:
+    """A schedule is to fire no more, or (``undo``) again. Answer: True. Raises NotFound."""
+
+    name: str
+    undo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleTriggered:
+    """A run of a schedule is wanted now. Answer: its id, empty when it waits for the former run; or a Conflict.
+
+    Raises NotFound, or Conflict when the overlap policy says no.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleDeleted:
+    """Answer: True. Raises NotFound."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +332,10 @@ Event = (
     | ScaleRequested
     | DecisionMade
     | TimePassed
+    | SchedulePut
+    | SchedulePaused
+    | ScheduleTriggered
+    | ScheduleDeleted
     | WorkerRegistered
     | LinkBroken
     | WorkerSilent

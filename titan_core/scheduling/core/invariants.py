@@ -11,6 +11,7 @@ from titan_core.scheduling.core.delay_heap import DelayHeap
 from titan_core.scheduling.core.job_book import JobBook, goes_on
 from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.ready_queue import rank
+from titan_core.scheduling.core.schedule_book import ScheduleBook
 from titan_core.scheduling.core.triggers import handler_of, instances_of, is_instance
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 
@@ -38,6 +39,26 @@ def check(book: JobBook, registry: WorkerRegistry, matcher: Matcher, delays: Del
     _check_delays(book, delays)
     _check_nothing_waits_in_vain(book, registry)
     _check_free_workers(registry, matcher)
+
+
+def check_schedules(schedules: ScheduleBook, book: JobBook) -> None:
+    """The same for schedules."""
+    armed = schedules.live_entries()
+    assert len(armed) == len(schedules)
+    assert schedules.next_fire() == min((entry[0] for entry in armed), default=None)
+    assert not book.over
+    active: list[str] = []
+    for name, schedule in schedules.by_name.items():
+        state = schedule.state
+        assert schedule.name == name
+        assert schedule.due is None or schedule.due > state.cursor, f"{name} would fire a due time again"
+        to_fire = schedule.due is not None and not state.paused
+        assert (schedule.fire_at is not None) == to_fire == (schedule in [entry[2] for entry in armed]), name
+        active += [firing.run_id for firing in state.active]
+        assert state.active or state.paused or not state.waiting, f"{name} waits for nothing"
+    for run_id in active:
+        assert not book.runs[run_id].finished, f"{run_id} has ended, and its schedule does not know"
+    assert sorted(active) == sorted(book.awaited)
 
 
 def _in_state(book: JobBook, state: JobState) -> list[Job]:

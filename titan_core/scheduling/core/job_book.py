@@ -40,6 +40,10 @@ class JobBook:
         """Services that are to replace the one of that key, and are not ready yet."""
         self.unneeded: list[Job] = []
         """Services whose run no longer needs them; whoever ends them empties the list."""
+        self.awaited: set[str] = set()
+        """Ids of unfinished runs whose end somebody waits for."""
+        self.over: deque[Run] = deque()
+        """Of these, those that have ended; whoever waits for them takes them."""
         self.approvals: dict[str, list[ApprovalRow]] = {}
         """What people were asked about jobs, by their keys; see core.approvals."""
         self.repairs: dict[str, list[RepairInfo]] = {}
@@ -243,6 +247,9 @@ class JobBook:
 
     def _retire(self, run: Run) -> None:
         self._finished.append(run)
+        if run.run_id in self.awaited:
+            self.awaited.discard(run.run_id)
+            self.over.append(run)
         self._finished_jobs += len(run.jobs)
 
     def expire(self, before: int) -> None:

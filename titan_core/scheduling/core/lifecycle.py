@@ -251,7 +251,7 @@ class JobLifecycle:
         elif job.state is JobState.DELAYED:
             self._delay(job, self._pause(job), now)
         elif job.state is JobState.HELD:
-            self._matcher.enqueue(self._repairs.begin(job, now))
+            self._matcher.enqueue(self._repairs.begin(job, self._handover.spec(job), now))
         else:
             job.ended_at = job.execution.ended_at
             if end.outcome == LOST and job.state is JobState.DEAD:

@@ -28,6 +28,7 @@ class CoreLimits:
         history_per_worker: past executions kept for the dashboard's timeline.
         histories: workers whose history is kept, the ones that are gone included.
         dead_workers: dead workers that are still listed.
+        schedules: recurring schedules, each a few KB and its specs.
         events: what happened to the cluster is kept in memory so far; the store keeps more.
         max_workers: scaling up leads to no more workers than this, all of them counted.
         idle_s: a worker that scaling has started leaves when it was idle for so long.
@@ -56,6 +57,7 @@ class CoreLimits:
     histories: int = 1_000
     dead_workers: int = 100
     idle_lanes: int = 64
+    schedules: int = 50_000
     events: int = 1_000
     max_workers: int = 5
     idle_s: float = 45.0

@@ -39,15 +39,15 @@ class Repairs:
         asked = repair_of(job)
         return asked is not None and len(self._book.repairs.get(job.key, ())) < asked.max
 
-    def begin(self, job: Job, now: Instant) -> Job:
-        """Of a job that is HELD after a failed attempt: the new job that is to repair it, PENDING."""
+    def begin(self, job: Job, ran: JobSpec, now: Instant) -> Job:
+        """Of a job that is HELD after a failed attempt, which was ``ran``: the new job that repairs it, PENDING."""
         asked = repair_of(job)
         assert asked is not None, job.story()
         rows = self._book.repairs.setdefault(job.key, [])
         number = len(rows) + 1
         book, spec = self._book, job.spec
         book.job_seq += 1
-        made = _repair_spec(job, asked, number, self._free_id(job, number))
+        made = _repair_spec(job, ran, asked, number, self._free_id(job, number))
         repairing = Job(made, job.run, book.job_seq, JobState.PENDING)
         book.extend(job.run, [repairing])
         self._changes.added(job.run, [repairing], "", "")
@@ -163,7 +163,7 @@ def versions(repairs: list[RepairInfo], attempt: int) -> str:
     return sha256
 
 
-def _repair_spec(job: Job, asked: RepairSpec, number: int, job_id: str) -> JobSpec:
+def _repair_spec(job: Job, ran: JobSpec, asked: RepairSpec, number: int, job_id: str) -> JobSpec:
     spec = job.spec
     mends = Mends(
         key=job.key,
@@ -175,8 +175,8 @@ def _repair_spec(job: Job, asked: RepairSpec, number: int, job_id: str) -> JobSp
         sha256=spec.sha256,
         size=spec.size,
         archive=spec.archive,
-        args=spec.args,
-        env=spec.env,
+        args=ran.args,
+        env=ran.env,
     )
     return JobSpec(
         id=job_id,
@@ -184,7 +184,7 @@ def _repair_spec(job: Job, asked: RepairSpec, number: int, job_id: str) -> JobSp
         sha256=asked.sha256,
         size=asked.size,
         args=asked.args,
-        env=spec.env,
+        env=ran.env,
         priority=spec.priority,
         retries=0,
         timeout_s=asked.timeout_s,

@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from titan_core.model.rows import CordonRow, EventRow
+from titan_core.model.run import Run
+from titan_core.model.schedule import ScheduleRow
 from titan_core.model.states import JobState
 from titan_core.scheduling.core import invariants
 from titan_core.scheduling.core.acceptance import Acceptance, accepted
@@ -40,6 +42,10 @@ from titan_core.scheduling.core.events import (
     RestartRequested,
     RunSubmitted,
     ScaleRequested,
+    ScheduleDeleted,
+    SchedulePaused,
+    SchedulePut,
+    ScheduleTriggered,
     StopRequested,
     TimePassed,
     WorkerLeft,
@@ -61,6 +67,7 @@ from titan_core.scheduling.core.restoration import SavedRun, rebuild, restore_wo
 from titan_core.scheduling.core.routing import Routing
 from titan_core.scheduling.core.run_flow import RunFlow
 from titan_core.scheduling.core.scaler import Scaler
+from titan_core.scheduling.core.schedules import Schedules
 from titan_core.scheduling.core.service_control import ServiceControl
 from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_core.scheduling.core.stats import stats_json, stats_text
@@ -78,10 +85,12 @@ from titan_sdk.messages import (
     RunInfo,
     RunPage,
     RunSummary,
+    ScheduleInfo,
     ServiceInfo,
     SpecList,
     WorkerInfo,
 )
+from titan_sdk.timetable import Timetable
 
 __all__ = ["CoreLimits", "SchedulerCore"]
 
@@ -138,6 +147,9 @@ class SchedulerCore:
             self._events,
             limits,
         )
+        self._schedules = Schedules(
+            self._book, self._lifecycle, self._changes, self._events, self._pool, limits, self._start_run
+        )
         self._views = Views(self._book, self._registry, limits)
         self._explanations = Explanations(self._book, self._registry, self._matcher)
         self._alarm: float | None = None
@@ -151,6 +163,10 @@ class SchedulerCore:
             ScaleRequested: self._services.scale,
             DecisionMade: self._gates.decided,
             TimePassed: self._pass_time,
+            SchedulePut: self._schedules.put,
+            SchedulePaused: self._schedules.pause,
+            ScheduleTriggered: self._schedules.trigger,
+            ScheduleDeleted: self._schedules.delete,
             WorkerRegistered: self._fleet.registered,
             LinkBroken: self._fleet.link_broken,
             WorkerSilent: self._fleet.silent,
@@ -197,11 +213,16 @@ class SchedulerCore:
         restore_workers(book.jobs.values(), self._registry)
         for job in book.jobs.values():
             self._lifecycle.resume(job, now)
+        self._schedules.resume(now)
         return self._finish(now)
 
     def restore_cordons(self, rows: Iterable[CordonRow]) -> None:
         """Take up which workers get nothing; once, before ``restore``."""
         self._registry.cordons = {row.worker_id: row for row in rows}
+
+    def restore_schedules(self, rows: Iterable[ScheduleRow], seq: int) -> None:
+        """Take up the schedules; once, before ``restore``. ``seq``: the highest ever used."""
+        self._schedules.restore(rows, seq)
 
     def restore_events(self, rows: Iterable[EventRow]) -> None:
         """Take up the events that a store holds, in order; once, before the first event."""
@@ -211,6 +232,8 @@ class SchedulerCore:
         """Dispatch what the event made possible, see to the alarm, and collect the commands."""
         self._services.settle(now)
         later = self._settle_runs(now) if self._kin or self._book.news or self._book.unfolding else ()
+        if self._schedules.book.by_name:
+            later = (*later, self._schedules.settle(now))
         self._book.expire(now.wall - self._limits.finished_ms_in_memory)
         self._matcher.match(self._routing.preferred, lambda job, worker: self._lifecycle.lease(job, worker, now))
         next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline(), *later)
@@ -241,16 +264,21 @@ class SchedulerCore:
         if earlier is not None:
             self._changes.effect(Answer(earlier))
             return
+        run = self._start_run(event, now)
+        self._changes.effect(Answer(accepted(run, self._services.notes(run) if event.replace else [])))
+
+    def _start_run(self, event: RunSubmitted, now: Instant) -> Run:
+        """Raises what it is refused with, and then nothing has changed."""
         digest = digest_of(event.jobs, event.options) if event.idempotency_key else ""
         if event.replace:
             event = replace(event, jobs=self._services.with_replicas(event))
         self._acceptance.check(event, now)
         run = self._acceptance.build(event, now.wall, digest=digest)
-        self._changes.effect(Answer(accepted(run, self._services.notes(run) if event.replace else [])))
         self._lifecycle.accept(run, now)
         if run.run_id in self._kin:
             self._budgets.charge(self._kin[run.run_id], len(run.jobs))
             self._budgets.begin(self._kin[run.run_id], now)
+        return run
 
     def _pass_time(self, event: TimePassed, now: Instant) -> None:
         if self._alarm is not None and self._alarm <= now.monotonic:
@@ -262,6 +290,7 @@ class SchedulerCore:
         if deadline is not None:
             self._wake_at(deadline)
         self._fleet.holds_over(now)
+        self._schedules.time_passed(now, event.refusal)
 
     # --- the read side ---
 
@@ -345,6 +374,16 @@ class SchedulerCore:
         """The services that are not final, or those of that id with its replicas. ``now_ms``: epoch ms."""
         return self._views.services(name, now_ms)
 
+    def schedules(
+        self, name: str, first: int, limit: int
+    ) -> tuple[list[tuple[ScheduleInfo, Timetable | None, int]], int]:
+        """Schedules by name, each with its timetable and cursor, and how many there are. Raises NotFound."""
+        return self._schedules.infos(name, first, limit)
+
+    def schedule_seq(self, name: str) -> int:
+        """By which the store knows the firings of a schedule. Raises NotFound."""
+        return self._schedules.seq_of(name)
+
     def approvals(self, name: str, limit: int) -> ApprovalList:
         """What waits for a person: of that job or run, or all of it. Raises NotFound."""
         rows = list(self._approvals.open_rows())
@@ -380,3 +419,4 @@ class SchedulerCore:
     def check_invariants(self) -> None:
         """For tests: raise AssertionError unless everything that must hold between events does."""
         invariants.check(self._book, self._registry, self._matcher, self._delays)
+        invariants.check_schedules(self._schedules.book, self._book)

@@ -254,6 +254,8 @@ def run_info(run: Run, jobs: list[JobInfo]) -> RunInfo:
         total=len(run.jobs),
         open=run.open,
         options=_shown(run.row.options),
+        tree_jobs=run.row.growth.tree_jobs if run.row.growth else 0,
+        deadline_at=run.row.growth.deadline_at if run.row.growth else 0,
     )
 
 

@@ -11,32 +11,22 @@ import sys
 import uuid
 from pathlib import Path
 
-from titan_sdk import FIRST_COMPLETED, JobHandle, TitanClient, TitanJob, cancelling, wait
+from titan_sdk import TitanClient, TitanJob, cancelling
 
 HERE = Path(__file__).parent
-OPEN_STATES = ("PENDING", "DELAYED", "RUNNING")
-
-
-def team(client: TitanClient, study: str) -> list[JobHandle]:
-    """The agents that are at work, or are about to be."""
-    return [client.job(job.key) for job in client.jobs(OPEN_STATES, limit=1000) if job.id.startswith(study)]
 
 
 def main(topic: str = "Tides") -> int:
     study = f"study-{uuid.uuid4().hex[:8]}"
     with TitanClient() as client:
-        agents = [
-            client.submit_job(TitanJob(f"{study}-planner", "team.py", archive=HERE, args=["plan", study, topic, 2]))
-        ]
-        # An agent submits others before it ends itself, so as long as there is work to come there is somebody here.
-        while agents:
-            with cancelling(agents):
-                wait(agents, return_when=FIRST_COMPLETED)
-            agents = team(client, study)
+        planner = TitanJob(f"{study}-planner", "team.py", archive=HERE, args=["plan", study, topic, 2])
+        run = client.submit_dag(study, [planner])
+        with cancelling([run]):
+            info = run.wait(check=False)  # it has ended when all have that were added to it meanwhile
         report = client.kv.get(f"{study}/report")
         if report is None:
-            for job in client.jobs("DEAD"):
-                if job.id.startswith(study):
+            for job in info.jobs:
+                if job.state == "DEAD":
                     print(f"{job.id} failed: {job.reason}")
             return 1
         print(report.decode(), end="")

@@ -1,7 +1,8 @@
 """The agents, each a job: ``team.py plan|research|write STUDY TOPIC DEPTH``.
 
-Nobody waits in a slot for anybody else: findings and open questions are in the key-value store, and whoever answers
-the last open question starts the writer. Each step may be repeated, as a job is that its worker died with.
+All of them are jobs of one run, which grows while it runs. Nobody waits in a slot for anybody else: findings and open
+questions are in the key-value store, and whoever answers the last open question starts the writer. Each step may be
+repeated, as a job is that its worker died with.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ HERE = Path(__file__).parent
 
 class Agent:
     def __init__(self, client: TitanClient, study: str) -> None:
-        self._client = client
         self._study = study
         self._kv = client.kv
+        self._run = client.run(os.environ["TITAN_RUN_ID"])
 
     def plan(self, topic: str, depth: int) -> None:
         """The first questions: the topic, and what its page leads to."""
@@ -62,7 +63,7 @@ class Agent:
                 self._kv.remove(f"{self._study}/open", topic)  # answered already
             return
         try:
-            self._client.submit_job(TitanJob(name, "team.py", archive=HERE, args=args), idempotency_key=name)
+            self._run.add(TitanJob(name, "team.py", archive=HERE, args=args), idempotency_key=name)
         except Conflict:  # this is a repetition, and the job is there
             pass
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from titan_sdk.messages import GetJob, ListJobs, WatchRun
+from titan_sdk.messages import GetJob, ListJobs
 from titan_test_suite.pytests.cluster import ROOT, Cluster, wait_until
 
 EXAMPLES = ROOT / "titan_test_suite" / "examples"
@@ -189,11 +189,7 @@ def test_a_team_grows_until_a_writer_joins_what_it_found(shared_cluster: Cluster
     ]  # fmt: skip
     jobs = shared_cluster.client.call(ListJobs(limit=20)).jobs
     team = [job for job in jobs if job.id.startswith("study-")]
-    assert len(team) == 10 and len({job.run_id for job in team}) == 10
-    gravity = next(job for job in team if job.id.endswith("-on-gravity"))
-    newton = next(job for job in team if job.id.endswith("-on-newton"))
-    parent = shared_cluster.client.call(WatchRun(id=newton.run_id)).parent
-    assert parent == gravity.key, "a researcher has called in another"
+    assert len(team) == 10 and len({job.run_id for job in team}) == 1, "one run, which has grown"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("dagster") is None, reason="dagster is not installed")

@@ -133,7 +133,12 @@ def test_a_job_grows_the_run_that_it_belongs_to(client: TitanClient, tmp_path: P
     part = tmp_path / "part.py"
     part.write_text("print('part')", encoding="utf-8")
     source = GROW.replace('__file__.replace("plan", "part")', repr(str(part)))
-    info = client.submit_dag("planned", [script(tmp_path, "plan", source)]).wait(60)
+    run = client.submit_dag("planned", [script(tmp_path, "plan", source)])
+    assert [handle.job_id for handle in run.jobs()] == ["plan"]
+    wait_until(lambda: run.info().total == 5, 60)
+    assert run.job("join").wait(60).state == "COMPLETED"
+    info = run.wait(60)
+    assert [handle.job_id for handle in run.jobs()] == ["plan", "part-0", "part-1", "part-2", "join"]
     assert [job.id for job in info.jobs] == ["plan", "part-0", "part-1", "part-2", "join"]
     assert {job.state for job in info.jobs} == {"COMPLETED"}
     ended = {job.id: job for job in info.jobs}
@@ -250,7 +255,8 @@ def test_the_shell_shows_trees_and_runs_again(cluster: Cluster, tmp_path: Path) 
     cluster.start_worker()
     cli = Cli(cluster)
     with TitanClient("127.0.0.1", cluster.port, token=cluster.token, agent_run_id="agent-cli") as client:
-        run = client.submit_dag("shown", [script(tmp_path, "top", SPAWN, args=[1, "top"])])
+        top = script(tmp_path, "top", SPAWN, args=[1, "top"])
+        run = client.submit_dag("shown", [top], budget=Budget(max_jobs=5, max_depth=1))
         run.wait(60)
         wait_until(lambda: [each.finished for each in run.tree().runs] == [True, True], 60)
         child = run.children()[0].run_id
@@ -261,6 +267,7 @@ def test_the_shell_shows_trees_and_runs_again(cluster: Cluster, tmp_path: Path) 
             f"{child} level-1: 2 COMPLETED",
             "top.1 COMPLETED",
             "top.2 COMPLETED",
+            "budget: 3 of 5 jobs, depth 1",
         ]
         assert "agent-cli" in cli("agents")
         listed = cli("runs", "--agent", "agent-cli")

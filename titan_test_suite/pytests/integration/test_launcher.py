@@ -255,7 +255,7 @@ def test_what_a_job_leaves_in_the_background_does_not_hold_its_end(shared: Launc
     lease = shared.shell("sleep 600 & echo $!; exec 2>/dev/null; (setsid sleep 601 &); echo done")
     begin = time.monotonic()
     exited = shared.exited(lease)
-    assert time.monotonic() - begin < 4
+    assert time.monotonic() - begin < 300, "those in the background would sleep for ten minutes"
     assert (exited.exit_code, exited.cause) == (0, "exit")
     background = int(exited.log_tail.split()[0])
     assert exited.log_tail == b"%d\ndone\n" % background

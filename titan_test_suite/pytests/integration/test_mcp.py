@@ -127,6 +127,48 @@ def test_a_pipeline_from_submission_to_its_logs(shared_cluster: Cluster, tmp_pat
     assert [run.agent_run_id for run in runs].count("agent-7") == 4, "everything that one server submits"
 
 
+def test_only_what_failed_is_run_again(shared_cluster: Cluster, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    pipeline = "jobs:\n  - {id: one, file: one.sh}\n  - {id: two, file: two.sh, depends_on: [one], retries: 0}\n"
+
+    async def work(ask: Session) -> None:
+        files = {"one.sh": "echo one", "two.sh": f"test -e {there} && echo two"}
+        run = await ask("submit_pipeline", pipeline_yaml=pipeline, files=files)
+        ended = await ask("wait_for_run", run_id=run["run_id"], timeout_s=60)
+        assert [job["state"] for job in ended["jobs"]] == ["DEAD", "COMPLETED"], "what failed comes first"
+        there.touch()
+        again = await ask("rerun", run_id=run["run_id"], failed_only=True)
+        assert again["jobs_left_in_budget"] == 97
+        ended = await ask("wait_for_run", run_id=again["run_id"], timeout_s=60)
+        assert {job["key"].split("/")[1] for job in ended["jobs"] if job["state"] == "COMPLETED"} >= {"two"}
+
+    talk(shared_cluster, work, "--allow-writes")
+
+
+def test_what_its_jobs_submit_is_bounded_too(shared_cluster: Cluster) -> None:
+    source = (
+        "import sys\n"
+        "if len(sys.argv) > 1: sys.exit()\n"
+        "from titan_sdk import BudgetExceeded, TitanClient, TitanJob\n"
+        "with TitanClient() as client:\n"
+        "    for number in range(9):\n"
+        "        try:\n"
+        "            client.submit_job(TitanJob(f'more-{number}', __file__, args=['end'], retries=0))\n"
+        "        except BudgetExceeded:\n"
+        "            print('stopped at', number)\n"
+        "            break\n"
+    )
+
+    async def work(ask: Session) -> None:
+        run = await ask(
+            "submit_script", name="breeds.py", source=f"import sys\nif len(sys.argv) > 1: sys.exit()\n{source}"
+        )
+        assert (await ask("wait_for_run", run_id=run["run_id"], timeout_s=60))["ended"]
+        assert (await ask("tail_logs", job_id="breeds"))["text"] == "stopped at 2\n"
+
+    talk(shared_cluster, work, "--allow-writes", "--max-jobs", "3")
+
+
 def test_what_is_wrong_is_said_and_no_file_of_this_machine_leaves_it(shared_cluster: Cluster, tmp_path: Path) -> None:
     secret = tmp_path / "secret.py"
     secret.write_text("SECRET")

@@ -141,3 +141,6 @@ def test_the_master_is_killed_while_it_is_repaired(cluster: Cluster, folder: Pat
         gate.touch()
         job.wait(90)
         assert job.logs() == "['x'] 1\n"
+        again = client.run(job.run_id).rerun()  # as it was repaired; what repaired it is no part of what was asked for
+        again.wait(90)
+        assert [each.job_id for each in again.jobs()] == ["job"] and again.job("job").logs() == "['x'] 1\n"

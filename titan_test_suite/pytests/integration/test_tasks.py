@@ -252,3 +252,26 @@ def test_a_function_submits_more_from_inside(client: TitanClient) -> None:
     assert not tasks._default, "nothing here has needed a client of its own"
     child = next(job for job in client.jobs() if job.id.startswith("leaf-"))
     assert client._caller.call(WatchRun(id=child.run_id)).parent == handle.key
+
+
+def test_calls_join_a_run_that_is_open_behind_those_that_go_on(client: TitanClient, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    path = str(gate)
+
+    @task(client=client)
+    def held(value: int) -> int:
+        import os
+        import time
+
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        return value
+
+    add = task(client=client, name="add")(lambda *numbers: sum(numbers))
+    with client.open_run("growing") as run:
+        first, second = titan_sdk.submit([held.call(1), held.call(2)], run=run)
+        (total,) = titan_sdk.submit([add.call(first, second, add.call(10))], run=run)
+        assert total.status() == "WAITING" and total.job.run_id == first.job.run_id == run.run_id
+        gate.touch()
+        assert total.result(60) == 13
+    assert len(run.info().jobs) == 4

@@ -194,6 +194,24 @@ def test_it_goes_on_through_a_restart_of_the_master(cluster: Cluster, doors: Doo
         assert list(coming) == [run.job("r3"), run]
 
 
+def test_an_open_run_has_ended_when_it_is_closed_too(client: TitanClient, doors: Doors) -> None:
+    empty, done, growing = (client.open_run(name) for name in ("empty", "done", "growing"))
+    (job,) = done.add([doors.job("open-done")])
+    growing.add([doors.job("open-grows")])
+    coming = iter(titan_sdk.as_completed([empty, done, growing, job], timeout=60))
+    doors.open("open-done")
+    assert next(coming) == job
+    assert titan_sdk.wait([empty, done, growing], timeout=0.1).done == [], "jobs may still be added"
+    done.close()
+    assert next(coming) is done
+    empty.close()
+    assert next(coming) is empty
+    (late,) = growing.add([doors.job("open-late")])
+    growing.close()
+    doors.open("open-grows", "open-late")
+    assert next(coming) is growing and late.status() == "COMPLETED"
+
+
 def test_handles_of_two_clusters_are_refused() -> None:
     from titan_sdk.steady import SteadyCaller
 

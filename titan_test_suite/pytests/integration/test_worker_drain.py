@@ -31,7 +31,7 @@ def test_an_idle_worker_leaves_at_once(small_cluster: Cluster) -> None:
     worker = small_cluster.programs[-1]
     begin = time.monotonic()
     assert worker.terminate() == 0
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20, "drain_seconds is 30"
     wait_until(lambda: not small_cluster.workers(), 5, "it said goodbye")
 
 

@@ -145,8 +145,7 @@ def test_stop_ends_a_long_wait_promptly(failures: list[str]) -> None:
     begin = time.monotonic()
     watcher.stop()
     watcher.stop()
-    assert watcher.join(begin + DEADLINE_S)
-    assert time.monotonic() - begin < 1.0
+    assert watcher.join(begin + DEADLINE_S), "it waits for an hour otherwise"
     watcher.call_at(time.monotonic(), calls.note("too late"))
     assert calls.empty()
     assert not failures

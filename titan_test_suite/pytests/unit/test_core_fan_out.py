@@ -69,9 +69,7 @@ def test_an_instance_that_fails_leaves_the_others_alone_and_its_reason_counts(wo
     assert world.states("load", "load.1") == ["WAITING", "RUNNING"]
     world.end("load.1")
     assert world.states("load", "merge") == ["DEAD", "DEAD"]
-    assert world.core.job_info("load").reason == (
-        "1 of 2 instances did not complete; load.0 ended DEAD (exit code 3)"
-    )
+    assert world.core.job_info("load").reason == ("1 of 2 instances did not complete; load.0 ended DEAD (exit code 3)")
 
 
 def test_an_empty_list_skips_it(world: World) -> None:

@@ -56,7 +56,9 @@ def test_imports(path: Path):
         "titan_sdk.job_outputs",
         "titan_sdk.messages",
         "titan_sdk.run_rules",
+        "titan_sdk.names",
         "titan_sdk.sizes",
+        "titan_sdk.timetable",  # which computes from what it is given, and the zones of this machine
     }
 
 

@@ -203,6 +203,11 @@ jobs:
     delay: 1.5
     affinity: true
     approve: Ship it?
+    on_failure:
+      repair: fix.py
+      max: 2
+      args:
+        - --careful
     retries: 0
     timeout: 60
     cpus: 0.5
@@ -234,6 +239,7 @@ jobs:
 
 def test_a_pipeline_goes_through_the_page_and_through_a_run_without_a_loss(tmp_path):
     assert render(sketch(ALL_KEYS) or {}) == ALL_KEYS
+    (tmp_path / "fix.py").touch()
     for name in ("a.py", "b.py"):
         (tmp_path / "sub").mkdir(exist_ok=True)
         (tmp_path / "sub" / name).touch()

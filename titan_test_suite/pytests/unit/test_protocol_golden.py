@@ -35,6 +35,7 @@ from titan_sdk.messages import (
     Decide,
     Decommission,
     DeleteKey,
+    DeleteSchedule,
     Deploy,
     Deregister,
     Dispatch,
@@ -42,6 +43,8 @@ from titan_sdk.messages import (
     FetchContent,
     FileItem,
     FileList,
+    FiringInfo,
+    FiringList,
     GetJob,
     GetLogs,
     GetRunTree,
@@ -77,8 +80,10 @@ from titan_sdk.messages import (
     ListAgentRuns,
     ListApprovals,
     ListFiles,
+    ListFirings,
     ListJobs,
     ListRuns,
+    ListSchedules,
     ListServices,
     ListWorkers,
     LogChunk,
@@ -88,8 +93,11 @@ from titan_sdk.messages import (
     Missing,
     MissingContent,
     Ok,
+    PauseSchedule,
     PopItem,
     PushItems,
+    PutSchedule,
+    Recurrence,
     Register,
     Registered,
     RemoveMembers,
@@ -104,6 +112,10 @@ from titan_sdk.messages import (
     RunTree,
     Scale,
     Scaled,
+    ScheduleInfo,
+    ScheduleList,
+    ScheduleSaved,
+    ScheduleSpec,
     ServiceInfo,
     ServiceList,
     SetValue,
@@ -113,6 +125,8 @@ from titan_sdk.messages import (
     Stop,
     StreamLogs,
     SubmitRun,
+    Triggered,
+    TriggerSchedule,
     UploadChunk,
     UploadState,
     Verdict,
@@ -139,6 +153,19 @@ class Golden(NamedTuple):
 
 
 LEASE = Lease(job="r1/a", attempt=2, epoch=7)
+
+DAILY = Recurrence(cron="@daily", timezone="Europe/Berlin", overlap="queue")
+SCHEDULE = ScheduleInfo(
+    name="n",
+    when=Recurrence(every_ms=60_000),
+    created_at=1,
+    updated_at=2,
+    jobs=["a"],
+    total=1,
+    next_due=[7],
+    fired=1,
+)
+FIRING = FiringInfo(number=2, due_at=5, at=6, outcome="fired", run_id="r1", state="COMPLETED", ended_at=9)
 
 STRUCTURED = [
     Golden(
@@ -677,6 +704,105 @@ STRUCTURED = [
         Ok(),
         0x50,
         b"\x80",
+    ),
+    Golden(
+        PutSchedule(
+            spec=ScheduleSpec(
+                name="n",
+                jobs=(JobSpec(id="a", file="a.py"),),
+                when=DAILY,
+            )
+        ),
+        0xE0,
+        b"\x81\xa4spec\x83\xa4name\xa1n\xa4jobs\x91\xde\x00\x02\xa2id\xa1a\xa4file\xa4a.py\xa4when\x83\xa4cron\xa6@daily\xa8tim"
+        b"ezone\xadEurope/Berlin\xa7overlap\xa5queue",
+        ScheduleSaved(
+            schedule=ScheduleInfo(
+                name="n",
+                when=Recurrence(every_ms=60_000),
+                created_at=1,
+                updated_at=2,
+                jobs=["a"],
+                total=1,
+                next_due=[7],
+                fired=1,
+            ),
+            created=True,
+        ),
+        0x52,
+        b"\x82\xa8schedule\xde\x00\x08\xa4name\xa1n\xa4when\x81\xa8every_ms\xcd\xea`\xaacreated_at\x01\xaaupdated_a"
+        b"t\x02\xa4jobs\x91\xa1a\xa5total\x01\xa8next_due\x91\x07\xa5fired\x01\xa7created\xc3",
+    ),
+    Golden(
+        ListSchedules(name="n", next=5),
+        0xE1,
+        b"\x82\xa4name\xa1n\xa4next\x05",
+        ScheduleList(
+            schedules=[
+                ScheduleInfo(
+                    name="n",
+                    when=Recurrence(every_ms=60_000),
+                    created_at=1,
+                    updated_at=2,
+                    jobs=["a"],
+                    total=1,
+                    next_due=[7],
+                    fired=1,
+                    last_run=FiringInfo(
+                        number=2, due_at=5, at=6, outcome="fired", run_id="r1", state="COMPLETED", ended_at=9
+                    ),
+                )
+            ],
+            total=1,
+        ),
+        0x52,
+        b"\x82\xa9schedules\x91\xde\x00\t\xa4name\xa1n\xa4when\x81\xa8every_ms\xcd\xea`\xaacreated_at\x01\xaaupdated"
+        b"_at\x02\xa4jobs\x91\xa1a\xa5total\x01\xa8next_due\x91\x07\xa8last_run\x87\xa6number\x02\xa6due_at\x05\xa2at\x06"
+        b"\xa7outcome\xa5fired\xa6run_id\xa2r1\xa5state\xa9COMPLETED\xa8ended_at\t\xa5fired\x01\xa5to"
+        b"tal\x01",
+    ),
+    Golden(
+        PauseSchedule(name="n", undo=True),
+        0xE2,
+        b"\x82\xa4name\xa1n\xa4undo\xc3",
+        ScheduleInfo(
+            name="n",
+            when=Recurrence(every_ms=60_000),
+            created_at=1,
+            updated_at=2,
+            jobs=["a"],
+            total=1,
+            next_due=[7],
+            fired=1,
+        ),
+        0x52,
+        b"\xde\x00\x08\xa4name\xa1n\xa4when\x81\xa8every_ms\xcd\xea`\xaacreated_at\x01\xaaupdated_at\x02\xa4jobs\x91\xa1a"
+        b"\xa5total\x01\xa8next_due\x91\x07\xa5fired\x01",
+    ),
+    Golden(
+        TriggerSchedule(name="n"),
+        0xE3,
+        b"\x81\xa4name\xa1n",
+        Triggered(run_id="r1"),
+        0x52,
+        b"\x81\xa6run_id\xa2r1",
+    ),
+    Golden(
+        DeleteSchedule(name="n"),
+        0xE4,
+        b"\x81\xa4name\xa1n",
+        Ok(text="n is deleted"),
+        0x50,
+        b"\x81\xa4text\xacn is deleted",
+    ),
+    Golden(
+        ListFirings(name="n", limit=10, before=3),
+        0xE5,
+        b"\x83\xa4name\xa1n\xa5limit\n\xa6before\x03",
+        FiringList(firings=[FIRING]),
+        0x52,
+        b"\x81\xa7firings\x91\x87\xa6number\x02\xa6due_at\x05\xa2at\x06\xa7outcome\xa5fired\xa6run_id\xa2r1\xa5stat"
+        b"e\xa9COMPLETED\xa8ended_at\t",
     ),
 ]
 

@@ -11,7 +11,7 @@ import yaml
 
 from titan_sdk.errors import PipelineError
 from titan_sdk.job import TitanJob
-from titan_sdk.messages import ServiceSpec
+from titan_sdk.messages import Recurrence, ServiceSpec
 from titan_sdk.sources import Source, source_of
 from titan_sdk.titan_yaml_parser import MAX_PROBLEMS, Pipeline, find_pipeline, load_pipeline, parse_pipeline
 from titan_sdk.yaml_lines import MAX_BYTES, MAX_DEPTH
@@ -317,7 +317,10 @@ def test_a_file_too_big_is_not_read(folder: Path) -> None:
         (JOB + "tasks: 1\n", ["line 2: unknown key tasks; did you mean jobs?"]),
         (
             JOB + "xyz: 1\n",
-            ["line 2: unknown key xyz; the keys here are name, project, fail_fast, params, jobs, on_failure, finally"],
+            [
+                "line 2: unknown key xyz; the keys here are name, project, fail_fast, params, schedule, every, jobs, "
+                "on_failure, finally"
+            ],
         ),
         ("name: a\n" + JOB + "name: b\n", ["line 3: the key name stands in line 1 already"]),
         ("name: [a]\n" + JOB, ["line 1: name: a text is wanted, not a list"]),
@@ -623,3 +626,60 @@ def test_parameters_that_are_missing_or_unknown(folder: Path) -> None:
 def test_what_parameters_cannot_be(folder: Path, text: str, expected: str) -> None:
     (problem,) = problems(folder, text)
     assert problem.startswith(expected)
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("schedule: '0 3 * * *'", Recurrence(cron="0 3 * * *")),
+        ("schedule: '@hourly'", Recurrence(cron="@hourly")),
+        ("every: 15m", Recurrence(every_ms=900_000)),
+        ("every: 90", Recurrence(every_ms=90_000)),
+        (
+            "schedule: {every: 1h30m, overlap: queue, jitter: 5}",
+            Recurrence(every_ms=5_400_000, overlap="queue", jitter_ms=5000),
+        ),
+        (
+            "schedule: {cron: '0 0 1 * *', timezone: Asia/Tokyo, start: 2026-12-01, misfire: all, misfire_window: 2d}",
+            Recurrence(
+                cron="0 0 1 * *",
+                timezone="Asia/Tokyo",
+                start_at=1_796_050_800_000,
+                misfire="all",
+                misfire_window_ms=172_800_000,
+            ),
+        ),
+    ],
+)
+def test_schedules(tmp_path: Path, text: str, wanted: Recurrence) -> None:
+    (tmp_path / "a.py").touch()
+    data = f"name: n\n{text}\njobs: [{{id: a, file: a.py}}]\n".encode()
+    assert parse_pipeline(data, tmp_path / "p.yaml").schedule == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("schedule: 61 * * * *", "line 2: schedule: '61 * * * *' is no cron expression: bad minute"),
+        ("schedule: hourly", "five fields are wanted"),
+        ("schedule: {cron: '* * * * *', overlap: wait}", "overlap 'wait' is none of skip, queue, cancel, allow"),
+        ("schedule: {cron: '* * * * *', time_zone: UTC}", "time_zone: unknown key; did you mean timezone?"),
+        ("schedule: {cron: '* * * * *', timezone: Berlin}", "there is no time zone 'Berlin'"),
+        ("schedule: {cron: '* * * * *', every: 1m}", "a cron expression or an interval, and not both"),
+        ("schedule: {timezone: UTC}", "a cron expression or an interval"),
+        ("every: soon", "'soon' is no duration"),
+        ("every: 0.2s", "every 200ms is out of range"),
+        ("schedule: '@daily'\nevery: 1m", "line 3: every: an interval and schedule cannot both be there"),
+        ("schedule: {every: 1m, end: someday}", "end 'someday' is no time"),
+        ("timezone: UTC", "unknown key timezone"),
+    ],
+)
+def test_schedules_that_cannot_be(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "a.py").touch()
+    data = f"name: n\n{text}\njobs: [{{id: a, file: a.py}}]\n".encode()
+    with pytest.raises(PipelineError) as caught:
+        parse_pipeline(data, tmp_path / "p.yaml")
+    assert any(said in str(problem) for problem in caught.value.problems), caught.value.problems

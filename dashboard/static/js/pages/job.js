@@ -2,7 +2,7 @@ import { jobButtons } from "../actions.js";
 import { get } from "../api.js";
 import { $, h, show } from "../dom.js";
 import { listen } from "../events.js";
-import { badge, bytes, duration, isoTime, jobApi, moment, outcome, running, runUrl, wholeTime, WORDS } from "../format.js";
+import { badge, bytes, duration, isoTime, jobApi, jobName, jobUrl, moment, outcome, running, runUrl, wholeTime, WORDS } from "../format.js";
 import { list } from "../happenings.js";
 import { decideButtons, decision, who } from "../deciding.js";
 import { LogView } from "../log_view.js";
@@ -32,7 +32,12 @@ function steps(job) {
     found.push(["dot-delay", `Asked: ${each.message}`, each.asked_at, ""]);
     if (each.decision) found.push([each.decision === "approved" ? "dot-done" : "dot-dead", decision(each)[1], each.decided_at, [who(each) && `by ${who(each)}`, each.comment].filter(Boolean).join(": ")]);
   }
-  if (job.approvals?.length) found.sort((a, b) => a[2] - b[2]);
+  for (const each of job.repairs || []) {
+    const by = each.job && h("a", { href: jobUrl(each.job) }, jobName(each.job));
+    found.push(["dot-delay", `Repair ${each.number} of attempt ${each.attempt}`, each.started_at, [by && ["by ", by], each.change?.note && `: ${each.change.note}`]]);
+    if (each.ended_at) found.push([each.state === "applied" ? "dot-done" : "dot-dead", `Repair ${each.number} ${each.state}`, each.ended_at, each.reason]);
+  }
+  if (job.approvals?.length || job.repairs?.length) found.sort((a, b) => a[2] - b[2]);
   if (job.state === "DELAYED" && job.due_at) found.push(["dot-delay", "Due", job.due_at, job.reason]);
   if (job.state === "PENDING") found.push(["dot-queue", "In the queue", 0, job.reason]);
   if (job.state === "WAITING") found.push(["", "Waits", 0, job.reason]);

@@ -1,0 +1,177 @@
+"""Artifacts: files of any kind that a job leaves by name, kept by the master by their digest."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from titan_sdk.errors import BadMessage, NotFound
+from titan_sdk.job_context import output
+from titan_sdk.job_outputs import decode, parse
+from titan_sdk.messages import FetchContent, GetJob, JobInfo, M, Request, RunInfo, WatchRun
+from titan_sdk.names import check_file_name
+from titan_sdk.uploads import Content, content_of_path
+
+OUTPUT: Final = "titan_artifacts"
+"""The output of a job that names its artifacts, each with digest and size."""
+_BLOCK: Final = 1 << 20
+
+
+class Caller(Protocol):
+    def call(self, request: Request[M], timeout: float | None = None) -> M: ...
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """``job``: the key of the job that left it. ``size``: bytes. ``sha256``: of its content."""
+
+    name: str
+    job: str
+    sha256: str
+    size: int
+
+
+def publish(name: str, data: str | os.PathLike[str] | bytes) -> None:
+    """In a job: keep a file (a path) or bytes under a name, for other jobs and for ``client.artifacts``.
+
+    The content travels at once, in pieces, and only when the master lacks it; it counts as the job's once this attempt
+    has completed. Published again, a name has its last content.
+
+    Raises:
+        RuntimeError: this is no job. InvalidName: the name cannot be a file's. OSError: the file cannot be read.
+        TitanError: the master does not take it.
+    """
+    from titan_sdk.client import TitanClient  # it takes time to load, and few scripts need it
+
+    check_file_name(name)
+    content = _content_of_bytes(data) if isinstance(data, bytes) else content_of_path(Path(data), "")
+    with TitanClient() as client:
+        client.stage_content(content)
+    output(**{OUTPUT: {**_said_before(), name: {"sha256": content.sha256, "size": content.size}}})
+
+
+def fetch(name: str, job: str | None = None, to: str | os.PathLike[str] | None = None) -> Path:
+    """An artifact as a file here; see TitanClient.fetch_artifact. In a job, by default that of the nearest ancestor.
+
+    Raises:
+        NotFound: nobody has published it. OSError: it cannot be written. TitanError: the master does not give it.
+    """
+    from titan_sdk.client import TitanClient
+
+    if to is None and os.environ.get("TITAN_JOB_DIR"):
+        folder = Path(os.environ["TITAN_JOB_DIR"]) / "artifacts"
+        folder.mkdir(exist_ok=True)
+        to = folder / check_file_name(name)
+    with TitanClient() as client:
+        return client.fetch_artifact(name, job=job, to=to)
+
+
+def artifacts_of(info: JobInfo) -> list[Artifact]:
+    """What a job left, by name; of a JobInfo that came alone."""
+    left = decode(info.outputs.encode()).get(OUTPUT) if info.outputs else None
+    if not isinstance(left, dict):
+        return []
+    return [Artifact(name, info.key, str(each["sha256"]), int(each["size"])) for name, each in sorted(left.items())]
+
+
+def list_artifacts(caller: Caller, name: str) -> list[Artifact]:
+    """What the job of that key, or all jobs of the run of that id, left. Raises NotFound."""
+    if "/" in name:
+        return artifacts_of(caller.call(GetJob(id=name)))
+    found: list[Artifact] = []
+    for key in _keys(caller, name):
+        found += artifacts_of(caller.call(GetJob(id=key)))
+    return found
+
+
+def find(caller: Caller, name: str, job: str) -> Artifact:
+    """The artifact of that name: of the job, of the nearest that it depends on, or of the one that submitted those.
+
+    Raises:
+        NotFound: none of them has it.
+    """
+    waiting, seen = deque([job]), {job}
+    while waiting:
+        info = caller.call(GetJob(id=waiting.popleft()))
+        for each in artifacts_of(info):
+            if each.name == name:
+                return each
+        for parent in _parents(caller, info):
+            if parent not in seen:
+                seen.add(parent)
+                waiting.append(parent)
+    raise NotFound(f"neither {job} nor a job before it has published {name}")
+
+
+def download(caller: Caller, artifact: Artifact, path: Path) -> None:
+    """Write the content to ``path``, whole or not at all; one that broke off goes on where it was.
+
+    Raises:
+        NotFound: the master has it no more. BadMessage: what came is not what was published. OSError: see ``open``.
+    """
+    part = path.with_name(f".{path.name}.{artifact.sha256[:16]}.part")
+    with part.open("ab") as file:
+        while (offset := file.tell()) < artifact.size:
+            chunk = caller.call(FetchContent(sha256=artifact.sha256, offset=offset))
+            if not chunk.data:
+                break
+            file.write(chunk.data)
+    if _digest(part) != artifact.sha256:
+        part.unlink()
+        raise BadMessage(f"{artifact.name} of {artifact.job} came damaged; nothing of it was kept")
+    part.replace(path)
+
+
+def own_job() -> str:
+    """The key of the job that this is. Raises RuntimeError when it is none."""
+    run, job = os.environ.get("TITAN_RUN_ID"), os.environ.get("TITAN_JOB_ID")
+    if not run or not job:
+        raise RuntimeError("this is no job of Titan: say whose artifact is wanted, as job=")
+    return f"{run}/{job}"
+
+
+def _keys(caller: Caller, run_id: str) -> Iterator[str]:
+    first = 0
+    while True:
+        info: RunInfo = caller.call(WatchRun(id=run_id, first=first))
+        yield from (job.key for job in info.jobs)
+        first += len(info.jobs)
+        if not info.jobs or first >= info.total:
+            return
+
+
+def _parents(caller: Caller, info: JobInfo) -> list[str]:
+    run: RunInfo = caller.call(WatchRun(id=info.run_id, first=1 << 30))
+    kept: dict[str, str] = run.options.kept if run.options is not None else {}
+    parents = [kept.get(parent, f"{info.run_id}/{parent}") for parent in info.parents]
+    return parents or ([run.parent] if "/" in run.parent else [])
+
+
+def _content_of_bytes(data: bytes) -> Content:
+    return Content("", hashlib.sha256(data).hexdigest(), len(data), lambda offset, limit: data[offset : offset + limit])
+
+
+def _said_before() -> dict[str, Any]:
+    path = os.environ.get("TITAN_OUTPUT")
+    if not path:
+        raise RuntimeError("TITAN_OUTPUT is not set: artifacts are published by scripts that run as jobs of Titan")
+    with contextlib.suppress(FileNotFoundError):
+        text = parse(Path(path).read_bytes())
+        found: dict[str, Any] = json.loads(text).get(OUTPUT, {}) if text else {}
+        return found
+    return {}
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
