@@ -318,8 +318,10 @@ def test_a_file_too_big_is_not_read(folder: Path) -> None:
         (
             JOB + "xyz: 1\n",
             [
-                "line 2: unknown key xyz; the keys here are name, project, fail_fast, params, schedule, every, jobs, "
-                "on_failure, finally"
+                (
+                    "line 2: unknown key xyz; the keys here are name, project, fail_fast, params, schedule, every, "
+                    "jobs, on_failure, finally"
+                )
             ],
         ),
         ("name: a\n" + JOB + "name: b\n", ["line 3: the key name stands in line 1 already"]),
