@@ -78,10 +78,15 @@ def validate_dag(
         else:
             first[job.id] = index
     needed = {parent for job in jobs for parent in job.parents}
+    handlers = {job.id for job in jobs if job.flow is not None and job.flow.handler}
+    if handlers and len(handlers) == len(jobs) and not known:
+        problems.append(Problem("", "there are only jobs for the end of the run, and none before it"))
     for index, job in enumerate(jobs):
         for parent in dict.fromkeys(job.parents):
             if parent == job.id:
                 problems.append(Problem(job.id, "it waits for itself", numbers[index]))
+            elif parent in handlers:
+                problems.append(Problem(job.id, f"its parent {parent!r} is for the end of the run", numbers[index]))
             elif parent not in first and parent not in known:
                 problems.append(Problem(job.id, f"its parent {parent!r} is not a job of this run", numbers[index]))
         if job.flow is not None:
@@ -198,6 +203,10 @@ def _flow_problems(job: JobSpec, params: Collection[str] | None) -> Iterator[str
     assert job.flow is not None
     if job.flow.trigger != DEFAULT_FLOW.trigger and not job.parents:
         yield f"trigger {job.flow.trigger} is about the parents of a job, and this has none"
+    if job.flow.handler and job.parents:
+        yield f"an {job.flow.handler} job is for the end of the run, and waits for no other jobs"
+    if job.flow.handler and job.kind != "run":
+        yield f"an {job.flow.handler} job ends by itself, and this is of type {job.kind}"
     if params is None:
         return
     try:

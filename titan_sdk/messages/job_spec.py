@@ -15,6 +15,7 @@ JobKind = Literal["run", "service", "worker"]
 RestartPolicy = Literal["always", "on-failure", "never"]
 Lifetime = Literal["stopped", "run"]
 OnTimeout = Literal["approve", "reject"]
+Handler = Literal["", "on_failure", "finally"]
 TriggerRule = Literal["all_success", "all_done", "one_success", "one_failed", "none_failed", "always"]
 """What has to become of a job's parents for it to start, as Airflow names it."""
 
@@ -126,6 +127,8 @@ class FlowSpec(Message, frozen=True):
             that does not hold, and DEAD when it cannot be told. Empty: none.
         templates: arguments and environment hold references (``${parents.ID.NAME}``) that are replaced.
         approve: what a person is asked once its parents let it run; None: nothing.
+        handler: it waits for no parents, but for the end of its run, and runs when a job of that is DEAD
+            (``on_failure``) or in any case (``finally``, after those). A cancelled run leaves ``finally`` jobs alone.
         repair: what repairs it when it failed for good. mends: the failure it is to repair; set by the master.
         given: what the attempt finds of the jobs before it; set by the master when it dispatches.
     """
@@ -134,6 +137,7 @@ class FlowSpec(Message, frozen=True):
     when: str = ""
     templates: bool = False
     approve: ApproveSpec | None = None
+    handler: Handler = ""
     repair: RepairSpec | None = None
     mends: Mends | None = None
     given: Given | None = None

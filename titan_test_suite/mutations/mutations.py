@@ -117,6 +117,22 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
         (f"{UNIT}test_core_gates.py::test_a_rejection_is_the_end_and_says_why",),
     ),
     Mutation(
+        "a-repair-is-forgotten",
+        "what a repaired job is from then on survives the master",
+        "titan_core/scheduling/core/repairs.py",
+        "        self._changes.respec(job)\n",
+        "",
+        (f"{UNIT}test_core_repairs.py::test_a_restart_at_every_step_changes_nothing",),
+    ),
+    Mutation(
+        "a-repeated-pop-takes-another",
+        "a repeated request gets the first answer",
+        "titan_core/storage/kv_tables.py",
+        "            if row is not None:\n                return decode_message(row[0], KvUpdated)\n",
+        "",
+        (f"{UNIT}test_kv_tables.py::test_a_repeated_request_gets_the_first_answer",),
+    ),
+    Mutation(
         "a-key-outlives-its-time",
         "what has expired is gone before it is removed",
         "titan_core/storage/kv_tables.py",

@@ -16,6 +16,7 @@ from titan_core.scheduling.core.idempotency import digest_of
 from titan_core.scheduling.core.job_book import JobBook, goes_on
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.spec_pool import SpecPool
+from titan_core.scheduling.core.triggers import handler_of
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import Conflict, Problem, SubmissionRefused, Unavailable
 from titan_sdk.messages import DEFAULT_OPTIONS, Accepted, JobSpec, RunOptions
@@ -81,6 +82,13 @@ class Acceptance:
         known = {each for each in named if f"{run.run_id}/{each}" in self._book.jobs or each in run.kept_jobs}
         there = [spec.id for spec in event.jobs if spec.id in known]
         problems = [Problem(each, "the run has a job of this id already") for each in there]
+        handlers = {job.spec.id for job in self._book.handlers.get(run.run_id, ())}
+        problems += [
+            Problem(spec.id, f"its parent {each!r} is for the end of the run")
+            for spec in event.jobs
+            for each in spec.parents
+            if each in handlers
+        ]
         params = run.row.options.params if run.row.options is not None else ()
         problems += validate_dag(event.jobs, known=known, params=params)
         if problems:
@@ -201,6 +209,7 @@ def link(jobs: Iterable[Job]) -> None:
 
 
 def _link_to(job: Job, parents: Iterable[Job]) -> None:
+    job.blockers += bool(handler_of(job))  # waits for the rest of its run
     for parent in parents:
         if parent.state.final:
             continue  # nothing more comes of it
@@ -222,8 +231,8 @@ def _initial_state(spec: JobSpec) -> JobState:
     if spec.parents or spec.flow is not None:  # one question for most jobs, which have neither
         if spec.parents:
             return JobState.WAITING
-        if spec.flow is not None and (spec.flow.when or spec.flow.templates):
-            return JobState.WAITING  # for the moment that it takes to judge it
+        if spec.flow is not None and (spec.flow.when or spec.flow.templates or spec.flow.handler):
+            return JobState.WAITING  # of the first two for the moment that it takes to judge it
         if spec.flow is not None and spec.flow.approve is not None:
             return JobState.HELD
     return JobState.DELAYED if spec.delay_ms else JobState.PENDING

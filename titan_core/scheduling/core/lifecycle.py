@@ -136,6 +136,14 @@ class JobLifecycle:
             self._leave_out(job, verdict, how, now)
             self._settle_children(job, now)
 
+    def begin_handler(self, job: Job, wanted: bool, now: Instant) -> None:
+        """The run of a waiting handler has come to its end; ``wanted``: in the way that it is for."""
+        verdict, how = admit(job, self._book) if wanted else (Verdict.SKIP, "nothing has failed")
+        if verdict is Verdict.START:
+            self._unblock(job, now)
+        else:
+            self._leave_out(job, verdict, how, now)
+
     def resume(self, job: Job, now: Instant) -> None:
         """A restored job takes its place. A wall clock that was moved meanwhile makes no delay longer than it was."""
         if job.state is JobState.PENDING:
@@ -213,6 +221,7 @@ class JobLifecycle:
             job.reason = ""
         self._changes.touch(job)
         self._settle_children(job, now)
+        self._book.became_ready(job)
 
     def attempt_over(self, job: Job, worker: Worker, end: AttemptEnd, now: Instant) -> None:
         """The current attempt has ended and its slot is free; decide what becomes of the job.

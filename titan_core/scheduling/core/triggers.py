@@ -12,7 +12,7 @@ from typing import Final
 from titan_core.model.job import Job
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.job_book import goes_on
-from titan_sdk.messages import DEFAULT_FLOW, TriggerRule
+from titan_sdk.messages import DEFAULT_FLOW, Handler, TriggerRule
 
 
 class Verdict(Enum):
@@ -63,6 +63,17 @@ def why_not(job: Job) -> str:
     return "no parent failed" if rule == "one_failed" else "no parent completed"
 
 
+def handler_of(job: Job) -> Handler:
+    """Which handler of its run the job is; empty: none."""
+    return "" if job.spec.flow is None else job.spec.flow.handler
+
+
+def expects_failures(job: Job) -> bool:
+    """Whether the job is there for what has failed, so that it is not ended because something has."""
+    flow = job.spec.flow
+    return flow is not None and (flow.handler != "" or flow.trigger in ("one_failed", "all_done", "always"))
+
+
 def to_end(jobs: Sequence[Job]) -> Sequence[Job]:
     """Those that the end of a whole run is about: not what runs ``always``, unless nothing else is left to end."""
     rest = [job for job in jobs if not runs_always(job)]
@@ -71,4 +82,7 @@ def to_end(jobs: Sequence[Job]) -> Sequence[Job]:
 
 def runs_always(job: Job) -> bool:
     """Whether it waits, and is to run whatever becomes of the rest of its run."""
-    return job.state is JobState.WAITING and job.spec.flow is not None and job.spec.flow.trigger == "always"
+    flow = job.spec.flow
+    if flow is None or job.state is not JobState.WAITING:
+        return False
+    return flow.trigger == "always" or flow.handler == "finally"

@@ -21,6 +21,7 @@ from titan_core.scheduling.core.repairs import is_repair, versions
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
 from titan_sdk.messages import (
+    DEFAULT_FLOW,
     ApprovalInfo,
     Decision,
     ExecutionInfo,
@@ -166,6 +167,8 @@ class Views:
         """Why the job is where it is. ``answered`` saves asking all workers about the same need again."""
         if job.state is JobState.WAITING:
             parents = len(job.spec.parents)
+            if not parents:
+                return "waits for the end of its run"
             return f"waits for {job.blockers} of its {parents} parents" if parents > 1 else "waits for its parent"
         if job.state is JobState.HELD:
             asked = self._book.approvals.get(job.key)
@@ -210,6 +213,8 @@ def job_info(job: Job, reason: str) -> JobInfo:
         restarts=job.restarts,
         port=job.port or (spec.port if job.is_service else 0),
         url=_url(job),
+        trigger=(spec.flow or DEFAULT_FLOW).trigger,
+        handler=(spec.flow or DEFAULT_FLOW).handler,
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from titan_sdk import TitanClient
 from titan_sdk.messages import FlowSpec, RunOptions
+from titan_sdk.titan_yaml_parser import load_pipeline
 from titan_test_suite.pytests.cluster import Cluster, wait_until
 
 LOOK = """
@@ -76,3 +78,40 @@ def test_outputs_of_python_and_shell_reach_the_children(shared_cluster: Cluster)
     with TitanClient("127.0.0.1", shared_cluster.port, token=shared_cluster.token) as client:
         assert client.job(f"{run_id}/py").outputs() == {"rows": 3, "names": ["a", "b"]}
         assert client.job(f"{run_id}/look").outputs() == {}
+
+
+def test_handlers_and_fail_fast_from_yaml(shared_cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "fail.sh").write_text("exit 3\n")
+    (tmp_path / "long.py").write_text("import time\ntime.sleep(600)\n")
+    (tmp_path / "look.py").write_text(LOOK)
+    (tmp_path / "titan.yaml").write_text(
+        """
+fail_fast: true
+jobs:
+  - {id: bad, file: fail.sh, retries: 0, on_failure: fix}
+  - {id: long, file: long.py}
+  - {id: next, file: look.py, depends_on: long}
+  - {id: fix, file: look.py}
+on_failure:
+  - {id: page, file: look.py}
+finally:
+  - {id: tidy, file: look.py}
+"""
+    )
+    pipeline = load_pipeline(tmp_path)
+    with TitanClient("127.0.0.1", shared_cluster.port, token=shared_cluster.token) as client:
+        run = client.submit_dag("flow", pipeline.jobs, options=pipeline.options)
+        info = run.wait(60, check=False)
+        assert {job.id: job.state for job in info.jobs} == {
+            "bad": "DEAD",
+            "long": "CANCELLED",
+            "next": "CANCELLED",
+            "fix": "COMPLETED",
+            "page": "COMPLETED",
+            "tidy": "COMPLETED",
+        }
+        assert {job.id: job.handler for job in info.jobs if job.handler} == {"page": "on_failure", "tidy": "finally"}
+        for name in ("fix", "page", "tidy"):
+            assert seen(shared_cluster, f"{run.run_id}/{name}")["failed"] == ["bad"]
+        starts = {job.id: job.started_at for job in info.jobs}
+        assert starts["fix"] <= starts["page"] <= starts["tidy"]
