@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from dashboard import wire
 from dashboard.cluster_state import ClusterState
-from titan_sdk.messages import ListApprovals, ListServices, Request, ServiceList
+from titan_sdk.messages import ListApprovals, ListSchedules, ListServices, Request, ServiceList
 
 DECIDED_SHOWN: Final = 100
 """Questions that have been answered."""
@@ -29,9 +29,11 @@ def _plain(answer: Any, state: ClusterState) -> wire.Json:
     return wire.plain(answer)
 
 
+SCHEDULES: Final = ListSchedules(next=3)
 _ALL: Final = (
     Listing("services", ListServices(), _services),
     Listing("approvals", ListApprovals(), _plain),
+    Listing("schedules", SCHEDULES, _plain),
     Listing("decisions", ListApprovals(decided=True, limit=DECIDED_SHOWN), _plain),
 )
 LISTINGS: Final = {each.topic: each for each in _ALL}

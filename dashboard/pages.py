@@ -21,6 +21,7 @@ NAVIGATION = (
     ("pages.dead_letters", "Failures", "alert"),
     ("pages.approvals", "Approvals", "check"),
     ("pages.services", "Services", "pulse"),
+    ("pages.schedules", "Schedules", "repeat"),
     ("pages.cluster_events", "Events", "clock"),
     ("pages.files", "Files", "file"),
     ("pages.build", "New run", "plus"),
@@ -82,6 +83,11 @@ def services() -> str:
 @blueprint.get("/approvals")
 def approvals() -> str:
     return render_template("approvals.html")
+
+
+@blueprint.get("/schedules")
+def schedules() -> str:
+    return render_template("schedules.html")
 
 
 @blueprint.get("/cluster-events")

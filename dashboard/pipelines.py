@@ -12,7 +12,7 @@ from typing import Final
 from dashboard.gateway import Gateway
 from titan_sdk.errors import InvalidName, PipelineError, Problem
 from titan_sdk.handles import RunHandle
-from titan_sdk.messages import ListFiles
+from titan_sdk.messages import ListFiles, ScheduleSaved
 from titan_sdk.names import check_relative_path
 from titan_sdk.titan_yaml_parser import Pipeline, parse_pipeline
 
@@ -54,8 +54,10 @@ def check(text: str, brought: Collection[str], on_master: Collection[str]) -> Pi
         return _parse(text, folder)
 
 
-def deploy(gateway: Gateway, text: str, files: Mapping[str, bytes], on_master: Collection[str]) -> RunHandle:
-    """Submit a pipeline with the files that came along.
+def deploy(
+    gateway: Gateway, text: str, files: Mapping[str, bytes], on_master: Collection[str]
+) -> RunHandle | ScheduleSaved:
+    """Submit a pipeline with the files that came along, or register it when it has a schedule.
 
     Raises:
         PipelineError, RemoteError, TransportError.
@@ -69,7 +71,10 @@ def deploy(gateway: Gateway, text: str, files: Mapping[str, bytes], on_master: C
             job.base_dir = folder
             job.archive = folder if job.archive is not None else None
         try:
-            return gateway.client().submit_dag(pipeline.name, jobs, params=pipeline.params or None)
+            params = pipeline.params or None
+            if pipeline.schedule is not None:
+                return gateway.client().put_schedule(pipeline.name, jobs, pipeline.schedule, params=params)
+            return gateway.client().submit_dag(pipeline.name, jobs, params=params)
         except PipelineError as error:
             raise PipelineError(_plainly(error.problems, folder)) from None
 

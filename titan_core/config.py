@@ -219,6 +219,9 @@ class MasterSettings:
         float, Says(_days, "finished jobs leave memory after so many days; the journal keeps them")
     ] = 30.0
     log_days: Annotated[float, Says(_days, "logs of finished runs are removed after so many days")] = 30.0
+    content_days: Annotated[
+        float, Says(_days, "contents that nothing refers to are removed so many days after their last use, at least 1")
+    ] = 7.0
     log_total_bytes: Annotated[
         int, Says(_integer(0, 1 << 60), "logs together; beyond it those of finished runs go, old successes first")
     ] = 50 << 30
@@ -266,6 +269,16 @@ class WorkerSettings:
     ] = 2 << 30
     service_log_bytes: Annotated[int, _SERVICE_LOG_BYTES] = 10 << 20
     service_log_files: Annotated[int, _SERVICE_LOG_FILES] = 5
+    sandbox_days: Annotated[float, Says(_days, "folders of ended jobs are removed after so many days")] = 7.0
+    sandbox_count: Annotated[
+        int, Says(_integer(0, 10_000_000), "folders of ended jobs kept; beyond it the oldest go")
+    ] = 10_000
+    sandbox_total_bytes: Annotated[
+        int, Says(_integer(0, 1 << 60), "folders of ended jobs together; beyond it the oldest go")
+    ] = 20 << 30
+    cache_bytes: Annotated[
+        int, Says(_integer(0, 1 << 60), "contents kept for further jobs; beyond it those unused for longest go")
+    ] = 10 << 30
     grace_seconds: Annotated[
         float,
         Says(_seconds, "how long a job's processes have between TERM and KILL", "TITAN_WORKER_GRACE_SECONDS"),

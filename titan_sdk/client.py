@@ -63,7 +63,6 @@ from titan_sdk.settings import client_settings
 from titan_sdk.sources import archive_name
 from titan_sdk.steady import SteadyCaller
 from titan_sdk.submitter import Submitter, submitting_job
-from titan_sdk.timetable import recurrence
 from titan_sdk.uploads import Content, Progress, Uploader, content_of_file, content_of_path
 
 if TYPE_CHECKING:
@@ -276,6 +275,8 @@ class TitanClient:
         """
         handle = ScheduleHandle(self._caller, name)
         if jobs is not None:
+            from titan_sdk.timetable import recurrence  # with it come zones and cron, which few programs need
+
             when = recurrence(
                 cron=cron,
                 every=every,
@@ -297,10 +298,11 @@ class TitanClient:
         when: Recurrence,
         *,
         params: Mapping[str, Argument] | None = None,
+        options: RunOptions | None = None,
         progress: Progress | bool | None = None,
     ) -> ScheduleSaved:
         """As ``schedule``, with what ``timetable.recurrence`` made; and what became of it."""
-        options = self._options(None, params, None, "", False, None)
+        options = self._options(options, params, None, "", False, None)
         return self._submitter.put_schedule(name, jobs, when, options, progress=progress)
 
     @overload

@@ -25,7 +25,17 @@ from titan_sdk.dag import (
 )
 from titan_sdk.durations import parse_duration
 from titan_sdk.errors import InvalidName, TitanError
-from titan_sdk.job import AUTO, HEALTH_KEYS, KINDS, LIFETIMES, RESTARTS, TRIGGERS, split_args, split_requirement
+from titan_sdk.job import (
+    AUTO,
+    HANDLERS,
+    HEALTH_KEYS,
+    KINDS,
+    LIFETIMES,
+    RESTARTS,
+    TRIGGERS,
+    split_args,
+    split_requirement,
+)
 from titan_sdk.messages import Recurrence
 from titan_sdk.names import check_capability, check_job_id, check_relative_path
 from titan_sdk.pipeline_params import Declared
@@ -290,10 +300,10 @@ def _approve(node: Node) -> str | dict[str, Any]:
     return values
 
 
-def _on_failure(node: Node) -> dict[str, Any]:
-    """A map of REPAIR_KEYS."""
+def _on_failure(node: Node) -> dict[str, Any] | list[tuple[str, int]]:
+    """A map of REPAIR_KEYS, or ids with their lines: the jobs that run when this one has failed."""
     if not isinstance(node, Map):
-        raise Bad((f"a map with repair: SCRIPT is wanted, not {in_words(node)}", node.line))
+        return _parents(node)
     readers: dict[str, Callable[[Node], Any]] = {
         "repair": _file,
         "max": _between(1, MAX_REPAIRS),
@@ -342,7 +352,7 @@ def _map_of(node: Map, readers: Mapping[str, Callable[[Node], Any]]) -> dict[str
 
 def _when(node: Node) -> str:
     """Read as an expression once the job's parents are known."""
-    return _text(node, "a condition")
+    return _text(node, "an expression")
 
 
 def _port(node: Node) -> int | str:
@@ -469,10 +479,12 @@ _PARENTS: Final = Key("parents", _parents)
 PIPELINE_KEYS: Final = {
     "name": Key("name", _name),
     "project": Key("project", _flag),
+    "fail_fast": Key("fail_fast", _flag),
     "params": Key("params", _params),
     "schedule": Key("schedule", _schedule),
     "every": Key("every", _every),
     "jobs": Key("jobs", _as_it_is),
+    **{handler: Key(handler, _as_it_is) for handler in HANDLERS},
 }
 
 JOB_KEYS: Final = {
@@ -485,6 +497,8 @@ JOB_KEYS: Final = {
     "dependencies": _PARENTS,
     "trigger": Key("trigger", _one_of(TRIGGERS, "a trigger rule")),
     "when": Key("when", _when),
+    "each": Key("each", _when),
+    "handler": Key("handler", _one_of(HANDLERS, "a handler")),
     "requirement": Key("requirement", _requirement),
     "priority": Key("priority", _between(-MAX_PRIORITY, MAX_PRIORITY)),
     "delay": Key("delay", _delay),
@@ -514,7 +528,8 @@ _MEANT: Final = {
     "steps": "jobs", "pipeline": "name", "title": "name", "restart_policy": "restart", "healthcheck": "health",
     "repair": "on_failure", "heal": "on_failure",
     "approval": "approve", "gate": "approve", "health_check": "health", "health_path": "health",
-    "trigger_rule": "trigger", "if": "when", "condition": "when",
+    "trigger_rule": "trigger", "if": "when", "condition": "when", "foreach": "each",
+    "for_each": "each", "with_items": "each", "matrix": "each",
 }  # fmt: skip
 """What other tools, or TitanJob, call a key."""
 

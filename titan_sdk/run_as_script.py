@@ -21,7 +21,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST = (3, 10)
-NEEDED = ("msgspec", "yaml", "psutil", "rich", "prompt_toolkit")
+NEEDED = ("msgspec", "yaml", "psutil", "rich", "prompt_toolkit", "cronsim")
 """Libraries without which no program of ours starts."""
 
 _MARK = "TITAN_RUN_AS_SCRIPT"

@@ -187,7 +187,14 @@ def _schedule(client: TitanClient, name: str, pipeline: Pipeline, given: argpars
     assert pipeline.schedule is not None
     with _explained(client, pipeline, "the schedule"):
         params = pipeline.params or None
-        saved = client.put_schedule(name, pipeline.jobs, pipeline.schedule, params=params, progress=not given.json)
+        saved = client.put_schedule(
+            name,
+            pipeline.jobs,
+            pipeline.schedule,
+            params=params,
+            options=pipeline.options,
+            progress=not given.json,
+        )
     if not given.json:
         how = "Scheduled" if saved.created else "Changed the schedule of" if saved.changed else "Nothing changed:"
         jobs = counted(len(pipeline.jobs), "job")
@@ -199,8 +206,14 @@ def _schedule(client: TitanClient, name: str, pipeline: Pipeline, given: argpars
 
 def _submit(client: TitanClient, name: str, pipeline: Pipeline, *, progress: bool, replace: bool) -> RunHandle:
     with _explained(client, pipeline, "the run"):
-        params = pipeline.params or None
-        return client.submit_dag(name, pipeline.jobs, progress=progress, replace=replace, params=params)
+        return client.submit_dag(
+            name,
+            pipeline.jobs,
+            progress=progress,
+            replace=replace,
+            params=pipeline.params or None,
+            options=pipeline.options,
+        )
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ from titan_sdk.classic_jobs import WORKER_FILES
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import ExpressionError, InvalidName, PipelineError, Problem
 from titan_sdk.expressions import expression
-from titan_sdk.job import TitanJob
-from titan_sdk.messages import JobSpec, Recurrence
+from titan_sdk.job import HANDLERS, TitanJob
+from titan_sdk.messages import DEFAULT_FLOW, FlowSpec, JobSpec, Recurrence, RunOptions
 from titan_sdk.pipeline_keys import JOB_KEYS, PIPELINE_KEYS, Bad, Key, in_words, misspelt
 from titan_sdk.pipeline_params import Params
 from titan_sdk.sources import explain, suggestion
@@ -44,6 +44,7 @@ class Pipeline:
         project: the whole folder travels as one zip, and the files are entries in it.
         params: values of its parameters, defaults included.
         schedule: when it is run, again and again; None: once, when it is deployed.
+        fail_fast: whether its runs end what is left when a job has failed.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Pipeline:
     project: bool = False
     params: Mapping[str, str] = field(default_factory=dict)
     schedule: Recurrence | None = None
+    fail_fast: bool = False
+
+    @property
+    def options(self) -> RunOptions | None:
+        """What is asked for of its runs as a whole, beside the parameters."""
+        return RunOptions(fail_fast=True) if self.fail_fast else None
 
 
 def find_pipeline(path: str | os.PathLike[str]) -> Path:
@@ -134,25 +141,52 @@ class TitanYamlParser:
         project = bool(values.get("project", False))
         if project:
             self._files.pack(self._problems, next(key.line for key, _ in root.pairs if key.text == "project"))
-        jobs = self._jobs(values["jobs"], project) if "jobs" in values else []
+        lists: list[tuple[str, Node]] = [(key, values[key]) for key in ("jobs", *HANDLERS) if key in values]
+        jobs = self._jobs(lists, project)
         if not any(key.text == "jobs" for key, _ in root.pairs):
             self._problem("", "the key jobs is missing; it lists what is to run", root.line)
         if self._problems:
             raise self._refusal(*sorted(self._problems, key=lambda problem: problem.line))
         name = values.get("name") or _printable(self._folder.resolve().name) or "pipeline"
         schedule = values.get("schedule") or values.get("every")
-        params = self._params.values
-        return Pipeline(name, tuple(jobs), self._path, self._folder, project, params, schedule)
+        params, fail_fast = self._params.values, bool(values.get("fail_fast", False))
+        return Pipeline(name, tuple(jobs), self._path, self._folder, project, params, schedule, fail_fast)
 
-    def _jobs(self, listed: Node, project: bool) -> list[TitanJob]:
-        if not isinstance(listed, List) or not listed.items:
-            what = in_words(listed) if not isinstance(listed, List) else "an empty one"
-            self._problem("", f"jobs: a list is wanted, one job after each dash, not {what}", listed.line)
-            return []
-        described = [self._described(node, number) for number, node in enumerate(listed.items, 1)]
-        self._check_graph([each for each in described if each is not None])
-        made = [self._made(each, project) for each in described if each is not None]
+    def _jobs(self, lists: list[tuple[str, Node]], project: bool) -> list[TitanJob]:
+        """The jobs of all lists; those beside ``jobs`` are for the end of the run."""
+        described: list[_Described] = []
+        for key, listed in lists:
+            if not isinstance(listed, List) or not listed.items:
+                what = in_words(listed) if not isinstance(listed, List) else "an empty one"
+                self._problem("", f"{key}: a list is wanted, one job after each dash, not {what}", listed.line)
+                continue
+            found = [self._described(node, number) for number, node in enumerate(listed.items, 1)]
+            for each in found:
+                if each is not None and key in HANDLERS:
+                    each.values.setdefault("handler", key)
+                if each is not None:
+                    described.append(each)
+        if described:
+            self._link_failures(described)
+            self._check_graph(described)
+        made = [self._made(each, project) for each in described]
         return [job for job in made if job is not None]
+
+    def _link_failures(self, described: list[_Described]) -> None:
+        """``on_failure`` of a job names jobs that run when it has failed: it is a parent of theirs."""
+        by_id = {each.where: each for each in described}
+        for each in described:
+            if isinstance(each.values.get("on_failure"), dict):
+                continue  # it is repaired
+            for target_id, line in each.values.pop("on_failure", ()):
+                target = by_id.get(target_id)
+                if target is None:
+                    self._problem(each.where, f"on_failure: {target_id!r} is not a job of this pipeline", line)
+                elif target.values.setdefault("trigger", "one_failed") != "one_failed":
+                    text = f"on_failure: {target_id} has the trigger {target.values['trigger']}; leave that out"
+                    self._problem(each.where, text, line)
+                else:
+                    target.values["parents"] = [*target.values.get("parents", ()), (each.where, line)]
 
     def _described(self, node: Node, number: int) -> _Described | None:
         if not isinstance(node, Map):
@@ -212,7 +246,18 @@ class TitanYamlParser:
                     self._problem(each.where, f"its parent {parent!r} is not a job of this pipeline{meant}", line)
                 parents.add(parent)
         named = [each for each in described if "id" in each.values]
-        specs = [JobSpec(id=each.where, file="-", parents=each.parents) for each in named]
+        specs = [
+            JobSpec(
+                id=each.where,
+                file="-",
+                parents=each.parents,
+                flow=FlowSpec(
+                    trigger=each.values.get("trigger", DEFAULT_FLOW.trigger),
+                    handler=each.values.get("handler", DEFAULT_FLOW.handler),
+                ),
+            )
+            for each in named
+        ]
         if specs:
             self._problems += validate_dag(specs, lines=[each.lines["id"] for each in named], known=parents)
 

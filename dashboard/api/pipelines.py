@@ -12,6 +12,7 @@ from dashboard.api.asked import body, text
 from dashboard.errors import problems_json
 from dashboard.parts import parts
 from titan_sdk.errors import InvalidName, PipelineError
+from titan_sdk.messages import ScheduleSaved
 from titan_sdk.names import check_relative_path
 
 blueprint = Blueprint("pipelines", __name__, url_prefix="/pipelines")
@@ -46,7 +47,7 @@ def render() -> dict[str, Any]:
 
 @blueprint.post("/deploy")
 def deploy() -> tuple[dict[str, Any], int]:
-    """Submit ``yaml`` (JSON), or a form with ``yaml`` and files whose names are their paths."""
+    """Submit ``yaml`` (JSON), or a form with ``yaml`` and files; of one with a schedule that is registered."""
     files: dict[str, bytes] = {}
     if request.mimetype == "multipart/form-data":
         source = request.form.get("yaml", "")
@@ -57,8 +58,10 @@ def deploy() -> tuple[dict[str, Any], int]:
     else:
         source = text(body(), "yaml")
     gateway = parts().gateway
-    run = pipelines.deploy(gateway, _text(source), files, pipelines.known_files(gateway))
-    return {"run_id": run.run_id, "jobs": [job.key for job in run.jobs()]}, 201
+    made = pipelines.deploy(gateway, _text(source), files, pipelines.known_files(gateway))
+    if isinstance(made, ScheduleSaved):
+        return {"run_id": "", "jobs": [], "schedule": made.schedule.name}, 201
+    return {"run_id": made.run_id, "jobs": [job.key for job in made.jobs()], "schedule": ""}, 201
 
 
 def _text(source: str) -> str:

@@ -8,12 +8,13 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from titan_core.filesys.atomic import replacing, sync_directory
-from titan_sdk.errors import BadRequest, NotFound
+from titan_sdk.errors import BadRequest, InvalidName, NotFound
 from titan_sdk.messages import UploadState
 from titan_sdk.names import check_sha256
 
@@ -26,6 +27,14 @@ SMALL_BYTES: Final = 64 * 1024
 """Contents up to this size are kept in memory by ``small``: scripts, which many jobs share."""
 _SMALL_KEPT: Final = 64
 """So many of them: 4 MiB at most."""
+
+
+class StoredContent(NamedTuple):
+    """A content on the disk. ``used_at``: of its last use, or when it came; epoch seconds."""
+
+    sha256: str
+    size: int
+    used_at: float
 
 
 class ContentStore:
@@ -45,6 +54,8 @@ class ContentStore:
         self._small: OrderedDict[str, bytes] = OrderedDict()
         self._named: set[str] = set()
         """Folders whose own names are known to be on the disk."""
+        self._used: set[str] = set()
+        """Asked for since ``note_uses``: what somebody was told is here stays here."""
 
     def open(self) -> None:
         """Make the folders, for this user alone, and drop what abandoned uploads and a crash left."""
@@ -56,6 +67,8 @@ class ContentStore:
         for left in self._partial.iterdir():
             if left.name.startswith(".") or left.stat().st_mtime < oldest:
                 left.unlink()
+
+    # --- what is here ---------------------------------------------------------------------------------------------
 
     def path(self, sha256: str) -> Path:
         """Where the content lies, or would lie.
@@ -71,21 +84,33 @@ class ContentStore:
         return f"{self._prefix}{sha256[:2]}{os.sep}{sha256}"
 
     def has(self, sha256: str) -> bool:
-        return os.path.isfile(self._name(sha256))
+        name = self._name(sha256)
+        with self._lock:
+            here = os.path.isfile(name)
+            if here:
+                self._used.add(sha256)
+        return here
 
     def size(self, sha256: str) -> int:
         """Bytes. Raises NotFound."""
+        name = self._name(sha256)
         try:
-            return os.stat(self._name(sha256)).st_size
+            with self._lock:
+                size = os.stat(name).st_size
+                self._used.add(sha256)
         except FileNotFoundError:
             raise NotFound(f"no content {sha256}") from None
+        return size
 
     def small(self, sha256: str, size: int) -> bytes | None:
         """A content of that size in whole, when it is here and has SMALL_BYTES at most; the latest cost no look at the
         disk. None: use ``path``."""
         data = self._small.get(sha256)
-        if data is not None or size > SMALL_BYTES:
+        if data is not None:
+            self._used.add(sha256)
             return data
+        if size > SMALL_BYTES:
+            return None
         try:
             data = self.read(sha256, 0, SMALL_BYTES + 1)
         except NotFound:
@@ -93,6 +118,7 @@ class ContentStore:
         if len(data) > SMALL_BYTES:
             return None
         with self._lock:
+            self._used.add(sha256)
             self._small[sha256] = data
             while len(self._small) > _SMALL_KEPT:
                 self._small.popitem(last=False)
@@ -138,9 +164,8 @@ class ContentStore:
         """
         if not 0 <= size <= MAX_CONTENT_BYTES:
             raise BadRequest(f"a content of {size} bytes is over the limit of {MAX_CONTENT_BYTES}")
-        target = self.path(sha256)
         with self._upload_lock(sha256):
-            if target.is_file():
+            if self.has(sha256):
                 return UploadState(received=size, complete=True)
             partial = self._partial / sha256
             with partial.open("ab") as file:
@@ -161,6 +186,45 @@ class ContentStore:
             with self._lock:
                 self._uploads.pop(sha256, None)
             return UploadState(received=size, complete=True)
+
+    # --- what may go: see content_retention -----------------------------------------------------------------------
+
+    def note_uses(self) -> None:
+        """Make the times of contents those of their last use, to within the time since the last call."""
+        with self._lock:
+            used, self._used = self._used, set()
+        for sha256 in used:  # meanwhile nothing is removed: who calls this does that too
+            with suppress(FileNotFoundError):
+                os.utime(self._name(sha256))
+
+    def stored(self) -> Iterator[StoredContent]:
+        """Every content, in no order."""
+        for folder in os.scandir(self._root):
+            if len(folder.name) != 2 or not folder.is_dir(follow_symlinks=False):
+                continue
+            for entry in os.scandir(folder):
+                with suppress(FileNotFoundError, InvalidName):
+                    check_sha256(entry.name)
+                    status = entry.stat(follow_symlinks=False)
+                    yield StoredContent(entry.name, status.st_size, status.st_mtime)
+
+    def remove(self, sha256: str, unused_since: float) -> bool:
+        """Remove a content unless it was used after ``unused_since``, epoch seconds. Raises OSError."""
+        name = self._name(sha256)
+        with self._lock:
+            if sha256 in self._used or not os.path.isfile(name) or os.stat(name).st_mtime > unused_since:
+                return False
+            os.unlink(name)
+            self._small.pop(sha256, None)
+        return True
+
+    def drop_abandoned(self) -> None:
+        """Remove what is here of uploads that nobody went on with. Raises OSError."""
+        oldest = time.time() - ABANDONED_AFTER_S
+        for left in list(self._partial.iterdir()):
+            with self._upload_lock(left.name), suppress(FileNotFoundError):
+                if left.stat().st_mtime < oldest:
+                    left.unlink()
 
     def _upload_lock(self, sha256: str) -> threading.Lock:
         with self._lock:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,7 +42,8 @@ class WorkspaceManager:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.shared = self.root / "shared"
-        self._jobs = self.root / "jobs"
+        self.jobs = self.root / "jobs"
+        self._removed = self.root / "removed"
         self._lock = threading.Lock()
         self._in_use: set[Path] = set()
 
@@ -47,7 +51,7 @@ class WorkspaceManager:
         """Make the folders; the workspace is this user's alone, as scripts and logs may hold secrets."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.shared.mkdir(exist_ok=True)
-        self._jobs.mkdir(exist_ok=True)
+        self.jobs.mkdir(exist_ok=True)
 
     def prepare(self, lease: Lease, spec: JobSpec, content: Path | bytes | None) -> Sandbox:
         """The sandbox for an attempt, with its script or project in place; give it back with release.
@@ -95,11 +99,37 @@ class WorkspaceManager:
         with self._lock:
             self._in_use.discard(job_dir)
 
+    # --- what may go: see workspace_retention ---------------------------------------------------------------------
+
+    def in_use(self) -> list[Path]:
+        """The folders of attempts under way, and of ended ones whose logs are still to be sent."""
+        with self._lock:
+            return list(self._in_use)
+
+    def remove(self, job_dir: Path, changed_at: float) -> bool:
+        """Remove the folder of a job, unless it is in use or has changed since ``changed_at``. Raises OSError."""
+        self._removed.mkdir(exist_ok=True)
+        doomed = self._removed / f"{os.getpid()}-{time.monotonic_ns()}"
+        with self._lock:  # the folder goes at once, and its contents without others having to wait for that
+            if job_dir in self._in_use or os.stat(job_dir).st_mtime != changed_at:
+                return False
+            os.rename(job_dir, doomed)
+        remove_tree(doomed)
+        return True
+
+    def finish_removals(self) -> None:
+        """Remove what a worker that died meanwhile has left of it."""
+        with suppress(FileNotFoundError):
+            for left in self._removed.iterdir():
+                remove_tree(left)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
     def _take(self, job_id: str, lease: Lease) -> Path:
         with self._lock:
-            job_dir = self._jobs / job_id
+            job_dir = self.jobs / job_id
             if job_dir in self._in_use:
-                job_dir = self._jobs / f"{job_id}@{lease.attempt}-{lease.epoch}"
+                job_dir = self.jobs / f"{job_id}@{lease.attempt}-{lease.epoch}"
             self._in_use.add(job_dir)
         return job_dir
 
@@ -128,6 +158,25 @@ class WorkspaceManager:
             os.replace(log, job_dir / f"{log.stem}.{older[-1] + 1 if older else 1}.log")
             for number in older[: -KEPT_LOGS + 1]:
                 (job_dir / f"{log.stem}.{number}.log").unlink()
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all that is in it, also where a job took the right to write from its folders.
+
+    What cannot be removed all the same stays. Links are not followed.
+    """
+
+    def allow(function: Callable[[str], object], path: str, _: object) -> None:
+        with suppress(OSError):
+            for each in (os.path.dirname(path), path):
+                if not os.path.islink(each) and os.path.isdir(each):
+                    os.chmod(each, 0o700)
+            if function in (os.rmdir, os.unlink):
+                function(path)
+            else:  # it could not be looked into
+                shutil.rmtree(path, ignore_errors=True)
+
+    shutil.rmtree(folder, onerror=allow)
 
 
 def _write(path: str, data: bytes) -> None:

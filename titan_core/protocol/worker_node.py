@@ -23,6 +23,7 @@ from titan_core.protocol.classic_master import ClassicMaster, ClassicRegistratio
 from titan_core.protocol.master_link import MasterLink
 from titan_core.protocol.rpc_worker_server import ClassicCommands, RpcWorkerServer
 from titan_core.protocol.trust import PeerTrust
+from titan_core.protocol.worker_housekeeping import WorkerHousekeeping
 from titan_core.protocol.worker_state import WorkerState
 from titan_core.tasks.alarms import Alarms
 from titan_core.tasks.attempt import Attempt, Phase
@@ -184,6 +185,15 @@ class WorkerNode:
             repair_kits=RepairKits(contents, self._fetcher, self._link),
         )
         self._reporter = AttemptReporter(self._link, self._runner, spool, self._alarms, grace_s=settings.grace_seconds)
+        self._housekeeping = WorkerHousekeeping(
+            self._workspace,
+            contents,
+            self._runner,
+            max_age_s=settings.sandbox_days * 24 * 3600,
+            max_count=settings.sandbox_count,
+            max_bytes=settings.sandbox_total_bytes,
+            cache_bytes=settings.cache_bytes,
+        )
         self._classic_master = ClassicMaster(settings.master_host, settings.master_port)
         self._classic_jobs = ClassicJobs(
             self._runner, self._classic_master, self._alarms, grace_s=settings.grace_seconds
@@ -200,6 +210,7 @@ class WorkerNode:
         self._alarms.start()
         self._services.start()
         self._launcher.start()
+        self._housekeeping.start()
         self._server.serve_with(self._commands)
         if self._settings.classic:
             self._registration.start()
@@ -240,6 +251,7 @@ class WorkerNode:
         """End every thread and process of this worker."""
         # What brings work first, then what does it, then what reports it.
         self._server.stop_accepting(JOIN_S)
+        self._housekeeping.stop()
         self._registration.stop()
         self._link.stop()
         self._fetcher.stop()
@@ -251,7 +263,7 @@ class WorkerNode:
         self._classic_master.stop()
         end = time.monotonic() + JOIN_S
         self._server.close_connections(max(0.1, end - time.monotonic()))
-        for thread in (self._registration, self._link, self._services, self._alarms):
+        for thread in (self._registration, self._link, self._services, self._alarms, self._housekeeping):
             thread.join(max(0.1, end - time.monotonic()))
         self._reporter.streamer.close()
         self._registry.close()

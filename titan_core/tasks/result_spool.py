@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -77,3 +78,15 @@ class ResultSpool:
     def _path(self, lease: Lease) -> str:
         # Epochs of two masters that a worker served in turn may be equal, hence the job's checksum.
         return f"{self._prefix}{lease.epoch}-{lease.attempt}-{zlib.crc32(lease.job.encode()):08x}{_SUFFIX}"
+
+
+def spooled_logs(folder: Path) -> list[Path]:
+    """The logs of the results in a spool, which may be another worker's. Raises OSError."""
+    found = []
+    for path in folder.glob(f"*{_SUFFIX}"):
+        with suppress(FileNotFoundError, BadMessage):  # answered for just now; or being written, then its job is in use
+            if path.stat().st_size <= _MAX_FILE_BYTES:
+                log_path = decode_message(path.read_bytes(), SpooledResult).log_path
+                if log_path:
+                    found.append(Path(log_path))
+    return found

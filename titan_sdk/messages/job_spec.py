@@ -15,6 +15,7 @@ JobKind = Literal["run", "service", "worker"]
 RestartPolicy = Literal["always", "on-failure", "never"]
 Lifetime = Literal["stopped", "run"]
 OnTimeout = Literal["approve", "reject"]
+Handler = Literal["", "on_failure", "finally"]
 TriggerRule = Literal["all_success", "all_done", "one_success", "one_failed", "none_failed", "always"]
 """What has to become of a job's parents for it to start, as Airflow names it."""
 
@@ -124,16 +125,26 @@ class FlowSpec(Message, frozen=True):
             ``always``: as ``all_done``, and neither a cancelled run nor fail_fast keeps it from running.
         when: a condition (titan_sdk.expressions), judged when the trigger rule lets the job run; it is SKIPPED when
             that does not hold, and DEAD when it cannot be told. Empty: none.
+        each: an expression whose value is a list: the job becomes as many instances, ``ID.0``, ``ID.1`` and so on,
+            which find their element as ``TITAN_ITEM`` and ``${item}``. It ends as they did; an empty list: SKIPPED.
+        instance_of, item, index: of an instance the job's id, its element as JSON, and its place; set by the master.
         templates: arguments and environment hold references (``${parents.ID.NAME}``) that are replaced.
         approve: what a person is asked once its parents let it run; None: nothing.
+        handler: it waits for no parents, but for the end of its run, and runs when a job of that is DEAD
+            (``on_failure``) or in any case (``finally``, after those). A cancelled run leaves ``finally`` jobs alone.
         repair: what repairs it when it failed for good. mends: the failure it is to repair; set by the master.
         given: what the attempt finds of the jobs before it; set by the master when it dispatches.
     """
 
     trigger: TriggerRule = "all_success"
     when: str = ""
+    each: str = ""
+    instance_of: str = ""
+    item: bytes = b""
+    index: int = 0
     templates: bool = False
     approve: ApproveSpec | None = None
+    handler: Handler = ""
     repair: RepairSpec | None = None
     mends: Mends | None = None
     given: Given | None = None

@@ -8,7 +8,7 @@ from msgspec import field
 
 from titan_sdk.messages.approvals import ApprovalInfo
 from titan_sdk.messages.base import Message, Request
-from titan_sdk.messages.job_spec import DEFAULT_PRIORITY, GENERAL, JobKind, JobSpec
+from titan_sdk.messages.job_spec import DEFAULT_PRIORITY, GENERAL, Handler, JobKind, JobSpec, TriggerRule
 from titan_sdk.messages.repairs import RepairInfo
 from titan_sdk.messages.run_options import RunOptions
 from titan_sdk.protocol import Opcode
@@ -73,6 +73,8 @@ class JobInfo(Message):
     approvals: list[ApprovalInfo] = field(default_factory=list)
     repairs: list[RepairInfo] = field(default_factory=list)
     outputs: str = ""
+    trigger: TriggerRule = "all_success"
+    handler: Handler = ""
 
 
 class RunInfo(Message):

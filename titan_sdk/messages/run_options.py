@@ -35,6 +35,8 @@ class RunOptions(Message, frozen=True):
         idle_s: an open run is closed by itself when for so long none of its jobs was unfinished and none was added;
             0: never.
         rerun_of: id of the run that this one repeats, or finishes.
+        fail_fast: when a job ends DEAD, everything else of the run is cancelled, running jobs included, but for
+            handlers and jobs with a trigger of ``one_failed``, ``all_done`` or ``always``.
         kept: jobs of earlier runs that count as jobs of this one, which completed: their keys by id.
         kept_outputs: what those left for the jobs that follow them, a JSON object each, by id. RunInfo leaves it out.
     """
@@ -45,6 +47,7 @@ class RunOptions(Message, frozen=True):
     open: bool = False
     idle_s: float = 0.0
     rerun_of: str = ""
+    fail_fast: bool = False
     kept: dict[str, str] = field(default_factory=dict)
     kept_outputs: dict[str, bytes] = field(default_factory=dict)
 

@@ -250,6 +250,8 @@ class History:
         self._workers: dict[str, KnownWorker] = {}
         self._highest_epoch = 0
         self._ready_once: set[str] = set()
+        self._begun: list[JobRow] = []
+        """Handlers that wait no longer, by this event."""
         self._restarts_asked: set[str] = set()
         self._stepped_aside: set[str] = set()
         self._cordoned: set[str] = set()
@@ -336,6 +338,13 @@ class History:
             # Within one event a failed delay may also be over: two moves, one row.
             steps |= {state for origin, state in _NEXT_STATES if origin in steps and origin is not JobState.RUNNING}
             assert row.state in steps, f"{before} -> {row}"
+        flow = self._journal.specs[row.key].flow or DEFAULT_FLOW
+        if (
+            flow.handler
+            and before.state is JobState.WAITING
+            and row.state not in (JobState.WAITING, JobState.CANCELLED)
+        ):
+            self._begun.append(row)
         if row.ready:
             self._ready_once.add(row.key)
         if row.ending == "aside":
@@ -384,6 +393,9 @@ class History:
     def _check_parents(self, command: DispatchJob) -> None:
         """The rule of the job was met, as far as the ends of its parents show."""
         run_id = command.lease.job.partition("/")[0]
+        flow = command.spec.flow or DEFAULT_FLOW
+        if flow.when.startswith("'n' in parents."):
+            assert f"{run_id}/{command.spec.parents[0]}" in self._journal.outputs, f"{command.lease}: {flow.when}"
         options = self._journal.runs[run_id].options
         kept = options.kept if options is not None else {}
         keys = [f"{run_id}/{parent}" for parent in command.spec.parents if parent not in kept]
@@ -402,6 +414,16 @@ class History:
             "one_failed": any(bad),
         }[rule]
         assert met, f"{command.lease} before its parents let it, by {rule}: {states}"
+
+    def _check_end(self, handler: JobRow) -> None:
+        """The run of a handler that was just let go has come to its end."""
+        kind = (self._journal.specs[handler.key].flow or DEFAULT_FLOW).handler
+        for key, row in self._journal.jobs.items():
+            other = self._journal.specs[key].flow or DEFAULT_FLOW
+            if row.run_id == handler.run_id and (
+                not other.handler or (kind, other.handler) == ("finally", "on_failure")
+            ):
+                assert row.state.final or key in self._ready_once, f"{handler.key} began before the end of {key}"
 
     def _check_worker(self, command: DispatchJob) -> None:
         worker = self._workers[command.worker_id]
@@ -446,6 +468,9 @@ class History:
 
     def after(self, dispatched: list[DispatchJob]) -> None:
         """An event has been handled. No job was overtaken by one that ranks behind it; none waits in vain."""
+        for row in self._begun:
+            self._check_end(row)
+        self._begun.clear()
         pending = self._journal.in_state(JobState.PENDING)
         for worker_id, worker in self._workers.items():
             if worker.reachable and not worker.draining and not worker.cordoned and not worker.held_until:
@@ -524,7 +549,7 @@ class World:
         kinds = [isinstance(command, RECORDS) for command in commands]
         assert kinds == sorted(kinds, reverse=True), "records come before effects"
         updated = [command.row.key for command in commands if isinstance(command, (InsertJob, UpdateJob))]
-        assert len(updated) == len(set(updated)), "one row for each job"
+        assert len(updated) == len(set(updated)), f"one row for each job: {sorted(updated)}"
         for command in commands:
             if isinstance(command, (InsertJob, UpdateJob)):
                 parents = command.spec.parents if isinstance(command, InsertJob) else ()

@@ -59,6 +59,14 @@ export function when(ms) {
   return h("time", { datetime: isoTime(ms), title: wholeTime(ms), data: { ago: String(ms) } }, ago(ms));
 }
 
+function inTime(ms) {
+  const left = ms - Date.now();
+  return left < 1000 ? "now" : `in ${duration(left)}`;
+}
+
+/** A time to come, that is kept up to date while it is on the page. */
+export const until = (ms) => h("time", { datetime: isoTime(ms), title: wholeTime(ms), data: { until: String(ms) } }, inTime(ms));
+
 /** Running time: of what has ended, or counting. */
 export function running(start, end) {
   if (!start) return h("span", {}, "–");
@@ -69,6 +77,7 @@ export function running(start, end) {
 setInterval(() => {
   if (document.hidden) return;
   for (const node of document.querySelectorAll("[data-ago]")) node.textContent = ago(Number(node.dataset.ago));
+  for (const node of document.querySelectorAll("[data-until]")) node.textContent = inTime(Number(node.dataset.until));
   for (const node of document.querySelectorAll("[data-since]")) node.textContent = duration(Date.now() - Number(node.dataset.since));
 }, 1000);
 

@@ -16,6 +16,7 @@ from titan_core.scheduling.core.idempotency import digest_of
 from titan_core.scheduling.core.job_book import JobBook, goes_on
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.spec_pool import SpecPool
+from titan_core.scheduling.core.triggers import handler_of
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import Conflict, Problem, SubmissionRefused, Unavailable
 from titan_sdk.messages import DEFAULT_OPTIONS, Accepted, JobSpec, RunOptions
@@ -81,6 +82,13 @@ class Acceptance:
         known = {each for each in named if f"{run.run_id}/{each}" in self._book.jobs or each in run.kept_jobs}
         there = [spec.id for spec in event.jobs if spec.id in known]
         problems = [Problem(each, "the run has a job of this id already") for each in there]
+        handlers = {job.spec.id for job in self._book.handlers.get(run.run_id, ())}
+        problems += [
+            Problem(spec.id, f"its parent {each!r} is for the end of the run")
+            for spec in event.jobs
+            for each in spec.parents
+            if each in handlers
+        ]
         params = run.row.options.params if run.row.options is not None else ()
         problems += validate_dag(event.jobs, known=known, params=params)
         if problems:
@@ -88,6 +96,14 @@ class Acceptance:
         self._budgets.check_more(self._book.lineage.find(run.run_id), len(event.jobs), now)
         self._check_ids(event.jobs, replace=False)
         self._check_room(len(event.jobs))
+
+    def check_instances(self, run: Run, specs: list[JobSpec]) -> None:
+        """Whether the instances of an ``each`` job can be added to its run. Raises Conflict or Unavailable."""
+        there = [spec.id for spec in specs if f"{run.run_id}/{spec.id}" in self._book.jobs]
+        if there:
+            raise Conflict(f"each: the run has a job {there[0]} already")
+        self._check_ids(specs, replace=False)
+        self._check_room(len(specs))
 
     def _check_submitter(self, key: str) -> None:
         job = self._book.jobs.get(key)
@@ -201,6 +217,7 @@ def link(jobs: Iterable[Job]) -> None:
 
 
 def _link_to(job: Job, parents: Iterable[Job]) -> None:
+    job.blockers += bool(handler_of(job))  # waits for the rest of its run
     for parent in parents:
         if parent.state.final:
             continue  # nothing more comes of it
@@ -208,6 +225,26 @@ def _link_to(job: Job, parents: Iterable[Job]) -> None:
             parent.children = []
         parent.children.append(job)
         job.blockers += not parent.satisfies_dependents
+
+
+def link_instances(jobs: Iterable[Job]) -> None:
+    """Have each job of a restored run that has instances wait for those, and for nothing else."""
+    by_id = {job.spec.id: job for job in jobs}
+    unfolded: dict[str, list[Job]] = {}
+    for job in by_id.values():
+        if job.spec.flow is not None and job.spec.flow.instance_of:
+            unfolded.setdefault(job.spec.flow.instance_of, []).append(job)
+    for job_id, instances in unfolded.items():
+        job = by_id[job_id]
+        if job.state is not JobState.WAITING:
+            continue
+        for each in job.spec.parents:
+            if each in by_id and by_id[each].children:
+                by_id[each].children = [child for child in by_id[each].children if child is not job]
+        unfinished = [instance for instance in instances if not instance.state.final]
+        for instance in unfinished:
+            instance.children = [job]
+        job.blockers = len(unfinished)
 
 
 def _refusal(problems: list[Problem]) -> SubmissionRefused:
@@ -220,10 +257,12 @@ def _still(job: Job) -> str:
 
 def _initial_state(spec: JobSpec) -> JobState:
     if spec.parents or spec.flow is not None:  # one question for most jobs, which have neither
+        if spec.flow is not None and spec.flow.instance_of:
+            return JobState.DELAYED if spec.delay_ms else JobState.PENDING
         if spec.parents:
             return JobState.WAITING
-        if spec.flow is not None and (spec.flow.when or spec.flow.templates):
-            return JobState.WAITING  # for the moment that it takes to judge it
+        if spec.flow is not None and (spec.flow.when or spec.flow.each or spec.flow.templates or spec.flow.handler):
+            return JobState.WAITING  # of the first two for the moment that it takes to judge it
         if spec.flow is not None and spec.flow.approve is not None:
             return JobState.HELD
     return JobState.DELAYED if spec.delay_ms else JobState.PENDING

@@ -51,6 +51,13 @@ class JobBook:
         self.lineage = Lineage()
         self.idle: list[Run] = []
         """Open runs whose last unfinished job has ended, or that began without one; whoever looks empties the list."""
+        self.handlers: dict[str, list[Job]] = {}
+        """Of the runs that have any, by run id; empty for one that is only to fail fast."""
+        self.news: list[tuple[Run, Job | None]] = []
+        """Jobs of those runs that were settled; without one: something else that may be their end. Whoever looks
+        empties the list."""
+        self.unfolding: list[Job] = []
+        """``each`` jobs that may run: they are to get their instances. Whoever gives them empties the list."""
         self._owned: dict[str, list[Run]] = {}
         """Open runs by the key of the job that submitted them."""
         self._orphans: list[Run] = []
@@ -70,6 +77,8 @@ class JobBook:
         run.tied = _tied_services(run)
         if run.row.parent or run.row.options is not None:
             self.lineage.add(run, self.runs.get(parent_run(run.row.parent)))
+            if run.row.options is not None and run.row.options.fail_fast:
+                self.handlers.setdefault(run.run_id, [])
         if run.row.growth is not None and run.open and run.row.parent:
             owner = self.jobs.get(run.row.parent)
             if owner is not None and owner.state.final:
@@ -96,6 +105,8 @@ class JobBook:
             if not owned:
                 del self._owned[run.row.parent]
         self.unneeded += [service for service, users in run.tied if not users and not service.state.final]
+        if run.run_id in self.handlers:
+            self.news.append((run, None))
         if not run.unfinished:
             self._retire(run)
 
@@ -108,6 +119,8 @@ class JobBook:
         for job in jobs:
             self.jobs[job.key] = job
             self._name(job)
+            if job.spec.flow is not None and job.spec.flow.handler:
+                self.handlers.setdefault(run.run_id, []).append(job)
             self.counts[job.state] += 1
             run.unfinished += not job.state.final
             run.services += job.is_service
@@ -129,10 +142,17 @@ class JobBook:
                 dependents.discard(job.key)
                 if not dependents and not service.state.final and not run.open:
                     self.unneeded.append(service)
-            if self._owned:
+            if self._owned or self.handlers:
                 self._orphans += self._owned.pop(job.key, ())
+                if run.run_id in self.handlers:
+                    self.news.append((run, job))
             if not run.unfinished:
                 self._all_ended(run)
+
+    def became_ready(self, job: Job) -> None:
+        """The service is ready: its run may have come to its end."""
+        if job.run.run_id in self.handlers:
+            self.news.append((job.run, None))
 
     def _name(self, job: Job) -> None:
         """The job's id means it from now on, unless the service that it is to replace goes on."""
@@ -262,6 +282,7 @@ class JobBook:
             if self._latest.get(job.spec.id) is job:
                 del self._latest[job.spec.id]
         self.lineage.left_memory(run)
+        self.handlers.pop(run.run_id, None)
         run.jobs = ()  # jobs and run refer to each other: this lets them go at once
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from titan_core.model.job import Job
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.job_book import goes_on
-from titan_sdk.messages import DEFAULT_FLOW, TriggerRule
+from titan_sdk.messages import DEFAULT_FLOW, Handler, TriggerRule
 
 
 class Verdict(Enum):
@@ -22,6 +22,7 @@ class Verdict(Enum):
     START = "it may run"
     SKIP = "its rule leaves it out"
     DOOM = "its rule cannot be met any more"
+    GATHER = "all its instances have ended"
     BREAK = "it cannot be told whether it may run"
 
 
@@ -34,6 +35,8 @@ def judge(job: Job, parent: Job, parents: Callable[[Job], Sequence[Job]]) -> Ver
     ``parents``, which looks at all of them, is asked once at most in the life of a job, when the last one is settled.
     """
     flow = job.spec.flow
+    if flow is not None and flow.each and is_instance(parent, job):
+        return Verdict.WAIT if job.blockers else Verdict.GATHER
     if flow is None or flow.trigger == "all_success":
         if not parent.satisfies_dependents:
             return Verdict.SKIP if parent.state is JobState.SKIPPED else Verdict.DOOM
@@ -63,6 +66,29 @@ def why_not(job: Job) -> str:
     return "no parent failed" if rule == "one_failed" else "no parent completed"
 
 
+def handler_of(job: Job) -> Handler:
+    """Which handler of its run the job is; empty: none."""
+    return "" if job.spec.flow is None else job.spec.flow.handler
+
+
+def expects_failures(job: Job) -> bool:
+    """Whether the job is there for what has failed, so that it is not ended because something has."""
+    flow = job.spec.flow
+    return flow is not None and (flow.handler != "" or flow.trigger in ("one_failed", "all_done", "always"))
+
+
+def is_instance(job: Job, of: Job) -> bool:
+    """Whether the job is an instance of that ``each`` job of its run."""
+    return job.spec.flow is not None and job.spec.flow.instance_of == of.spec.id
+
+
+def instances_of(job: Job) -> list[Job]:
+    """The instances of an ``each`` job, in the order of its list; none before that was known, and of any other job."""
+    if job.spec.flow is None or not job.spec.flow.each:
+        return []
+    return [each for each in job.run.jobs if is_instance(each, job)]
+
+
 def to_end(jobs: Sequence[Job]) -> Sequence[Job]:
     """Those that the end of a whole run is about: not what runs ``always``, unless nothing else is left to end."""
     rest = [job for job in jobs if not runs_always(job)]
@@ -71,4 +97,7 @@ def to_end(jobs: Sequence[Job]) -> Sequence[Job]:
 
 def runs_always(job: Job) -> bool:
     """Whether it waits, and is to run whatever becomes of the rest of its run."""
-    return job.state is JobState.WAITING and job.spec.flow is not None and job.spec.flow.trigger == "always"
+    flow = job.spec.flow
+    if flow is None or job.state is not JobState.WAITING:
+        return False
+    return flow.trigger == "always" or flow.handler == "finally"

@@ -14,7 +14,16 @@ from typing import Any, Final
 from playwright.sync_api import Page, sync_playwright
 
 from titan_dev.browser import FLAGS, HOW, find_browser
-from titan_sdk.messages import ApproveSpec, FlowSpec, RunOptions
+from titan_sdk.messages import (
+    ApproveSpec,
+    FlowSpec,
+    PauseSchedule,
+    PutSchedule,
+    Recurrence,
+    RunOptions,
+    ScheduleSpec,
+    TriggerSchedule,
+)
 from titan_test_suite.pytests.cluster import ROOT, Cluster, wait_until
 from titan_test_suite.pytests.dashboard import CODE, Dashboard
 
@@ -81,6 +90,19 @@ def work(cluster: Cluster) -> dict[str, str]:
         ],
     }
     ids = {name: cluster.submit(*jobs, name=name).run_id for name, jobs in runs.items()}
+    hourly = cluster.job("print('rotated')", id="rotate-keys", file="rotate.py")
+    report = [step("collect", 4, 0.02), step("mail-it", 3, 0.02, "collect")]
+    every_day = Recurrence(cron="0 6 * * 1-5", timezone="Europe/Berlin")
+    schedules = [
+        ScheduleSpec(name="morning report", jobs=tuple(report), when=every_day),
+        ScheduleSpec(name="rotate keys", jobs=(hourly,), when=Recurrence(every_ms=3_600_000, overlap="queue")),
+        ScheduleSpec(name="end of year", jobs=(hourly,), when=Recurrence(cron="0 0 31 12 *")),
+    ]
+    for each in schedules:
+        cluster.client.call(PutSchedule(spec=each))
+    for name in ("morning report", "rotate keys"):
+        cluster.wait_run(cluster.client.call(TriggerSchedule(name=name)).run_id)
+    cluster.client.call(PauseSchedule(name="end of year"))
     agent = RunOptions(agent_run_id="market-research")
     plan = cluster.submit(cluster.job("print('three questions')", id="plan"), name="plan", options=agent)
     for topic in ("prices", "rivals", "laws"):
@@ -145,6 +167,7 @@ def main(folder: Path, everything: bool) -> None:
                 "timeline": ("/timeline", "canvas"),
                 "failures": ("/failures", "#jobs tbody tr"),
                 "services": ("/services", "tbody tr"),
+                "schedules": ("/schedules", "#schedules tbody tr"),
                 "approvals": ("/approvals", "#open tbody tr"),
                 "agents": ("/agents", ".agent"),
                 "events": ("/cluster-events", "tbody tr"),
@@ -171,8 +194,8 @@ def main(folder: Path, everything: bool) -> None:
                         page.locator(wanted).first.wait_for()
                         if shown == "timeline":
                             page.get_by_role("button", name="All", exact=True).click()
-                        if shown == "services":
-                            page.get_by_role("button", name="History").first.click()
+                        if shown in ("services", "schedules"):
+                            page.get_by_role("button", name="History").nth(int(shown == "schedules")).click()
                             page.locator("tr.detail td td").first.wait_for()
                         shoot(page, folder / f"{shown}{suffix}{'-dark' if scheme == 'dark' else ''}.png")
                     context.close()

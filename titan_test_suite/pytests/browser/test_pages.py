@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from titan_sdk.messages import ApproveSpec, CancelJob, FlowSpec, JobSpec, ListRuns, RunOptions
+from titan_sdk.messages import ApproveSpec, Budget, CancelJob, FlowSpec, JobSpec, ListRuns, RunOptions
 from titan_test_suite.pytests.browser.conftest import Visit
 from titan_test_suite.pytests.cluster import wait_until
 from titan_test_suite.pytests.dashboard import CODE, Dashboard, LossyRelay
@@ -474,6 +474,7 @@ def test_an_empty_cluster_says_what_to_do(browser, cluster):
         "/failures": "Nothing has failed",
         "/approvals": "Nothing waits for a person",
         "/services": "No services",
+        "/schedules": "No schedules",
         "/cluster-events": "Nothing has happened yet",
         "/files": "No files yet",
         "/new": "No jobs yet",
@@ -546,6 +547,31 @@ def test_what_an_agent_submits_is_a_tree_that_grows(visit):
     expect(page.locator("#agents")).to_contain_text("No agent run is like that")
 
 
+def test_a_schedule_is_made_run_paused_and_deleted(visit):
+    page = visit.go("/new")
+    page.locator("#attach").set_input_files([script("report.py", "print('a report')")])
+    text = page.get_by_label("The pipeline as YAML")
+    text.fill("name: reports\nschedule: 0 6 1 1 *\njobs:\n  - id: report\n    file: report.py\n")
+    expect(page.locator("#verdict")).to_contain_text("ready to be scheduled")
+    page.get_by_role("button", name="Deploy").click()
+    expect(page).to_have_url(re.compile("/schedules"))
+    row = page.locator('tr[data-name="reports"]')
+    expect(row).to_contain_text("0 6 1 1 *")
+    expect(row.locator("time").first).to_contain_text(re.compile("^in "))
+    row.get_by_role("button", name="History").click()
+    expect(page.locator("tr.detail")).to_contain_text("It was not due yet.")
+    row.get_by_role("button", name="Run now").click()
+    expect(page.locator("tr.detail tbody tr")).to_contain_text("Completed")  # by itself, when the run has ended
+    expect(row).to_contain_text("1 fired")
+    row.get_by_role("button", name="Pause").click()
+    expect(row).to_contain_text("Paused")
+    row.get_by_role("button", name="Resume").click()
+    expect(row).not_to_contain_text("Paused")
+    row.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+
+
 def test_outputs_conditions_and_what_was_skipped_are_shown(visit):
     cluster = visit.dashboard.cluster
     leave = "import os; open(os.environ['TITAN_OUTPUT'], 'a').write('rows:=3\\n')"
@@ -564,3 +590,17 @@ def test_outputs_conditions_and_what_was_skipped_are_shown(visit):
     expect(visit.go(f"/runs/{keys[0]}").locator("#spec")).to_contain_text("rows = 3")
     expect(visit.go(f"/runs/{keys[1]}").locator("#spec")).to_contain_text("parents.count.rows > 5")
     expect(visit.go(f"/runs/{keys[2]}").locator("#spec")).to_contain_text("all its parents have ended")
+
+
+def test_an_open_run_is_closed(visit):
+    cluster = visit.dashboard.cluster
+    options = RunOptions(open=True, params={"day": "monday"}, budget=Budget(max_jobs=7))
+    run_id, keys = names(cluster.submit(cluster.job("print(1)", id="seed"), name="growing", options=options))
+    cluster.wait_state(keys[0])
+    page = visit.go(f"/runs/{run_id}")
+    expect(page.locator("#facts")).to_contain_text("open")
+    expect(page.locator("#facts")).to_contain_text("1 of 7 jobs of its budget")
+    expect(page.locator("#facts")).to_contain_text("day=monday")
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#actions")).to_contain_text("Completed")
+    expect(page.get_by_role("button", name="Close")).to_have_count(0)

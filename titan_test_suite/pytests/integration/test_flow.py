@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from titan_sdk import TitanClient
 from titan_sdk.messages import FlowSpec, RunOptions
+from titan_sdk.titan_yaml_parser import load_pipeline
 from titan_test_suite.pytests.cluster import Cluster, wait_until
 
 LOOK = """
@@ -76,3 +78,73 @@ def test_outputs_of_python_and_shell_reach_the_children(shared_cluster: Cluster)
     with TitanClient("127.0.0.1", shared_cluster.port, token=shared_cluster.token) as client:
         assert client.job(f"{run_id}/py").outputs() == {"rows": 3, "names": ["a", "b"]}
         assert client.job(f"{run_id}/look").outputs() == {}
+
+
+def test_handlers_and_fail_fast_from_yaml(shared_cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "fail.sh").write_text("exit 3\n")
+    (tmp_path / "long.py").write_text("import time\ntime.sleep(600)\n")
+    (tmp_path / "look.py").write_text(LOOK)
+    (tmp_path / "titan.yaml").write_text(
+        """
+fail_fast: true
+jobs:
+  - {id: bad, file: fail.sh, retries: 0, on_failure: fix}
+  - {id: long, file: long.py}
+  - {id: next, file: look.py, depends_on: long}
+  - {id: fix, file: look.py}
+on_failure:
+  - {id: page, file: look.py}
+finally:
+  - {id: tidy, file: look.py}
+"""
+    )
+    pipeline = load_pipeline(tmp_path)
+    with TitanClient("127.0.0.1", shared_cluster.port, token=shared_cluster.token) as client:
+        run = client.submit_dag("flow", pipeline.jobs, options=pipeline.options)
+        info = run.wait(60, check=False)
+        assert {job.id: job.state for job in info.jobs} == {
+            "bad": "DEAD",
+            "long": "CANCELLED",
+            "next": "CANCELLED",
+            "fix": "COMPLETED",
+            "page": "COMPLETED",
+            "tidy": "COMPLETED",
+        }
+        assert {job.id: job.handler for job in info.jobs if job.handler} == {"page": "on_failure", "tidy": "finally"}
+        for name in ("fix", "page", "tidy"):
+            assert seen(shared_cluster, f"{run.run_id}/{name}")["failed"] == ["bad"]
+        starts = {job.id: job.started_at for job in info.jobs}
+        assert starts["fix"] <= starts["page"] <= starts["tidy"]
+
+
+def test_fan_out_over_a_list_over_the_death_of_the_master(cluster: Cluster, tmp_path: Path) -> None:
+    """Killed between the end of the parent and those of the instances, which are jobs of the run by then."""
+    master = cluster.start_master()
+    cluster.start_worker("--slots", "3")
+    gate = tmp_path / "gate"
+    (tmp_path / "split.sh").write_text('echo \'items:=["a", "b", {"c": 1}]\' >> "$TITAN_OUTPUT"\n')
+    (tmp_path / "load.py").write_text(
+        "import os, sys, time\nfrom titan_sdk import item, output\n"
+        f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)\n"
+        "output(got=[item(), sys.argv[1]])\n"
+    )
+    (tmp_path / "look.py").write_text(LOOK)
+    (tmp_path / "titan.yaml").write_text(
+        """
+jobs:
+  - {id: split, file: split.sh}
+  - {id: load, file: load.py, depends_on: split, each: "${parents.split.items}", args: ["<${item}>"]}
+  - {id: merge, file: look.py, depends_on: load}
+"""
+    )
+    with TitanClient("127.0.0.1", cluster.port, token=cluster.token) as client:
+        run = client.submit_dag("fan", load_pipeline(tmp_path).jobs)
+        wait_until(lambda: [job.state for job in run.info().jobs].count("RUNNING") == 3)
+        master.kill()
+        cluster.start_master()
+        gate.touch()
+        info = run.wait(60)
+        assert [job.id for job in info.jobs] == ["split", "load", "merge", "load.0", "load.1", "load.2"]
+        got = [["a", "<a>"], ["b", "<b>"], [{"c": 1}, '<{"c":1}>']]
+        assert run.job("load").outputs() == {"got": got}
+        assert seen(cluster, f"{run.run_id}/merge")["inputs"] == {"load": {"got": got}}

@@ -16,7 +16,7 @@ import titan_core
 import titan_sdk
 
 ROOT = Path(__file__).resolve().parents[3]
-LIBRARIES = ("cloudpickle", "msgspec", "yaml", "rich", "pygments", "markdown_it", "mdurl")
+LIBRARIES = ("cloudpickle", "cronsim", "tzdata", "msgspec", "yaml", "rich", "pygments", "markdown_it", "mdurl")
 """What the SDK needs, with what that needs."""
 PIP = ("--disable-pip-version-check", "--no-input", "-q")
 OFFLINE = ("--no-deps", "--no-build-isolation", "--no-index")

@@ -40,6 +40,7 @@ from titan_core.scheduling.core.repairs import is_repair
 from titan_core.scheduling.core.scheduler_core import CoreLimits
 from titan_sdk.errors import BudgetExceeded, Conflict, NotFound, SubmissionRefused
 from titan_sdk.messages import (
+    DEFAULT_FLOW,
     Accepted,
     ApproveSpec,
     Budget,
@@ -112,7 +113,8 @@ FLOWS = st.none() | st.builds(FlowSpec, trigger=st.sampled_from(RULES), approve=
 ROOT_FLOWS = st.none() | st.none() | st.builds(FlowSpec, approve=GATES, repair=REPAIRS)
 OPTIONS = st.none() | st.builds(
     RunOptions,
-    open=st.just(True),
+    open=st.booleans(),
+    fail_fast=st.booleans(),
     idle_s=st.sampled_from((0.0, 3.0)),
     budget=st.none()
     | st.builds(
@@ -155,7 +157,24 @@ def job_specs(draw: st.DrawFn) -> list[JobSpec]:
             )
         )
     needed = {parent for spec in specs for parent in spec.parents}
-    return [spec if spec.id in needed else _not_tied(spec) for spec in specs]
+    specs = [spec if spec.id in needed else _not_tied(spec) for spec in specs]
+    return [draw(_flowing(spec, spec.id in needed or index == 0)) for index, spec in enumerate(specs)]
+
+
+@st.composite
+def _flowing(draw: st.DrawFn, spec: JobSpec, needed: bool) -> JobSpec:
+    """The job as it is, or as a handler, or with a condition on what its first parent leaves."""
+    if draw(st.integers(0, 3)):
+        return spec
+    if spec.parents:
+        flow = spec.flow or FlowSpec()
+        if draw(st.booleans()) and spec.kind == "run" and flow.trigger not in ("one_success", "one_failed"):
+            plain = FlowSpec(trigger=flow.trigger, each=f"default(parents.{spec.parents[0]}.list, [])")
+            return replace(spec, flow=plain)
+        return replace(spec, flow=replace(flow, when=f"'n' in parents.{spec.parents[0]}"))
+    if spec.kind == "run" and not needed:
+        return replace(spec, flow=FlowSpec(handler=draw(st.sampled_from(("on_failure", "finally")))))
+    return spec
 
 
 def _fitting(flow: FlowSpec | None, kind: JobKind) -> FlowSpec | None:
@@ -286,6 +305,8 @@ class ClusterMachine(RuleBasedStateMachine):
         taken = active | {row.job_id for row in mine}
         possible = not any(spec.id in taken for spec in specs) and (is_open or bool(parent))
         possible = possible and not self._is_being_cancelled(parent)
+        is_handler = (journal.specs[f"{run_id}/{there}"].flow or DEFAULT_FLOW).handler
+        possible = possible and not (is_handler and there in specs[0].parents)
         over_budget = self._over_budget(run_id, len(specs), deeper=False)
         try:
             answer = self.do(AddRequested(run_id, tuple(specs), "", parent))
@@ -318,7 +339,7 @@ class ClusterMachine(RuleBasedStateMachine):
         for row in rows:
             if row.key == name or any(self._is_below(row.run_id, top) for top in tops):
                 flow = self.world.journal.specs[row.key].flow
-                cleanup = flow is not None and flow.trigger == "always"
+                cleanup = flow is not None and (flow.trigger == "always" or flow.handler == "finally")
                 assert row.state in FINAL or row.ending == "cancel" or cleanup, (
                     f"it was to be cancelled with {name}: {row}"
                 )
@@ -636,7 +657,7 @@ class ClusterMachine(RuleBasedStateMachine):
         worker = self.pick(data, [worker for worker in self.workers.values() if worker.running], "worker")
         lease = self.pick(data, worker.running, "lease")
         worker.running.remove(lease)
-        outputs = b'{"n":%d}' % lease.epoch if outcome == "completed" and lease.epoch % 2 else b""
+        outputs = b'{"n":%d,"list":[1,2]}' % lease.epoch if outcome == "completed" and lease.epoch % 2 else b""
         if outcome == "completed" and self._repairs(lease):
             outputs = self.pick(data, (b"", PROPOSAL, b'{"titan_repair": 5}'), "proposal")
         code = 0 if outcome == "completed" else 1
@@ -690,7 +711,9 @@ class ClusterMachine(RuleBasedStateMachine):
 
     @invariant()
     def everything_accepted_is_still_known(self) -> None:
-        assert self.accepted == set(self.world.journal.jobs)
+        specs = self.world.journal.specs
+        instances = {key for key in specs if (specs[key].flow or DEFAULT_FLOW).instance_of}  # made by the master
+        assert self.accepted - instances == set(self.world.journal.jobs) - instances
 
     def teardown(self) -> None:
         """Heal the cluster and let it work: every job that was accepted comes to its one end."""

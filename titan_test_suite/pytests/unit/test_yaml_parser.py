@@ -315,7 +315,15 @@ def test_a_file_too_big_is_not_read(folder: Path) -> None:
             ["line 1: unknown key job; did you mean jobs?", "line 1: the key jobs is missing; it lists what is to run"],
         ),
         (JOB + "tasks: 1\n", ["line 2: unknown key tasks; did you mean jobs?"]),
-        (JOB + "xyz: 1\n", ["line 2: unknown key xyz; the keys here are name, project, params, schedule, every, jobs"]),
+        (
+            JOB + "xyz: 1\n",
+            [
+                (
+                    "line 2: unknown key xyz; the keys here are name, project, fail_fast, params, schedule, every, "
+                    "jobs, on_failure, finally"
+                )
+            ],
+        ),
         ("name: a\n" + JOB + "name: b\n", ["line 3: the key name stands in line 1 already"]),
         ("name: [a]\n" + JOB, ["line 1: name: a text is wanted, not a list"]),
         ("name: ''\n" + JOB, [f"line 1: name: '' {NAME}"]),

@@ -60,7 +60,7 @@ async function check(redraw) {
     if (answer.pipeline) model = answer.pipeline;
     $("deploy").disabled = !answer.ok;
     const count = problems.length;
-    verdict(answer.ok ? `✓ ${model.jobs.length} ${model.jobs.length === 1 ? "job" : "jobs"}, ready to deploy` : `${count} ${count === 1 ? "problem" : "problems"}`, answer.ok ? "good" : "bad");
+    verdict(answer.ok ? `✓ ${model.jobs.length} ${model.jobs.length === 1 ? "job" : "jobs"}, ready to ${model.schedule || model.every ? "be scheduled" : "deploy"}` : `${count} ${count === 1 ? "problem" : "problems"}`, answer.ok ? "good" : "bad");
   } catch (error) {
     if (mine === serial) verdict(error.message, "bad");
     return;
@@ -156,7 +156,8 @@ function choose(id) {
 function drawProperties() {
   const job = find(chosen);
   if (!job) {
-    show($("properties"), model.jobs.length ? h("div", { class: "fields" }, field("Name of the pipeline", model.name, (value) => { model.name = value; }), h("p", { class: "hint" }, "Choose a job to see its properties.")) : null);
+    show($("properties"), model.jobs.length ? h("div", { class: "fields" }, field("Name of the pipeline", model.name, (value) => { model.name = value; }),
+      !model.every && (!model.schedule || typeof model.schedule === "string") && field("Schedule", model.schedule || "", (value) => { model.schedule = value.trim(); }, { placeholder: "once, or like 0 6 * * 1-5" }), h("p", { class: "hint" }, "Choose a job to see its properties.")) : null);
     return;
   }
   const id = job.id;
@@ -237,7 +238,7 @@ async function deploy(button) {
     try {
       const answer = await postForm("/pipelines/deploy", form);
       try { sessionStorage.removeItem(KEEP); } catch { /* was not kept */ }
-      location.href = runUrl(answer.run_id);
+      location.href = answer.run_id ? runUrl(answer.run_id) : `/schedules?search=${encodeURIComponent(answer.schedule)}`;
     } catch (error) {
       if (error.problems?.length) { problems = error.problems; drawProblems(); drawGraph(); verdict("refused", "bad"); }
       throw error;
