@@ -56,6 +56,8 @@ class JobBook:
         self.news: list[tuple[Run, Job | None]] = []
         """Jobs of those runs that were settled; without one: something else that may be their end. Whoever looks
         empties the list."""
+        self.unfolding: list[Job] = []
+        """``each`` jobs that may run: they are to get their instances. Whoever gives them empties the list."""
         self._owned: dict[str, list[Run]] = {}
         """Open runs by the key of the job that submitted them."""
         self._orphans: list[Run] = []
