@@ -219,6 +219,9 @@ class MasterSettings:
         float, Says(_days, "finished jobs leave memory after so many days; the journal keeps them")
     ] = 30.0
     log_days: Annotated[float, Says(_days, "logs of finished runs are removed after so many days")] = 30.0
+    content_days: Annotated[
+        float, Says(_days, "contents that nothing refers to are removed so many days after their last use, at least 1")
+    ] = 7.0
     log_total_bytes: Annotated[
         int, Says(_integer(0, 1 << 60), "logs together; beyond it those of finished runs go, old successes first")
     ] = 50 << 30

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ PARALLEL_FROM: Final = 4 * 1024 * 1024
 """Bytes from which several files travel on connections of their own; below, making those takes longer."""
 CHECK_BYTES_PER_S: Final = 20 * 1024 * 1024
 """The last piece is answered once the master has digested and synced the whole, so fast at least, slow disks too."""
+_KNOWN_S: Final = 12 * 3600.0
+"""Time before the master is asked again whether it has a content: it keeps one for a day after it was asked for."""
 MAX_STEPS_BACK: Final = 20
 """Answers of one upload that do not move it on: others upload the same, or the connection broke. More is a fault."""
 
@@ -84,7 +87,8 @@ class Uploader:
     def __init__(self, caller: Caller, new_pool: Callable[[], ConnectionPool]) -> None:
         self._caller = caller
         self._new_pool = new_pool
-        self._staged: set[tuple[str, str]] = set()
+        self._staged: dict[tuple[str, str], float] = {}
+        """What the master has, by name and digest, and since when (monotonic) this is known."""
 
     def stage(self, contents: Iterable[Content], progress: Progress | None = None) -> None:
         """Make sure that the master has these contents, and each under its name in perm_files/staged.
@@ -94,7 +98,8 @@ class Uploader:
             PipelineError: a file changed meanwhile.
         """
         wanted = {(content.name, content.sha256): content for content in contents}
-        fresh = [content for key, content in wanted.items() if key not in self._staged]
+        before = time.monotonic() - _KNOWN_S
+        fresh = [content for key, content in wanted.items() if self._staged.get(key, before) <= before]
         if not fresh:
             return
         digests = list(dict.fromkeys(content.sha256 for content in fresh))
@@ -107,7 +112,8 @@ class Uploader:
         for content in fresh:
             if send.get(content.sha256) is not content:  # the master has it, but not under this name yet
                 self._caller.call(_piece(content, content.size, b"", True))
-        self._staged.update((content.name, content.sha256) for content in fresh)
+        now = time.monotonic()
+        self._staged.update(((content.name, content.sha256), now) for content in fresh)
 
     def put(self, content: Content, progress: Progress | None = None) -> None:
         """Put a content into perm_files under its name. Raises as ``stage``."""

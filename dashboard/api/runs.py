@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest
 from dashboard import pipeline_model, reruns, wire
 from dashboard.api.asked import body, number, text
 from dashboard.parts import parts
-from titan_sdk.messages import CancelJob, GetSpecs, ListRuns, Rerun, Stop, SubmitRun, WatchRun
+from titan_sdk.messages import CancelJob, CloseRun, GetSpecs, ListRuns, Rerun, Stop, SubmitRun, WatchRun
 
 NO_JOBS = 1 << 30
 """From that number on a run has none."""
@@ -51,6 +51,12 @@ def pipeline(run_id: str) -> dict[str, Any]:
 @blueprint.post("/<run_id>/cancel")
 def cancel(run_id: str) -> dict[str, Any]:
     return {"text": parts().gateway.call(CancelJob(id=run_id)).text}
+
+
+@blueprint.post("/<run_id>/close")
+def close(run_id: str) -> dict[str, Any]:
+    """Nothing more is added to an open run."""
+    return {"text": parts().gateway.call(CloseRun(id=run_id)).text}
 
 
 @blueprint.post("/<run_id>/stop")

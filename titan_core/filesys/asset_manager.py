@@ -100,6 +100,15 @@ class AssetManager:
                 )
         return found
 
+    def staged(self) -> list[Path]:
+        """The files in ``staged/``, but for those being written."""
+        folder = self._root / STAGED
+        return [
+            Path(entry.path)
+            for entry in os.scandir(folder)
+            if entry.is_file(follow_symlinks=False) and not entry.name.startswith(".")
+        ]
+
     def _target(self, name: str, staged: bool) -> Path:
         check_file_name(name)
         target = self._root / STAGED / name if staged else self._root / name

@@ -193,9 +193,9 @@ class ContentStore:
         """Make the times of contents those of their last use, to within the time since the last call."""
         with self._lock:
             used, self._used = self._used, set()
-            for sha256 in used:
-                with suppress(FileNotFoundError):
-                    os.utime(self._name(sha256))
+        for sha256 in used:  # meanwhile nothing is removed: who calls this does that too
+            with suppress(FileNotFoundError):
+                os.utime(self._name(sha256))
 
     def stored(self) -> Iterator[StoredContent]:
         """Every content, in no order."""

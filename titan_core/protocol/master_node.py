@@ -13,6 +13,7 @@ from typing import Any, Final
 from titan_core import __version__
 from titan_core.config import MasterSettings
 from titan_core.filesys.asset_manager import AssetManager
+from titan_core.filesys.content_retention import ContentRetention
 from titan_core.filesys.content_store import ContentStore
 from titan_core.filesys.log_retention import LogRetention
 from titan_core.filesys.log_store import LogStore, Rotation
@@ -30,7 +31,7 @@ from titan_core.protocol.handlers.services import ServiceHandlers
 from titan_core.protocol.handlers.submissions import SubmissionHandlers
 from titan_core.protocol.handlers.table import HandlerTable
 from titan_core.protocol.handlers.watching import WatchHandlers
-from titan_core.protocol.housekeeping import Housekeeping, outcome_of_run
+from titan_core.protocol.housekeeping import Chore, Housekeeping, outcome_of_run
 from titan_core.protocol.scheduler_server import SchedulerServer, ServerLimits
 from titan_core.protocol.services.approvals import ApprovalService
 from titan_core.protocol.services.cluster import ClusterService
@@ -66,6 +67,8 @@ from titan_sdk.messages import Welcome
 log = logging.getLogger(__name__)
 
 JOIN_S: Final = 5.0
+_CONTENTS_EVERY_S: Final = 6 * 3600.0
+"""Between two searches for contents that nothing refers to: each reads the specs of all jobs."""
 _OTHER_FILES: Final = 512
 """Descriptors beside those of connections: the journal, logs and contents being read, classic workers being called."""
 
@@ -136,7 +139,18 @@ class MasterNode:
             max_bytes=settings.log_total_bytes,
             outcome_of=functools.partial(outcome_of_run, self._store),
         )
-        self._housekeeping = Housekeeping(retention)
+        content_retention = ContentRetention(
+            contents,
+            assets,
+            max_age_s=settings.content_days * 24 * 3600,
+            unmentioned=self._store.unmentioned_contents,
+        )
+        self._housekeeping = Housekeeping(
+            [
+                Chore("old logs are not removed", retention.sweep),
+                Chore("old contents are not removed", content_retention.sweep, _CONTENTS_EVERY_S),
+            ]
+        )
         files = FileService(assets, contents, self._scheduler.check_room)
         jobs = JobService(self._scheduler, self._store)
         self._logs = LogService(

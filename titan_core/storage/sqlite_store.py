@@ -18,6 +18,7 @@ from titan_core.scheduling.core.commands import KvAddMember, KvApply, KvPut, KvR
 from titan_core.storage import run_queries
 from titan_core.storage import sqlite_rows as sql
 from titan_core.storage.batch import Batch
+from titan_core.storage.content_references import unmentioned
 from titan_core.storage.data_dir_lock import DataDirLock
 from titan_core.storage.integrity import examine
 from titan_core.storage.kv_tables import KvTables
@@ -434,6 +435,10 @@ class SqliteStore:
     def agent_runs(self, limit: int) -> list[AgentRun]:
         with self._reading() as db:
             return run_queries.agents(db, limit)
+
+    def unmentioned_contents(self, digests: set[str], pause: Callable[[], bool]) -> set[str]:
+        with self._reading() as db:
+            return unmentioned(db, digests, pause)
 
     def load_events(self, newest: int) -> list[EventRow]:
         with self._reading() as db:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -126,6 +126,11 @@ class Store(Protocol):
 
     def agent_runs(self, limit: int) -> list[AgentRun]:
         """The agent runs that were begun last."""
+        ...
+
+    def unmentioned_contents(self, digests: set[str], pause: Callable[[], bool]) -> set[str]:
+        """Those of these contents that nothing in the journal refers to; none when ``pause``, which is called now and
+        then and may wait a moment, says to stop. Takes long. Raises StoreError."""
         ...
 
     def load_events(self, newest: int) -> list[EventRow]:

@@ -320,6 +320,7 @@ class History:
         """A job's row is about to be written."""
         if before is None:
             doomed = row.state is JobState.SKIPPED or (row.state.final and self._ended_parent(row, parents))
+            doomed = doomed or (row.state is JobState.CANCELLED and row.reason.startswith("fail_fast: "))
             assert row.state in INITIAL or row.attempt == 1 or doomed, f"accepted into {row}"
             return
         assert not before.state.final, f"revived, or ended twice: {before} -> {row}"
@@ -549,7 +550,7 @@ class World:
         kinds = [isinstance(command, RECORDS) for command in commands]
         assert kinds == sorted(kinds, reverse=True), "records come before effects"
         updated = [command.row.key for command in commands if isinstance(command, (InsertJob, UpdateJob))]
-        assert len(updated) == len(set(updated)), "one row for each job"
+        assert len(updated) == len(set(updated)), f"one row for each job: {sorted(updated)}"
         for command in commands:
             if isinstance(command, (InsertJob, UpdateJob)):
                 parents = command.spec.parents if isinstance(command, InsertJob) else ()

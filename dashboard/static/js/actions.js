@@ -58,6 +58,10 @@ export function runButtons(run) {
       const answer = await act(button, () => post(`${api}/cancel`));
       if (answer) tell(answer.text ? "The run is being cancelled." : "Everything had ended already.");
     } }, "Cancel"),
+    run.open && h("button", { type: "button", class: "button", data: { key: "close-run" }, title: "Nothing more is added; it ends when its jobs have", onclick: async (event) => {
+      const answer = await act(event.currentTarget, () => post(`${api}/close`));
+      if (answer) tell(answer.text ? "The run is closed." : "The run was not open any more.");
+    } }, "Close"),
     run.finished && failed > 0 && h("button", { type: "button", class: "button primary", data: { key: "rest" }, onclick: again("rest", "What did not complete runs again.") }, "Run the rest"),
     run.finished && h("button", { type: "button", class: "button", data: { key: "again" }, onclick: again("all", "The run starts again.") }, "Run again"),
     h("a", { class: "button", href: `/new?run=${encodeURIComponent(run.run_id)}` }, "Edit as new"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from titan_sdk.messages import ApproveSpec, CancelJob, FlowSpec, JobSpec, ListRuns, RunOptions
+from titan_sdk.messages import ApproveSpec, Budget, CancelJob, FlowSpec, JobSpec, ListRuns, RunOptions
 from titan_test_suite.pytests.browser.conftest import Visit
 from titan_test_suite.pytests.cluster import wait_until
 from titan_test_suite.pytests.dashboard import CODE, Dashboard, LossyRelay
@@ -590,3 +590,17 @@ def test_outputs_conditions_and_what_was_skipped_are_shown(visit):
     expect(visit.go(f"/runs/{keys[0]}").locator("#spec")).to_contain_text("rows = 3")
     expect(visit.go(f"/runs/{keys[1]}").locator("#spec")).to_contain_text("parents.count.rows > 5")
     expect(visit.go(f"/runs/{keys[2]}").locator("#spec")).to_contain_text("all its parents have ended")
+
+
+def test_an_open_run_is_closed(visit):
+    cluster = visit.dashboard.cluster
+    options = RunOptions(open=True, params={"day": "monday"}, budget=Budget(max_jobs=7))
+    run_id, keys = names(cluster.submit(cluster.job("print(1)", id="seed"), name="growing", options=options))
+    cluster.wait_state(keys[0])
+    page = visit.go(f"/runs/{run_id}")
+    expect(page.locator("#facts")).to_contain_text("open")
+    expect(page.locator("#facts")).to_contain_text("1 of 7 jobs of its budget")
+    expect(page.locator("#facts")).to_contain_text("day=monday")
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#actions")).to_contain_text("Completed")
+    expect(page.get_by_role("button", name="Close")).to_have_count(0)

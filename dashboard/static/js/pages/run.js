@@ -3,7 +3,7 @@ import { get } from "../api.js";
 import { DagView } from "../dag_view.js";
 import { $, empty, h, show } from "../dom.js";
 import { listen } from "../events.js";
-import { badge, duration, jobUrl, running, runUrl, STATES, when, WORDS } from "../format.js";
+import { badge, duration, jobUrl, running, runUrl, STATES, until, when, WORDS } from "../format.js";
 
 const id = $("run").dataset.run;
 const DRAWN = 2000; // jobs of a graph that a browser still moves smoothly
@@ -28,6 +28,7 @@ function drawRun() {
   $("name").textContent = run.name || run.run_id;
   document.title = `${run.name || run.run_id} · Titan`;
   show($("actions"), badge(run.state), runButtons(run));
+  const budget = run.options?.budget || {};
   show($("facts"),
     h("span", {}, `${run.total} ${run.total === 1 ? "job" : "jobs"}`),
     h("span", {}, "submitted ", when(run.submitted_at)),
@@ -35,6 +36,8 @@ function drawRun() {
     run.open && h("span", { class: "chip", title: "Jobs may still be added" }, "open"),
     run.agent_run_id || run.options?.agent_run_id ? h("span", {}, "agent run ", h("a", { href: `/agents?search=${encodeURIComponent(run.agent_run_id || run.options.agent_run_id)}` }, run.agent_run_id || run.options.agent_run_id)) : null,
     run.options?.rerun_of && h("span", {}, "again ", h("a", { href: runUrl(run.options.rerun_of) }, run.options.rerun_of)),
+    budget.max_jobs > 0 && h("span", {}, `${run.tree_jobs.toLocaleString()} of ${budget.max_jobs.toLocaleString()} jobs of its budget`),
+    run.deadline_at > 0 && !run.finished && h("span", {}, "ends ", until(run.deadline_at)),
     Object.entries(run.options?.params || {}).map(([name, value]) => h("span", {}, h("code", {}, `${name}=${value}`))),
     run.children?.length > 0 && h("span", {}, "submitted ", run.children.slice(0, 20).map((each, number) => [number > 0 && ", ", h("a", { href: runUrl(each.run_id) }, each.name || each.run_id)]), run.children.length > 20 && ` and ${run.children.length - 20} more`),
     run.parent && h("span", {}, "submitted by ", h("a", { href: jobUrl(run.parent) }, run.parent)),

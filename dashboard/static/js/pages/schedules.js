@@ -21,7 +21,7 @@ function next(each) {
   if (each.problem) return h("span", { class: "bad-text" }, each.problem);
   if (each.paused) return badge("PENDING", "Paused");
   if (!each.next_due.length) return h("span", { class: "muted" }, "over");
-  return [until(each.next_due[0]), h("small", { class: "under" }, each.next_due.map((at) => h("span", { class: "nowrap", title: wholeTime(at) }, moment(at))).flatMap((node) => [node, " "]))];
+  return [until(each.next_due[0]), h("small", { class: "under" }, each.next_due.map((at, number) => [number > 0 && " · ", h("span", { class: "nowrap", title: wholeTime(at) }, moment(at))]))];
 }
 
 function last({ last_run: run, active }) {

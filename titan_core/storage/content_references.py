@@ -1,0 +1,43 @@
+"""Which contents the journal still speaks of."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable
+from typing import Final
+
+NOT_SEARCHED: Final = frozenset(
+    {
+        *("titan", "jobs", "executions", "additions", "events", "cordons"),
+        *("kv", "kv_members", "kv_collections", "kv_items", "kv_expiry", "kv_requests"),
+    }
+)
+"""Tables that name no content, and may be large. Every other one is searched, also one that is yet to come."""
+
+_ROWS_AT_ONCE: Final = 500
+"""Rows searched before others have their turn; a millisecond or two."""
+_DIGEST: Final = re.compile(rb"[0-9a-f]{64}")
+
+
+def unmentioned(db: sqlite3.Connection, digests: set[str], pause: Callable[[], bool]) -> set[str]:
+    """Those of ``digests`` that stand nowhere in the journal; none when ``pause`` says to stop.
+
+    A digest is looked for as text, wherever in a row it may be: in the specs of jobs and schedules, in what is known of
+    repairs, in the options of runs. A mistake can only keep a content.
+    """
+    left = {digest.encode() for digest in digests}
+    tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    for table in tables:
+        if table in NOT_SEARCHED or table.startswith("sqlite_"):
+            continue
+        rows = db.execute(f'SELECT * FROM "{table}"')
+        while left and (some := rows.fetchmany(_ROWS_AT_ONCE)):
+            for row in some:
+                for value in row:
+                    text = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+                    if isinstance(text, bytes) and len(text) >= 64:
+                        left.difference_update(_DIGEST.findall(text))
+            if pause():
+                return set()
+    return {digest.decode() for digest in left}
