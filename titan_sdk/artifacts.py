@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import hashlib
-import json
 import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from titan_sdk.errors import BadMessage, NotFound
 from titan_sdk.job_context import output
-from titan_sdk.job_outputs import decode, parse
+from titan_sdk.job_outputs import ARTIFACTS, decode
 from titan_sdk.messages import FetchContent, GetJob, JobInfo, M, Request, RunInfo, WatchRun
 from titan_sdk.names import check_file_name
 from titan_sdk.uploads import Content, content_of_path
 
-OUTPUT: Final = "titan_artifacts"
-"""The output of a job that names its artifacts, each with digest and size."""
 _BLOCK: Final = 1 << 20
 
 
@@ -51,10 +48,12 @@ def publish(name: str, data: str | os.PathLike[str] | bytes) -> None:
     from titan_sdk.client import TitanClient  # it takes time to load, and few scripts need it
 
     check_file_name(name)
+    if not os.environ.get("TITAN_OUTPUT"):
+        raise RuntimeError("TITAN_OUTPUT is not set: artifacts are published by scripts that run as jobs of Titan")
     content = _content_of_bytes(data) if isinstance(data, bytes) else content_of_path(Path(data), "")
     with TitanClient() as client:
         client.stage_content(content)
-    output(**{OUTPUT: {**_said_before(), name: {"sha256": content.sha256, "size": content.size}}})
+    output(**{ARTIFACTS: {name: {"sha256": content.sha256, "size": content.size}}})
 
 
 def fetch(name: str, job: str | None = None, to: str | os.PathLike[str] | None = None) -> Path:
@@ -75,10 +74,14 @@ def fetch(name: str, job: str | None = None, to: str | os.PathLike[str] | None =
 
 def artifacts_of(info: JobInfo) -> list[Artifact]:
     """What a job left, by name; of a JobInfo that came alone."""
-    left = decode(info.outputs.encode()).get(OUTPUT) if info.outputs else None
+    left = decode(info.outputs.encode()).get(ARTIFACTS) if info.outputs else None
     if not isinstance(left, dict):
         return []
-    return [Artifact(name, info.key, str(each["sha256"]), int(each["size"])) for name, each in sorted(left.items())]
+    return [
+        Artifact(name, info.key, str(each["sha256"]), int(each["size"]))
+        for name, each in sorted(left.items())
+        if isinstance(each, dict) and {"sha256", "size"} <= each.keys()  # a script may write anything there
+    ]
 
 
 def list_artifacts(caller: Caller, name: str) -> list[Artifact]:
@@ -113,20 +116,37 @@ def find(caller: Caller, name: str, job: str) -> Artifact:
 def download(caller: Caller, artifact: Artifact, path: Path) -> None:
     """Write the content to ``path``, whole or not at all; one that broke off goes on where it was.
 
+    Of several who do so at once, in however many processes, one writes and the others wait for it.
+
     Raises:
         NotFound: the master has it no more. BadMessage: what came is not what was published. OSError: see ``open``.
     """
-    part = path.with_name(f".{path.name}.{artifact.sha256[:16]}.part")
-    with part.open("ab") as file:
-        while (offset := file.tell()) < artifact.size:
-            chunk = caller.call(FetchContent(sha256=artifact.sha256, offset=offset))
-            if not chunk.data:
-                break
-            file.write(chunk.data)
-    if _digest(part) != artifact.sha256:
-        part.unlink()
-        raise BadMessage(f"{artifact.name} of {artifact.job} came damaged; nothing of it was kept")
-    part.replace(path)
+    part = part_of(artifact, path)
+    while True:
+        with part.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(file.fileno(), path):
+                return  # the other has finished it
+            if not _is_at(file.fileno(), part):
+                continue  # or given it up
+            file.seek(0, os.SEEK_END)
+            while (offset := file.tell()) < artifact.size:
+                chunk = caller.call(FetchContent(sha256=artifact.sha256, offset=offset))
+                if not chunk.data:
+                    break
+                file.write(chunk.data)
+            file.flush()
+            if _digest(part) != artifact.sha256:
+                part.unlink()
+                raise BadMessage(f"{artifact.name} of {artifact.job} came damaged; nothing of it was kept")
+            part.replace(path)
+            return
+
+
+def part_of(artifact: Artifact, path: Path) -> Path:
+    """Where a download to ``path`` grows; with a short name, as that of ``path`` may be as long as can be."""
+    mark = hashlib.sha256(f"{path.name}/{artifact.sha256}".encode("utf-8", "surrogatepass")).hexdigest()
+    return path.with_name(f".{mark[:32]}.part")
 
 
 def own_job() -> str:
@@ -158,15 +178,12 @@ def _content_of_bytes(data: bytes) -> Content:
     return Content("", hashlib.sha256(data).hexdigest(), len(data), lambda offset, limit: data[offset : offset + limit])
 
 
-def _said_before() -> dict[str, Any]:
-    path = os.environ.get("TITAN_OUTPUT")
-    if not path:
-        raise RuntimeError("TITAN_OUTPUT is not set: artifacts are published by scripts that run as jobs of Titan")
-    with contextlib.suppress(FileNotFoundError):
-        text = parse(Path(path).read_bytes())
-        found: dict[str, Any] = json.loads(text).get(OUTPUT, {}) if text else {}
-        return found
-    return {}
+def _is_at(fd: int, path: Path) -> bool:
+    """Whether the open file is the one at that path."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _digest(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from titan_sdk.errors import ExpressionError, InvalidName, Problem
 from titan_sdk.expressions import Expression, Text, expression
-from titan_sdk.messages import DEFAULT_FLOW, ApproveSpec, JobSpec, RepairSpec, ServiceSpec
+from titan_sdk.messages import DEFAULT_FLOW, ApproveSpec, FlowSpec, JobSpec, RepairSpec, ServiceSpec
 from titan_sdk.names import (
     check_capability,
     check_file_name,
@@ -81,6 +81,10 @@ def validate_dag(
     handlers = {job.id for job in jobs if job.flow is not None and job.flow.handler}
     if handlers and len(handlers) == len(jobs) and not known:
         problems.append(Problem("", "there are only jobs for the end of the run, and none before it"))
+    for job_id in [job.id for job in jobs if job.flow is not None and job.flow.each]:
+        for other in first:
+            if other.startswith(f"{job_id}.") and other[len(job_id) + 1 :].isdecimal():
+                problems.append(Problem(other, f"this id is for an instance of {job_id}", numbers[first[other]]))
     for index, job in enumerate(jobs):
         for parent in dict.fromkeys(job.parents):
             if parent == job.id:
@@ -172,9 +176,24 @@ def _check_flow(job: JobSpec) -> None:
         check_approve(job.flow.approve)
     if job.flow.mends is not None:
         raise InvalidName("mends is for the master to say")
+    flow = job.flow
+    if flow.instance_of or flow.item or flow.index:
+        raise InvalidName("what an instance is of is for the master to say")
     for what, each in _expressions(job):
-        if each.items:
-            raise InvalidName(f"{what} speaks of an item, and this is no each job")
+        if each.items and (not flow.each or what in ("when", "each")):
+            raise InvalidName(f"{what} speaks of an item, which only arguments and variables of an each job have")
+    if flow.each:
+        _check_each(job, flow)
+
+
+def _check_each(job: JobSpec, flow: FlowSpec) -> None:
+    if job.kind != "run":
+        raise InvalidName(f"each is for jobs that end by themselves, and this is of type {job.kind}")
+    if flow.trigger in ("one_success", "one_failed"):
+        raise InvalidName(f"an each job cannot have the trigger {flow.trigger}: it is about all of its parents")
+    if flow.approve is not None or flow.repair is not None or flow.handler:
+        raise InvalidName("an each job is no handler, and is neither approved nor repaired; jobs after it may be")
+    check_job_id(f"{job.id}.0000")
 
 
 def _expressions(job: JobSpec) -> Iterator[tuple[str, Expression]]:
@@ -184,6 +203,8 @@ def _expressions(job: JobSpec) -> Iterator[tuple[str, Expression]]:
         return
     if flow.when:
         yield "when", _read("when", expression, flow.when, job.parents)
+    if flow.each:
+        yield "each", _read("each", expression, flow.each, job.parents)
     if flow.templates:
         texts = [("args", arg) for arg in job.args] + [(f"env {name}", value) for name, value in job.env.items()]
         for what, text in texts:

@@ -81,6 +81,8 @@ class TitanJob:
         when: a condition like ``"parents.count.rows > 0 and params.region == 'eu'"``, judged when the parents let the
             job run; it is SKIPPED when that does not hold. Arguments and ``env`` may refer to the same things, as in
             ``"${parents.count.rows}"``.
+        each: an expression whose value is a list, like ``"parents.split.items"``: the job becomes one instance for each
+            element, which finds it by ``titan_sdk.item()``, and as ``${item}`` in its arguments.
         handler: ``"on_failure"``: it runs at the end of its run if a job failed; ``"finally"``: in any case, after
             those.
         approve: what a person is asked before it runs, once its parents have completed; it holds no slot meanwhile. A
@@ -127,6 +129,7 @@ class TitanJob:
         lifetime: str = DEFAULT_SERVICE.lifetime,
         trigger: str = DEFAULT_FLOW.trigger,
         when: str = "",
+        each: str = "",
         handler: str = "",
         approve: str | Mapping[str, Any] | None = None,
         on_failure: Mapping[str, Any] | None = None,
@@ -149,6 +152,9 @@ class TitanJob:
         self.lifetime = _choice(self.job_id, "lifetime", lifetime, LIFETIMES)
         self.trigger = _choice(self.job_id, "trigger", trigger, TRIGGERS)
         self.when = when
+        self.each = each.strip()
+        if self.each.startswith("${") and self.each.endswith("}"):
+            self.each = self.each[2:-1].strip()
         self.handler = _choice(self.job_id, "handler", handler, ("", *HANDLERS))
         self.approve = None if approve is None else approve_spec(self.job_id, approve)
         self.repair_file = ""
@@ -237,6 +243,7 @@ class TitanJob:
         found = FlowSpec(
             trigger=cast(TriggerRule, self.trigger),
             when=self.when,
+            each=self.each,
             templates=any(map(refers, [*self.args, *self.env.values()])),
             approve=self.approve,
             handler=cast(Handler, self.handler),

@@ -20,8 +20,8 @@ def output(**values: Any) -> None:
     if not path:
         raise RuntimeError("TITAN_OUTPUT is not set: outputs are for scripts that run as jobs of Titan")
     line = json.dumps(values, allow_nan=False, separators=(",", ":"))
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(f"{line}\n")
+    with open(path, "ab", buffering=0) as file:  # whole in one piece, whoever else of the job writes at the same time
+        file.write(f"{line}\n".encode())
 
 
 def inputs() -> dict[str, dict[str, Any]]:

@@ -6,6 +6,8 @@ A job appends lines to the file that ``TITAN_OUTPUT`` names, in any of these for
     name:=[1, "two"]        a JSON value
     name<<END               a text of several lines, up to one that is END alone
     {"name": 1}             a JSON object of names and values, as ``titan_sdk.output`` writes it
+
+The one exception is ARTIFACTS, whose lines each add to it.
 """
 
 from __future__ import annotations
@@ -20,12 +22,18 @@ from titan_sdk.errors import BadMessage
 
 MAX_OUTPUT_BYTES: Final = 256 * 1024
 """Of the outputs of one job as JSON, and of the lines they are written as: they stay in the master's memory."""
+MAX_DEPTH: Final = 100
+"""Of lists and objects in one another. Whoever reads them has a stack of its own depth, and all are to be able to."""
 MAX_RUN_OUTPUT_BYTES: Final = 4 * 1024 * 1024
 """Of all jobs of a run together, so that a job which depends on all of them can be told of all in one frame."""
 MAX_VARIABLE_BYTES: Final = 32 * 1024
 """Of one value in the environment: a quarter of what Linux gives one variable."""
 MAX_VARIABLES_BYTES: Final = 128 * 1024
 """Of all values in the environment. What is beyond stands in the file alone that TITAN_INPUTS names."""
+
+ARTIFACTS: Final = "titan_artifacts"
+"""The output that names the job's artifacts. Each is added by a line of its own: a job may publish many, and several
+processes of it at once."""
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _LINE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,63})(:=|<<|=)(.*)", re.DOTALL)
@@ -46,7 +54,11 @@ def parse(text: bytes) -> bytes:
         raise BadMessage(f"they are not UTF-8: {error}") from None
     for number, line in lines:
         if line.strip():
-            values |= _read(line.removesuffix("\r"), number, lines)
+            found = _read(line.removesuffix("\r"), number, lines)
+            before, more = values.get(ARTIFACTS), found.get(ARTIFACTS)
+            if isinstance(before, dict) and isinstance(more, dict):
+                found[ARTIFACTS] = before | more
+            values |= found
     return encode(values) if values else b""
 
 
@@ -76,9 +88,23 @@ def _read(line: str, number: int, more: Iterator[tuple[int, str]]) -> dict[str, 
 
 def _json(text: str, number: int) -> Any:
     try:
-        return msgspec.json.decode(text)
+        found = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadMessage(f"line {number} is no JSON: {error}") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and not _is_shallow(found):
+        raise BadMessage(f"line {number} holds lists or objects that are over {MAX_DEPTH} deep in one another")
+    return found
+
+
+def _is_shallow(value: Any) -> bool:
+    """Whether nothing in it lies deeper than MAX_DEPTH."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [each for each in level if isinstance(each, (list, dict))]
+        if not level:
+            return True
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return False
 
 
 def check_name(name: str) -> str:
@@ -112,6 +138,8 @@ def decode(body: bytes) -> dict[str, Any]:
         raise BadMessage(f"these outputs are no JSON object: {error}") from None
     for name in values:
         check_name(name)
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and not all(map(_is_shallow, values.values())):
+        raise BadMessage(f"these outputs hold lists or objects that are over {MAX_DEPTH} deep in one another")
     return values
 
 

@@ -40,6 +40,11 @@ def check_job_id(job_id: str, what: str = "job id") -> str:
     return job_id
 
 
+def instance_id(job_id: str, index: int) -> str:
+    """The id of an instance of an ``each`` job, counted from 0."""
+    return f"{job_id}.{index}"
+
+
 def check_file_name(name: str, what: str = "file name") -> str:
     """The name itself when it names a file directly inside a folder: no path, no way out of the folder.
 

@@ -352,7 +352,7 @@ def _map_of(node: Map, readers: Mapping[str, Callable[[Node], Any]]) -> dict[str
 
 def _when(node: Node) -> str:
     """Read as an expression once the job's parents are known."""
-    return _text(node, "a condition")
+    return _text(node, "an expression")
 
 
 def _port(node: Node) -> int | str:
@@ -497,6 +497,7 @@ JOB_KEYS: Final = {
     "dependencies": _PARENTS,
     "trigger": Key("trigger", _one_of(TRIGGERS, "a trigger rule")),
     "when": Key("when", _when),
+    "each": Key("each", _when),
     "handler": Key("handler", _one_of(HANDLERS, "a handler")),
     "requirement": Key("requirement", _requirement),
     "priority": Key("priority", _between(-MAX_PRIORITY, MAX_PRIORITY)),
@@ -527,7 +528,8 @@ _MEANT: Final = {
     "steps": "jobs", "pipeline": "name", "title": "name", "restart_policy": "restart", "healthcheck": "health",
     "repair": "on_failure", "heal": "on_failure",
     "approval": "approve", "gate": "approve", "health_check": "health", "health_path": "health",
-    "trigger_rule": "trigger", "if": "when", "condition": "when",
+    "trigger_rule": "trigger", "if": "when", "condition": "when", "foreach": "each",
+    "for_each": "each", "with_items": "each", "matrix": "each",
 }  # fmt: skip
 """What other tools, or TitanJob, call a key."""
 

@@ -54,6 +54,8 @@ class Cause(str, Enum):
     LOST = "worker died"
     QUARANTINED = "too many workers died with it"
     PARENT_ENDED = "a parent ended dead or cancelled"
+    GATHERED = "all its instances completed"
+    INSTANCE_ENDED = "an instance ended dead or cancelled"
     SKIPPED = "its trigger rule or condition leaves it out"
     UNDECIDED = "its condition or a reference cannot be told"
     CANCELLED = "cancelled"
@@ -76,6 +78,8 @@ TRANSITIONS: Final[dict[tuple[JobState, Cause], JobState]] = {
     (JobState.WAITING, Cause.ASKED): JobState.HELD,
     (JobState.WAITING, Cause.PARENT_ENDED): JobState.DEAD,
     (JobState.WAITING, Cause.UNDECIDED): JobState.DEAD,
+    (JobState.WAITING, Cause.GATHERED): JobState.COMPLETED,
+    (JobState.WAITING, Cause.INSTANCE_ENDED): JobState.DEAD,
     (JobState.WAITING, Cause.SKIPPED): JobState.SKIPPED,
     (JobState.WAITING, Cause.CANCELLED): JobState.CANCELLED,
     (JobState.HELD, Cause.APPROVED): JobState.PENDING,

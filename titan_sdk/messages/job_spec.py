@@ -125,6 +125,9 @@ class FlowSpec(Message, frozen=True):
             ``always``: as ``all_done``, and neither a cancelled run nor fail_fast keeps it from running.
         when: a condition (titan_sdk.expressions), judged when the trigger rule lets the job run; it is SKIPPED when
             that does not hold, and DEAD when it cannot be told. Empty: none.
+        each: an expression whose value is a list: the job becomes as many instances, ``ID.0``, ``ID.1`` and so on,
+            which find their element as ``TITAN_ITEM`` and ``${item}``. It ends as they did; an empty list: SKIPPED.
+        instance_of, item, index: of an instance the job's id, its element as JSON, and its place; set by the master.
         templates: arguments and environment hold references (``${parents.ID.NAME}``) that are replaced.
         approve: what a person is asked once its parents let it run; None: nothing.
         handler: it waits for no parents, but for the end of its run, and runs when a job of that is DEAD
@@ -135,6 +138,10 @@ class FlowSpec(Message, frozen=True):
 
     trigger: TriggerRule = "all_success"
     when: str = ""
+    each: str = ""
+    instance_of: str = ""
+    item: bytes = b""
+    index: int = 0
     templates: bool = False
     approve: ApproveSpec | None = None
     handler: Handler = ""

@@ -549,7 +549,7 @@ class World:
         kinds = [isinstance(command, RECORDS) for command in commands]
         assert kinds == sorted(kinds, reverse=True), "records come before effects"
         updated = [command.row.key for command in commands if isinstance(command, (InsertJob, UpdateJob))]
-        assert len(updated) == len(set(updated)), "one row for each job"
+        assert len(updated) == len(set(updated)), f"one row for each job: {sorted(updated)}"
         for command in commands:
             if isinstance(command, (InsertJob, UpdateJob)):
                 parents = command.spec.parents if isinstance(command, InsertJob) else ()

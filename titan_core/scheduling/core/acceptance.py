@@ -97,6 +97,14 @@ class Acceptance:
         self._check_ids(event.jobs, replace=False)
         self._check_room(len(event.jobs))
 
+    def check_instances(self, run: Run, specs: list[JobSpec]) -> None:
+        """Whether the instances of an ``each`` job can be added to its run. Raises Conflict or Unavailable."""
+        there = [spec.id for spec in specs if f"{run.run_id}/{spec.id}" in self._book.jobs]
+        if there:
+            raise Conflict(f"each: the run has a job {there[0]} already")
+        self._check_ids(specs, replace=False)
+        self._check_room(len(specs))
+
     def _check_submitter(self, key: str) -> None:
         job = self._book.jobs.get(key)
         if job is not None and (job.ending == "cancel" or job.state is JobState.CANCELLED):
@@ -219,6 +227,26 @@ def _link_to(job: Job, parents: Iterable[Job]) -> None:
         job.blockers += not parent.satisfies_dependents
 
 
+def link_instances(jobs: Iterable[Job]) -> None:
+    """Have each job of a restored run that has instances wait for those, and for nothing else."""
+    by_id = {job.spec.id: job for job in jobs}
+    unfolded: dict[str, list[Job]] = {}
+    for job in by_id.values():
+        if job.spec.flow is not None and job.spec.flow.instance_of:
+            unfolded.setdefault(job.spec.flow.instance_of, []).append(job)
+    for job_id, instances in unfolded.items():
+        job = by_id[job_id]
+        if job.state is not JobState.WAITING:
+            continue
+        for each in job.spec.parents:
+            if each in by_id and by_id[each].children:
+                by_id[each].children = [child for child in by_id[each].children if child is not job]
+        unfinished = [instance for instance in instances if not instance.state.final]
+        for instance in unfinished:
+            instance.children = [job]
+        job.blockers = len(unfinished)
+
+
 def _refusal(problems: list[Problem]) -> SubmissionRefused:
     return SubmissionRefused("refused: " + "; ".join(map(str, problems[:3])), problems)
 
@@ -229,9 +257,11 @@ def _still(job: Job) -> str:
 
 def _initial_state(spec: JobSpec) -> JobState:
     if spec.parents or spec.flow is not None:  # one question for most jobs, which have neither
+        if spec.flow is not None and spec.flow.instance_of:
+            return JobState.DELAYED if spec.delay_ms else JobState.PENDING
         if spec.parents:
             return JobState.WAITING
-        if spec.flow is not None and (spec.flow.when or spec.flow.templates or spec.flow.handler):
+        if spec.flow is not None and (spec.flow.when or spec.flow.each or spec.flow.templates or spec.flow.handler):
             return JobState.WAITING  # of the first two for the moment that it takes to judge it
         if spec.flow is not None and spec.flow.approve is not None:
             return JobState.HELD

@@ -22,7 +22,8 @@ def admit(job: Job, book: JobBook) -> tuple[Verdict, str]:
     try:
         if flow.when and not expression(flow.when, job.spec.parents).value(scope):
             return Verdict.SKIP, f"its condition does not hold: {flow.when}"
-        rendered(job.spec, scope)
+        if not flow.each:  # of its instances each is looked at
+            rendered(job.spec, scope)
     except ExpressionError as error:
         return Verdict.BREAK, str(error)
     return Verdict.START, ""

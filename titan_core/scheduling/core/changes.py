@@ -66,6 +66,8 @@ class Changes:
 
     def added(self, run: Run, jobs: Iterable[Job], idempotency_key: str, digest: str) -> None:
         """Jobs were added to a run. They are recorded as they are when the event has been handled."""
+        if run.run_id in self._new:
+            return  # with all of its jobs
         self._grown = True
         self._added.update((job.key, job) for job in jobs)
         if idempotency_key:

@@ -12,7 +12,7 @@ from titan_core.scheduling.core.growth import Growth
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.lifecycle import JobLifecycle
 from titan_core.scheduling.core.lineage import Kin
-from titan_core.scheduling.core.triggers import to_end
+from titan_core.scheduling.core.triggers import instances_of, to_end
 from titan_sdk.errors import NotFound
 
 
@@ -45,6 +45,8 @@ class Endings:
             raise NotFound(f"no job or run {name}")
         if name not in self._book.jobs:
             jobs = self._book.with_successors(self._book.with_replicas(name, jobs))
+        if run is None:
+            jobs = [each for job in jobs for each in (job, *instances_of(job))]
         jobs = list(to_end(jobs)) if run is not None else jobs
         self._end_all(jobs, [run] if run is not None else [], below, reason, now, stop=stop)
 

@@ -9,7 +9,7 @@ from titan_core.model.worker import Worker
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.ready_queue import rank
-from titan_core.scheduling.core.triggers import handler_of
+from titan_core.scheduling.core.triggers import handler_of, instances_of
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.messages import CHILD_WORKERS, WorkerReason
 from titan_sdk.sizes import counted, format_size
@@ -25,6 +25,8 @@ class Explanations:
 
     def summary(self, job: Job) -> str:
         """In a sentence or two."""
+        if job.state is JobState.WAITING and (instances := instances_of(job)):
+            return f"It waits for {job.blockers} of its {counted(len(instances), 'instance')}."
         if job.state is JobState.WAITING and handler_of(job):
             return f"It is for the end of its run ({handler_of(job)}), which has not come."
         if job.state is JobState.WAITING:

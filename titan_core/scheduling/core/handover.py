@@ -12,7 +12,7 @@ from titan_core.model.states import JobState
 from titan_core.scheduling.core.admission import rendered
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.job_scope import JobScope
-from titan_core.scheduling.core.triggers import handler_of
+from titan_core.scheduling.core.triggers import handler_of, instances_of
 from titan_sdk.errors import ExpressionError
 from titan_sdk.messages import DEFAULT_FLOW, Given, JobSpec
 
@@ -37,14 +37,17 @@ class Handover:
             spec = _rendered(spec, JobScope(self._book, job))
         parents = self._book.parents(job)
         failed, failure = failures(self._before(job, parents)) if spec.flow is not None else ((), "")
-        given = Given(inputs=self._inputs(job, parents), failed=failed, failure=failure)
+        flow = spec.flow or DEFAULT_FLOW
+        inputs = self._inputs(job, parents)
+        given = Given(inputs=inputs, item=flow.item, index=flow.index, failed=failed, failure=failure)
         return spec if given == _NOTHING else replace(spec, flow=replace(spec.flow or DEFAULT_FLOW, given=given))
 
     def _before(self, job: Job, parents: list[Job]) -> list[Job]:
         """The jobs whose failures it is to know of: of a handler those of its run that failed by themselves."""
         if not handler_of(job):
             return parents
-        failed = {each.spec.id for each in job.run.jobs if each.state is JobState.DEAD and not handler_of(each)}
+        dead = [each for each in job.run.jobs if each.state is JobState.DEAD and not handler_of(each)]
+        failed = {each.spec.id for each in dead if not instances_of(each)}
         return [each for each in job.run.jobs if each.spec.id in failed and failed.isdisjoint(each.spec.parents)]
 
     def _inputs(self, job: Job, parents: list[Job]) -> bytes:

@@ -12,7 +12,7 @@ from titan_core.scheduling.core.job_book import JobBook, goes_on
 from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.ready_queue import rank
 from titan_core.scheduling.core.schedule_book import ScheduleBook
-from titan_core.scheduling.core.triggers import handler_of
+from titan_core.scheduling.core.triggers import handler_of, instances_of, is_instance
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 
 _UNSATISFIED = (JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED)
@@ -118,7 +118,7 @@ def _check_services(book: JobBook) -> None:
         old = book.jobs[old_key]
         assert new.spec.upkeep.replaces == old_key and old.spec.id == new.spec.id, new.story()
         assert goes_on(old) and not new.state.final and not new.ready, f"{old.story()}; {new.story()}"
-    assert not book.unneeded and not book.news
+    assert not book.unneeded and not book.news and not book.unfolding
     for run in book.runs.values():
         for service, dependents in run.tied:
             assert dependents == {key for key in dependents if not book.jobs[key].state.final}, service.story()
@@ -128,10 +128,13 @@ def _check_services(book: JobBook) -> None:
 def _check_links(book: JobBook, job: Job) -> None:
     story = job.story()
     if job.state is JobState.WAITING:
-        parents = book.parents(job)
+        parents = instances_of(job) or book.parents(job)
         assert job.blockers == bool(handler_of(job)) + sum(not parent.settled for parent in parents) > 0, story
         for parent in parents:
             ended = f"{story}; its parent: {parent.story()}"
+            if is_instance(parent, job):
+                assert parent.state.final or job in parent.children, story
+                continue
             assert parent.state not in _DECIDE.get(job.spec.flow.trigger if job.spec.flow else "", _UNSATISFIED), ended
             if not parent.state.final:
                 assert job in parent.children, story

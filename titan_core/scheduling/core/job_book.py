@@ -56,6 +56,8 @@ class JobBook:
         self.news: list[tuple[Run, Job | None]] = []
         """Jobs of those runs that were settled; without one: something else that may be their end. Whoever looks
         empties the list."""
+        self.unfolding: list[Job] = []
+        """``each`` jobs that may run: they are to get their instances. Whoever gives them empties the list."""
         self._owned: dict[str, list[Run]] = {}
         """Open runs by the key of the job that submitted them."""
         self._orphans: list[Run] = []
@@ -77,6 +79,8 @@ class JobBook:
             self.lineage.add(run, self.runs.get(parent_run(run.row.parent)))
             if run.row.options is not None and run.row.options.fail_fast:
                 self.handlers.setdefault(run.run_id, [])
+            if run.open and run.unfinished and self.at_rest(run):
+                self.idle.append(run)
         if run.row.growth is not None and run.open and run.row.parent:
             owner = self.jobs.get(run.row.parent)
             if owner is not None and owner.state.final:
@@ -146,6 +150,10 @@ class JobBook:
                     self.news.append((run, job))
             if not run.unfinished:
                 self._all_ended(run)
+
+    def at_rest(self, run: Run) -> bool:
+        """Whether nothing of the run is unfinished but handlers that wait for its end."""
+        return run.unfinished == sum(job.state is JobState.WAITING for job in self.handlers.get(run.run_id, ()))
 
     def became_ready(self, job: Job) -> None:
         """The service is ready: its run may have come to its end."""

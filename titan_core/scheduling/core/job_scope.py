@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from titan_core.model.job import Job
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.job_book import JobBook
-from titan_sdk.errors import ExpressionError
 from titan_sdk.job_outputs import decode
 
 
 class JobScope:
     """A titan_sdk.expressions.Scope over the jobs in memory. Looks, and changes nothing."""
 
-    def __init__(self, book: JobBook, job: Job) -> None:
+    def __init__(self, book: JobBook, job: Job, item: Any = None) -> None:
         self._book = book
         self._job = job
+        self._item = item
 
     @property
     def params(self) -> Mapping[str, str]:
@@ -36,7 +38,8 @@ class JobScope:
         return self._parent(parent).state.value
 
     def item(self) -> Any:
-        raise ExpressionError(f"{self._job.spec.id} is no instance of an each job, and has no item")
+        flow = self._job.spec.flow
+        return msgspec.json.decode(flow.item) if flow is not None and flow.item else self._item
 
     def _parent(self, parent: str) -> Job:
         return self._book.jobs[f"{self._job.run.run_id}/{parent}"]

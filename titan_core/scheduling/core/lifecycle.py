@@ -23,8 +23,9 @@ from titan_core.scheduling.core.handover import Handover
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.matcher import Matcher
+from titan_core.scheduling.core.output_book import gathered
 from titan_core.scheduling.core.repairs import Repairs, repair_of
-from titan_core.scheduling.core.triggers import Verdict, judge, why_not
+from titan_core.scheduling.core.triggers import Verdict, instances_of, judge, why_not
 from titan_sdk.messages import RepairState
 
 CANNOT_BEGIN = 2
@@ -500,6 +501,9 @@ class JobLifecycle:
                     verdict, why = admit(child, self._book)
                 if verdict is Verdict.START:
                     self._unblock(child, now)
+                elif verdict is Verdict.GATHER:
+                    self._gather(child, now)
+                    settled.append((child, True, _how_it_ended(child)))
                 elif verdict is not Verdict.WAIT:
                     follows = not why and verdict is _FOLLOWS.get(parent.state)
                     self._leave_out(child, verdict, how if follows else why or why_not(child), now)
@@ -511,7 +515,9 @@ class JobLifecycle:
     def _unblock(self, job: Job, now: Instant) -> None:
         """Its parents let a WAITING job run."""
         job.blockers = 0
-        if gate_of(job) is not None:
+        if job.spec.flow is not None and job.spec.flow.each:
+            self._book.unfolding.append(job)
+        elif gate_of(job) is not None:
             self._move(job, Cause.ASKED)
             self._ask(job, now)
         elif job.spec.delay_ms:
@@ -551,6 +557,29 @@ class JobLifecycle:
         else:
             cause = Cause.UNDECIDED if verdict is Verdict.BREAK else Cause.PARENT_ENDED
             self._drop(job, cause, f"not started: {reason}", now)
+
+    def leave_out(self, job: Job, verdict: Verdict, reason: str, now: Instant) -> None:
+        """A WAITING job does not run after all."""
+        self._leave_out(job, verdict, reason, now)
+        self._settle_children(job, now)
+
+    def _gather(self, job: Job, now: Instant) -> None:
+        """All instances of an ``each`` job have ended: it ends as they did, with their outputs as lists."""
+        instances = instances_of(job)
+        failed = [each for each in instances if each.state is not JobState.COMPLETED]
+        if failed:
+            first = failed[0]
+            why = f"{len(failed)} of {len(instances)} instances did not complete; {_how_it_ended(first)}"
+            self._drop(job, Cause.INSTANCE_ENDED, why, now)
+            return
+        outputs = gathered([self._book.outputs.of(each) for each in instances])
+        if outputs and (why := self._book.outputs.why_not(job, outputs)):
+            self._drop(job, Cause.INSTANCE_ENDED, why, now)
+            return
+        self._drop(job, Cause.GATHERED, "", now)
+        if outputs:
+            self._book.outputs.keep(job, outputs)
+            self._changes.outputs(job, outputs)
 
     def _block_children(self, job: Job) -> None:
         """A service that was ready no longer is: what still waits for others waits for it again."""

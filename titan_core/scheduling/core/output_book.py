@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from titan_core.model.job import Job
 from titan_sdk.job_outputs import MAX_RUN_OUTPUT_BYTES
 
@@ -42,3 +44,10 @@ class OutputBook:
         if outputs is not None:
             self.bytes -= len(outputs)
             self._of_runs.pop(job.run.run_id, None)
+
+
+def gathered(outputs: list[bytes]) -> bytes:
+    """The outputs of instances as those of one job: of each name the list of their values, null for who has none."""
+    values = [msgspec.json.decode(body) if body else {} for body in outputs]
+    names = dict.fromkeys(name for each in values for name in each)
+    return msgspec.json.encode({name: [each.get(name) for each in values] for name in names}) if names else b""

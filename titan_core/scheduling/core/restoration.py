@@ -11,7 +11,7 @@ from titan_core.model.run import Run
 from titan_core.model.states import JobState
 from titan_core.model.task_execution import TaskExecution
 from titan_core.model.worker import PastExecution, Worker
-from titan_core.scheduling.core.acceptance import link
+from titan_core.scheduling.core.acceptance import link, link_instances
 from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.messages import JobSpec, RepairInfo
@@ -55,6 +55,7 @@ def rebuild(saved: SavedRun, pool: SpecPool, version: int, executions_per_job: i
     run.jobs = tuple(sorted(jobs, key=lambda job: job.seq))
     run.additions = dict(saved.additions) or None
     link(run.jobs)
+    link_instances(run.jobs)
     by_key = {job.key: job for job in jobs}
     for row in sorted(saved.executions, key=lambda row: row.attempt):
         job = by_key[row.key]

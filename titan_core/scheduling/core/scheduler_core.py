@@ -53,6 +53,7 @@ from titan_core.scheduling.core.events import (
     WorkerSilent,
 )
 from titan_core.scheduling.core.explanation import Explanations
+from titan_core.scheduling.core.fan_out import FanOut
 from titan_core.scheduling.core.fleet import Fleet
 from titan_core.scheduling.core.gates import Gates
 from titan_core.scheduling.core.growth import Growth
@@ -124,6 +125,7 @@ class SchedulerCore:
         self._budgets = Budgets(self._book.lineage, self._changes)
         self._acceptance = Acceptance(self._book, self._pool, limits, self._budgets)
         self._growth = Growth(self._book, self._acceptance, self._lifecycle, self._budgets, self._changes)
+        self._fan_out = FanOut(self._book, self._acceptance, self._lifecycle, self._budgets, self._changes)
         self._endings = Endings(self._book, self._lifecycle, self._growth, self._budgets, self._changes)
         self._routing = Routing(self._book, self._registry.workers, limits)
         self._services = ServiceControl(
@@ -229,7 +231,7 @@ class SchedulerCore:
     def _finish(self, now: Instant) -> list[Command]:
         """Dispatch what the event made possible, see to the alarm, and collect the commands."""
         self._services.settle(now)
-        later = self._settle_runs(now) if self._kin or self._book.news else ()
+        later = self._settle_runs(now) if self._kin or self._book.news or self._book.unfolding else ()
         if self._schedules.book.by_name:
             later = (*later, self._schedules.settle(now))
         self._book.expire(now.wall - self._limits.finished_ms_in_memory)
@@ -250,7 +252,8 @@ class SchedulerCore:
         """See to budgets and open runs; when to do so again (monotonic seconds)."""
         self._budgets.follow_clock(now)
         self._growth.settle(now)
-        while self._book.unneeded or self._book.news:  # by a run that was closed just now, say
+        while self._book.unneeded or self._book.news or self._book.unfolding:  # of a run that was closed just now, say
+            self._fan_out.settle(now)
             self._run_flow.settle(now)
             self._services.settle(now)
             self._growth.settle(now)

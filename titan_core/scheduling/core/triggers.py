@@ -22,6 +22,7 @@ class Verdict(Enum):
     START = "it may run"
     SKIP = "its rule leaves it out"
     DOOM = "its rule cannot be met any more"
+    GATHER = "all its instances have ended"
     BREAK = "it cannot be told whether it may run"
 
 
@@ -34,6 +35,8 @@ def judge(job: Job, parent: Job, parents: Callable[[Job], Sequence[Job]]) -> Ver
     ``parents``, which looks at all of them, is asked once at most in the life of a job, when the last one is settled.
     """
     flow = job.spec.flow
+    if flow is not None and flow.each and is_instance(parent, job):
+        return Verdict.WAIT if job.blockers else Verdict.GATHER
     if flow is None or flow.trigger == "all_success":
         if not parent.satisfies_dependents:
             return Verdict.SKIP if parent.state is JobState.SKIPPED else Verdict.DOOM
@@ -72,6 +75,18 @@ def expects_failures(job: Job) -> bool:
     """Whether the job is there for what has failed, so that it is not ended because something has."""
     flow = job.spec.flow
     return flow is not None and (flow.handler != "" or flow.trigger in ("one_failed", "all_done", "always"))
+
+
+def is_instance(job: Job, of: Job) -> bool:
+    """Whether the job is an instance of that ``each`` job of its run."""
+    return job.spec.flow is not None and job.spec.flow.instance_of == of.spec.id
+
+
+def instances_of(job: Job) -> list[Job]:
+    """The instances of an ``each`` job, in the order of its list; none before that was known, and of any other job."""
+    if job.spec.flow is None or not job.spec.flow.each:
+        return []
+    return [each for each in job.run.jobs if is_instance(each, job)]
 
 
 def to_end(jobs: Sequence[Job]) -> Sequence[Job]:

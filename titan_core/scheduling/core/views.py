@@ -18,6 +18,7 @@ from titan_core.scheduling.core.crash_loops import in_crash_loop
 from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.limits import CoreLimits
 from titan_core.scheduling.core.repairs import is_repair, versions
+from titan_core.scheduling.core.triggers import instances_of
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
 from titan_sdk.errors import NotFound
 from titan_sdk.messages import (
@@ -126,7 +127,14 @@ class Views:
         """What was asked for: the run of that id, or the job of that key or id. Raises NotFound."""
         run = self._book.runs.get(name)
         if run is not None:
-            return SpecList(name=run.row.name, jobs=[job.spec for job in run.jobs if not is_repair(job.spec)])
+            return SpecList(
+                name=run.row.name,
+                jobs=[
+                    job.spec
+                    for job in run.jobs
+                    if not (is_repair(job.spec) or (job.spec.flow or DEFAULT_FLOW).instance_of)
+                ],
+            )
         job = self._book.find_job(name)
         if job is None:
             raise NotFound(f"no run or job {name}")
@@ -167,6 +175,8 @@ class Views:
         """Why the job is where it is. ``answered`` saves asking all workers about the same need again."""
         if job.state is JobState.WAITING:
             parents = len(job.spec.parents)
+            if instances := instances_of(job):
+                return f"waits for {job.blockers} of its {len(instances)} instances"
             if not parents:
                 return "waits for the end of its run"
             return f"waits for {job.blockers} of its {parents} parents" if parents > 1 else "waits for its parent"

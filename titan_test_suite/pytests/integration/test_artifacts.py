@@ -6,11 +6,12 @@ import hashlib
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from titan_sdk.artifacts import download
+from titan_sdk.artifacts import download, part_of
 from titan_sdk.client import TitanClient
 from titan_sdk.errors import BadMessage, NotFound
 from titan_sdk.job import TitanJob
@@ -25,7 +26,8 @@ titan_sdk.publish("big.bin", file.name)
 titan_sdk.publish("note.txt", b"draft")
 titan_sdk.publish("note.txt", f"attempt {os.environ['TITAN_ATTEMPT']}".encode())
 if os.environ["TITAN_ATTEMPT"] == "1":
-    titan_sdk.publish("failed.txt", b"x")
+    for number in range(200):
+        titan_sdk.publish(f"failed-{number}.txt", b"x")
     raise SystemExit(1)
 """
 
@@ -64,10 +66,10 @@ def test_what_a_job_publishes_is_found_by_those_after_it_and_by_everybody(cluste
         path = client.fetch_artifact("note.txt", job="use", to=tmp_path / "note")
         assert path.read_bytes() == b"attempt 2"
         with pytest.raises(NotFound, match="has published failed"):
-            client.fetch_artifact("failed.txt", job="use", to=tmp_path / "none")
+            client.fetch_artifact("failed-0.txt", job="use", to=tmp_path / "none")
 
         big = listed[0]
-        part = tmp_path / f".big.{big.sha256[:16]}.part"
+        part = part_of(big, tmp_path / "big")
         part.write_bytes((bytes(range(256)) * 4096)[: 1 << 20])  # a download that broke off
         download(client._caller, big, tmp_path / "big")
         assert hashlib.sha256((tmp_path / "big").read_bytes()).hexdigest() == digest and not part.exists()
@@ -75,6 +77,13 @@ def test_what_a_job_publishes_is_found_by_those_after_it_and_by_everybody(cluste
         with pytest.raises(BadMessage, match="came damaged"):
             download(client._caller, big, tmp_path / "big")
         assert not part.exists()
+
+        with ThreadPoolExecutor(4) as pool:  # to one place at once, as the jobs of a fan-out do to the shared folder
+            list(pool.map(lambda _: download(client._caller, big, tmp_path / "shared"), range(4)))
+        assert hashlib.sha256((tmp_path / "shared").read_bytes()).hexdigest() == digest
+        assert not list(tmp_path.glob(".*.part"))
+        longest = client.fetch_artifact("note.txt", job="use", to=tmp_path / ("n" * 255))
+        assert longest.read_bytes() == b"attempt 2"
 
         argv = [sys.executable, str(ROOT / "titan_core/TitanCli.py"), "--port", str(cluster.port), "--json"]
         options = {"capture_output": True, "timeout": 60, "check": True, "env": cluster.environment(), "cwd": tmp_path}

@@ -115,3 +115,36 @@ finally:
             assert seen(shared_cluster, f"{run.run_id}/{name}")["failed"] == ["bad"]
         starts = {job.id: job.started_at for job in info.jobs}
         assert starts["fix"] <= starts["page"] <= starts["tidy"]
+
+
+def test_fan_out_over_a_list_over_the_death_of_the_master(cluster: Cluster, tmp_path: Path) -> None:
+    """Killed between the end of the parent and those of the instances, which are jobs of the run by then."""
+    master = cluster.start_master()
+    cluster.start_worker("--slots", "3")
+    gate = tmp_path / "gate"
+    (tmp_path / "split.sh").write_text('echo \'items:=["a", "b", {"c": 1}]\' >> "$TITAN_OUTPUT"\n')
+    (tmp_path / "load.py").write_text(
+        "import os, sys, time\nfrom titan_sdk import item, output\n"
+        f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)\n"
+        "output(got=[item(), sys.argv[1]])\n"
+    )
+    (tmp_path / "look.py").write_text(LOOK)
+    (tmp_path / "titan.yaml").write_text(
+        """
+jobs:
+  - {id: split, file: split.sh}
+  - {id: load, file: load.py, depends_on: split, each: "${parents.split.items}", args: ["<${item}>"]}
+  - {id: merge, file: look.py, depends_on: load}
+"""
+    )
+    with TitanClient("127.0.0.1", cluster.port, token=cluster.token) as client:
+        run = client.submit_dag("fan", load_pipeline(tmp_path).jobs)
+        wait_until(lambda: [job.state for job in run.info().jobs].count("RUNNING") == 3)
+        master.kill()
+        cluster.start_master()
+        gate.touch()
+        info = run.wait(60)
+        assert [job.id for job in info.jobs] == ["split", "load", "merge", "load.0", "load.1", "load.2"]
+        got = [["a", "<a>"], ["b", "<b>"], [{"c": 1}, '<{"c":1}>']]
+        assert run.job("load").outputs() == {"got": got}
+        assert seen(cluster, f"{run.run_id}/merge")["inputs"] == {"load": {"got": got}}

@@ -38,6 +38,8 @@ def test_every_form_of_a_line() -> None:
         (b"my-name=1", "is wanted"),
         (b"a=\xff", "not UTF-8"),
         (b"a:=" + b"[" * 100_000, "line 1 is no JSON"),
+        (b"b=1\na:=" + b"[" * 101 + b"]" * 101, "line 2 holds lists or objects that are over 100 deep"),
+        (b'{"a":' * 101 + b"1" + b"}" * 101, "line 1 holds"),
         (b"a=" + b"x" * job_outputs.MAX_OUTPUT_BYTES, "over the limit of 262144 bytes"),
         (b"a=" + b"\x01" * 200_000, "over the limit of 262144"),
     ],
@@ -45,6 +47,22 @@ def test_every_form_of_a_line() -> None:
 def test_what_is_refused(text: bytes, why: str) -> None:
     with pytest.raises(BadMessage, match=why):
         job_outputs.parse(text)
+
+
+def test_how_deep_values_may_be() -> None:
+    deepest = b'{"a":' + b"[" * 100 + b"]" * 100 + b"}"
+    assert job_outputs.parse(b"a:=" + deepest[5:-1]) == deepest
+    assert job_outputs.decode(deepest)
+    flat = b'{"a":' + b"[" + b"[]," * 200 + b"[]" + b"]" + b"}"
+    assert job_outputs.parse(flat) == flat
+    with pytest.raises(BadMessage, match="over 100 deep"):
+        job_outputs.decode(b'{"a":' + b"[" * 101 + b"]" * 101 + b"}")
+
+
+def test_artifacts_add_up() -> None:
+    lines = [b'{"titan_artifacts":{"%d":{"sha256":"%064d","size":1}}}' % (number, number) for number in range(1500)]
+    found = job_outputs.decode(job_outputs.parse(b"\n".join([*lines, b'titan_artifacts:={"7":{"size":2}}'])))
+    assert len(found["titan_artifacts"]) == 1500 and found["titan_artifacts"]["7"] == {"size": 2}
 
 
 def test_variables_are_bounded() -> None:
