@@ -319,6 +319,10 @@ class SchedulerCore:
         run = self._book.runs.get(run_id)
         return run.version if run else None
 
+    def remembers(self, run_id: str) -> bool:
+        """Whether the run is in memory, or may still be changed for the sake of one that is."""
+        return run_id in self._book.runs or self._book.lineage.find(run_id) is not None
+
     def is_settled(self, name: str) -> bool:
         """Whether the job of that key, or every job of the run of that id, is settled; not when it is not in memory."""
         job = self._book.jobs.get(name)
