@@ -160,6 +160,11 @@ class JobBook:
         if job.run.run_id in self.handlers:
             self.news.append((job.run, None))
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether what has ended, or is to unfold, has consequences that nobody has seen to."""
+        return bool(self.unneeded or self.news or self.unfolding)
+
     def _name(self, job: Job) -> None:
         """The job's id means it from now on, unless the service that it is to replace goes on."""
         replaced = self.jobs.get(job.spec.upkeep.replaces)

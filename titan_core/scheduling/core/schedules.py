@@ -306,14 +306,15 @@ class Schedules:
             idempotency_key=f"schedule {schedule.seq}.{schedule.state.created_at} {due}{mark}",
             options=spec.options,
         )
+        self._jobs.awaited.add(run_id)  # before it starts: what skips all of its jobs has ended at once
         try:
             self._start_run(event, now)
         except TitanError as error:
+            self._jobs.awaited.discard(run_id)
             firing = _firing(schedule, due, now, "refused", reason=str(error), manual=manual)
         else:
             firing = _firing(schedule, due, now, "fired", run_id=run_id, manual=manual)
             self._by_run[run_id] = schedule
-            self._jobs.awaited.add(run_id)
         self._decide(schedule, firing, now)
         return firing
 

@@ -90,6 +90,8 @@ def test_what_they_come_to(text: str, value: Any) -> None:
         ("b'a'", "is not allowed"),
         ("1 if true else 2", "is not allowed"),
         ("\0", "is not an expression"),
+        ("~" * 990 + "1", "nested too deeply"),
+        ("1+" * 490 + "1", "nested too deeply"),
     ],
 )
 def test_what_they_may_not_say(text: str, why: str) -> None:
@@ -127,3 +129,11 @@ def test_texts_with_references() -> None:
     assert not refers("${HOME} $(x) ${parentsx}") and refers("a${ item }") and refers("$${")
     with pytest.raises(ExpressionError, match="other is no parent"):
         Text("${parents.other.x}", PARENTS)
+
+
+def test_references_without_an_end_do_not_take_for_ever() -> None:
+    text = "${item" * 150_000  # each would look for its end through all that follow
+    assert Text(f"{text}$${{x", PARENTS).render(Facts()) == f"{text}${{x"
+    assert not refers(text)
+    with pytest.raises(ExpressionError, match="over the limit"):
+        Text(text + "}", PARENTS)
