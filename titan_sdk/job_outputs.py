@@ -91,12 +91,12 @@ def _json(text: str, number: int) -> Any:
         found = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadMessage(f"line {number} is no JSON: {error}") from None
-    if text.count("[") + text.count("{") > MAX_DEPTH and not _is_shallow(found):
+    if text.count("[") + text.count("{") > MAX_DEPTH and not is_shallow(found):
         raise BadMessage(f"line {number} holds lists or objects that are over {MAX_DEPTH} deep in one another")
     return found
 
 
-def _is_shallow(value: Any) -> bool:
+def is_shallow(value: Any) -> bool:
     """Whether nothing in it lies deeper than MAX_DEPTH."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
@@ -138,7 +138,7 @@ def decode(body: bytes) -> dict[str, Any]:
         raise BadMessage(f"these outputs are no JSON object: {error}") from None
     for name in values:
         check_name(name)
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and not all(map(_is_shallow, values.values())):
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and not all(map(is_shallow, values.values())):
         raise BadMessage(f"these outputs hold lists or objects that are over {MAX_DEPTH} deep in one another")
     return values
 

@@ -35,8 +35,9 @@ class RerunService:
         stored = self._find(request.id)
         run_id = stored.run.run_id
         options = replace(stored.run.options or DEFAULT_OPTIONS, open=False, idle_s=0.0, rerun_of=run_id)
-        # What repaired a job is made anew when it is needed again; the job itself runs as it was repaired.
-        stored = dataclasses.replace(stored, jobs=[each for each in stored.jobs if not is_repair(each[0])])
+        # What repaired a job is made anew when it is needed again; the job itself runs as it was repaired. So are the
+        # instances of a list.
+        stored = dataclasses.replace(stored, jobs=[each for each in stored.jobs if not _made_by_master(each[0])])
         specs = [spec for spec, _ in stored.jobs]
         if request.failed:
             again = to_run_again(run_id, stored.jobs)
@@ -104,6 +105,10 @@ def _keeping(options: RunOptions, stored: StoredRun, specs: Sequence[JobSpec], a
     kept = {each: options.kept.get(each, f"{run_id}/{each}") for each in sorted(needed)}
     outputs = {each: left.get(key) or options.kept_outputs.get(each, b"") for each, key in kept.items()}
     return replace(options, kept=kept, kept_outputs={each: body for each, body in outputs.items() if body})
+
+
+def _made_by_master(spec: JobSpec) -> bool:
+    return is_repair(spec) or (spec.flow is not None and bool(spec.flow.instance_of))
 
 
 def _anew(spec: JobSpec) -> JobSpec:
