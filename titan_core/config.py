@@ -218,6 +218,12 @@ class MasterSettings:
     finished_days_in_memory: Annotated[
         float, Says(_days, "finished jobs leave memory after so many days; the journal keeps them")
     ] = 30.0
+    history_days: Annotated[
+        float, Says(_days, "finished runs leave the journal, with their logs, after so many days")
+    ] = 90.0
+    history_jobs: Annotated[
+        int, Says(_integer(0, 1_000_000_000), "jobs in the journal; beyond it the oldest finished runs go")
+    ] = 1_000_000
     log_days: Annotated[float, Says(_days, "logs of finished runs are removed after so many days")] = 30.0
     content_days: Annotated[
         float, Says(_days, "contents that nothing refers to are removed so many days after their last use, at least 1")

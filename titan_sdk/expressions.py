@@ -14,6 +14,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Collection, Mapping
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
@@ -92,7 +93,10 @@ class Expression:
             raise ExpressionError(f"{self._shown()} is not an expression: {error.msg}") from None
         except (ValueError, RecursionError, MemoryError) as error:
             raise ExpressionError(f"{self._shown()} is not an expression: {error}") from None
-        self._check(self._tree)
+        try:
+            self._check(self._tree)
+        except RecursionError:
+            raise ExpressionError(f"{self._shown()} is nested too deeply") from None
 
     def value(self, scope: Scope) -> Any:
         """What it comes to. Raises ExpressionError: something is not there, or cannot be compared."""
@@ -250,11 +254,11 @@ class Text:
     def __init__(self, text: str, known: Collection[str]) -> None:
         self._pieces: list[str | Expression] = []
         at = 0
-        for match in _REFERENCE.finditer(text):
+        for match in _REFERENCE.finditer(text, 0, _last_end(text)):
             self._pieces.append(text[at : match.start()])
             self._pieces.append("${" if match[1] is None else expression(match[1], tuple(known)))
             at = match.end()
-        self._pieces.append(text[at:])
+        self._pieces.append(text[at:].replace("$${", "${"))
         self.expressions = [piece for piece in self._pieces if isinstance(piece, Expression)]
 
     def render(self, scope: Scope) -> str:
@@ -279,7 +283,43 @@ def expression(text: str, known: tuple[str, ...]) -> Expression:
 
 def refers(text: str) -> bool:
     """Whether the text holds a reference, or what would be taken for the beginning of one."""
-    return "${" in text and _REFERENCE.search(text) is not None
+    return "$${" in text or ("${" in text and _REFERENCE.search(text, 0, _last_end(text)) is not None)
+
+
+def _last_end(text: str) -> int:
+    """Where the last reference ends at the latest: so none is looked for whose end would be sought in vain, each time
+    through the whole text.
+    """
+    return text.rfind("}") + 1
+
+
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """The same expression for a job whose parents, ``names``, have other ids. Raises ExpressionError."""
+    tree = expression(text, tuple(names))._tree
+    try:
+        return ast.unparse(_Renaming(names).visit(deepcopy(tree)))
+    except RecursionError:
+        raise ExpressionError(f"{text[:80]!r} is nested too deeply") from None
+
+
+def renamed_text(text: str, names: Mapping[str, str]) -> str:
+    """As ``renamed``, for a text with references."""
+    end = _last_end(text)
+    return _REFERENCE.sub(lambda m: m[0] if m[1] is None else f"${{{renamed(m[1], names)}}}", text[:end]) + text[end:]
+
+
+class _Renaming(ast.NodeTransformer):
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        node = super().generic_visit(node)
+        if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.value, ast.Name):
+            root, path = _path(node)
+            if root in ("parents", "states") and path:
+                name = self._names.get(str(path[0]), path[0])
+                return ast.Subscript(value=node.value, slice=ast.Constant(value=name), ctx=ast.Load())
+        return node
 
 
 def as_text(value: Any) -> str:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from titan_sdk.errors import InvalidName
+from titan_sdk import job_outputs
+from titan_sdk.errors import BadMessage, InvalidName
 from titan_sdk.messages import RunOptions
 from titan_sdk.names import check_job_id
 
@@ -60,6 +61,8 @@ def option_problems(options: RunOptions) -> Iterator[str]:
         yield f"an idle time of {options.idle_s:g} s is out of range; 0 to {MAX_SECONDS:g} is wanted"
     if options.idle_s and not options.open:
         yield "an idle time is for open runs"
+    if options.kept or options.kept_outputs:
+        yield from _kept_problems(options)
     budget = options.budget
     if budget is not None:
         if budget.max_jobs < 0:
@@ -68,6 +71,24 @@ def option_problems(options: RunOptions) -> Iterator[str]:
             yield f"a depth of {budget.max_depth} is out of range; 0 to {MAX_DEPTH} is wanted"
         if not (0 <= budget.wall_s <= MAX_SECONDS and math.isfinite(budget.wall_s)):
             yield f"a wall time of {budget.wall_s:g} s is out of range; 0 to {MAX_SECONDS:g} is wanted"
+
+
+def _kept_problems(options: RunOptions) -> Iterator[str]:
+    for job_id in options.kept:
+        try:
+            check_job_id(job_id)
+        except InvalidName as error:
+            yield str(error)
+    for job_id, outputs in options.kept_outputs.items():
+        try:
+            job_outputs.decode(outputs)
+        except BadMessage as error:
+            yield f"what is kept of {job_id[:80]!r}: {error}"
+        if job_id not in options.kept:
+            yield f"outputs of {job_id[:80]!r} are kept, but not the job"
+    size = sum(map(len, options.kept_outputs.values()))
+    if size > job_outputs.MAX_RUN_OUTPUT_BYTES:
+        yield f"kept outputs of {size} bytes are over the limit of {job_outputs.MAX_RUN_OUTPUT_BYTES} for one run"
 
 
 def variable_of(param: str) -> str:

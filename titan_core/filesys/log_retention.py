@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -72,6 +72,16 @@ class LogRetention:
         if freed:
             log.info("removed %d bytes of old logs; %d are left", freed, total - freed)
         return freed
+
+    def forget(self, run_ids: Iterable[str]) -> None:
+        """Remove the logs of runs that nobody knows any more."""
+        for run_id in run_ids:
+            try:
+                shutil.rmtree(self._root / run_id)
+            except FileNotFoundError:
+                pass
+            except OSError as error:  # the next sweep tries again
+                log.warning("the logs of run %s cannot be removed: %s", run_id, error)
 
     def _runs(self) -> list[_RunLogs]:
         found = []

@@ -54,6 +54,7 @@ from titan_core.protocol.worker_session import WorkerSession
 from titan_core.scheduling.clock import SystemClock
 from titan_core.scheduling.core.commands import RequestMachines
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
+from titan_core.scheduling.history_retention import HistoryRetention
 from titan_core.scheduling.kv_expiry import KvExpiry
 from titan_core.scheduling.provisioner import Provisioner
 from titan_core.scheduling.scaler_executor import ScalerExecutor
@@ -67,6 +68,7 @@ from titan_sdk.messages import Welcome
 log = logging.getLogger(__name__)
 
 JOIN_S: Final = 5.0
+_HISTORY_EVERY_S: Final = 3600.0
 _CONTENTS_EVERY_S: Final = 6 * 3600.0
 """Between two searches for contents that nothing refers to: each reads the specs of all jobs."""
 _OTHER_FILES: Final = 512
@@ -139,6 +141,14 @@ class MasterNode:
             max_bytes=settings.log_total_bytes,
             outcome_of=functools.partial(outcome_of_run, self._store),
         )
+        history = HistoryRetention(
+            self._scheduler,
+            self._store,
+            clock,
+            max_age_ms=round(settings.history_days * 24 * 3600 * 1000),
+            max_jobs=settings.history_jobs,
+            forgotten=retention.forget,
+        )
         content_retention = ContentRetention(
             contents,
             assets,
@@ -148,6 +158,7 @@ class MasterNode:
         self._housekeeping = Housekeeping(
             [
                 Chore("old logs are not removed", retention.sweep),
+                Chore("old runs are not removed", history.sweep, _HISTORY_EVERY_S),
                 Chore("old contents are not removed", content_retention.sweep, _CONTENTS_EVERY_S),
             ]
         )

@@ -8,6 +8,7 @@ from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow
 from titan_core.model.schedule import ScheduleRow, ScheduleState
 from titan_core.scheduling.core.commands import (
     ForgetCordon,
+    ForgetRuns,
     ForgetSchedule,
     InsertAddition,
     InsertEvent,
@@ -67,6 +68,8 @@ class Batch:
         """By schedule and number."""
         self.kv: list[tuple[int, KvRecord]] = []
         """In order, as each sees what those before it did; with the index of the record, for its result."""
+        self.forgotten_runs: list[int] = []
+        """To be removed after everything else, by seq."""
         self.run_seq = self.job_seq = self.epoch = 0
         """The highest in this batch."""
         for index, record in enumerate(records):
@@ -111,6 +114,8 @@ class Batch:
             self.cordons[record.worker_id] = None
         elif isinstance(record, (SaveSchedule, ForgetSchedule, SaveFiring)):
             self._add_schedule(record)
+        elif type(record) is ForgetRuns:
+            self.forgotten_runs += record.seqs
         else:
             raise TypeError(f"{record!r} is not a record")
 

@@ -15,11 +15,12 @@ from typing import Any, Final
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, RunRow
 from titan_core.model.schedule import ScheduleRow
 from titan_core.scheduling.core.commands import KvAddMember, KvApply, KvPut, KvRecord, KvSweep, Record
-from titan_core.storage import run_queries
+from titan_core.storage import history, run_queries
 from titan_core.storage import sqlite_rows as sql
 from titan_core.storage.batch import Batch
 from titan_core.storage.content_references import unmentioned
 from titan_core.storage.data_dir_lock import DataDirLock
+from titan_core.storage.history import OldRun
 from titan_core.storage.integrity import examine
 from titan_core.storage.kv_tables import KvTables
 from titan_core.storage.read_connections import ReadConnections
@@ -266,6 +267,8 @@ class SqliteStore:
             tables = KvTables(db)
             for index, record in batch.kv:
                 results[index] = _apply_kv(tables, record)
+        if batch.forgotten_runs:
+            history.forget_runs(db, batch.forgotten_runs)
         sequences = self._newer_sequences(batch)
         if sequences != self._sequences:
             execute("UPDATE titan SET run_seq = ?, job_seq = ?, epoch = ?", [sequences])
@@ -435,6 +438,18 @@ class SqliteStore:
     def agent_runs(self, limit: int) -> list[AgentRun]:
         with self._reading() as db:
             return run_queries.agents(db, limit)
+
+    def count_jobs(self) -> int:
+        with self._reading() as db:
+            return int(db.execute("SELECT count(*) FROM jobs").fetchone()[0])
+
+    def oldest_runs(self, after: int, limit: int) -> list[OldRun]:
+        with self._reading() as db:
+            return history.oldest_runs(db, after, limit)
+
+    def rerun_sources(self, pause: Callable[[], bool]) -> set[str]:
+        with self._reading() as db:
+            return history.rerun_sources(db, pause)
 
     def unmentioned_contents(self, digests: set[str], pause: Callable[[], bool]) -> set[str]:
         with self._reading() as db:

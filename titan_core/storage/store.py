@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from titan_core.model.rows import ApprovalRow, CordonRow, EventRow, ExecutionRow, JobRow, RunRow
 from titan_core.model.schedule import ScheduleRow
 from titan_core.scheduling.core.commands import Record
+from titan_core.storage.history import OldRun
 from titan_sdk.errors import TitanError
 from titan_sdk.messages import AgentRun, FiringInfo, JobSpec, KvEntry, KvMemberPage, KvPart, RepairInfo, RunSummary
 
@@ -126,6 +127,20 @@ class Store(Protocol):
 
     def agent_runs(self, limit: int) -> list[AgentRun]:
         """The agent runs that were begun last."""
+        ...
+
+    def count_jobs(self) -> int:
+        """Jobs in the journal. Raises StoreError."""
+        ...
+
+    def oldest_runs(self, after: int, limit: int) -> list[OldRun]:
+        """Up to ``limit`` runs, those that were accepted first after the one of that seq, in order. Raises
+        StoreError."""
+        ...
+
+    def rerun_sources(self, pause: Callable[[], bool]) -> set[str]:
+        """Ids of the runs that others repeat, or whose completed jobs count as jobs of others. Takes long, and calls
+        ``pause`` now and then. Raises StoreError."""
         ...
 
     def unmentioned_contents(self, digests: set[str], pause: Callable[[], bool]) -> set[str]:

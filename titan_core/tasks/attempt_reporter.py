@@ -183,7 +183,7 @@ class AttemptReporter:
             self._open_log(dispatched, attempt)
             self._logs.grew(attempt.lease, size)
             if attempt.sandbox is not None:
-                self.streamer.grew(attempt.lease, str(attempt.sandbox.log), size)
+                self.streamer.grew(attempt.lease, str(attempt.sandbox.log), size, attempt.log_segment)
 
     def ended(self, attempt: Attempt, report: JobReport) -> None:
         dispatched = self._leases.get(attempt.lease)
@@ -196,7 +196,7 @@ class AttemptReporter:
             # It still goes to the master now; only a crash before that would cost another run of the job.
             log.error("the result of %s cannot be spooled: %s", report.lease.job, error)
         if attempt.sandbox is not None:
-            self.streamer.grew(attempt.lease, str(attempt.sandbox.log), report.log_size)
+            self.streamer.grew(attempt.lease, str(attempt.sandbox.log), report.log_size, attempt.log_segment)
         dispatched.attempt = attempt
         dispatched.report = report
         if report.log_offset:

@@ -212,7 +212,7 @@ class LogBatcher:
             if number != stream.number:
                 if stream.fd >= 0:
                     os.close(stream.fd)
-                stream.fd = _open_segment(stream.path, number, last)
+                stream.fd = open_segment(stream.path, number, last)
                 stream.number = number
             if stream.fd >= 0:
                 return offset, os.pread(stream.fd, min(length, number * size - offset), offset % size)
@@ -261,7 +261,7 @@ class LogBatcher:
             stream.on_shipped(stream.acked)
 
 
-def _open_segment(path: str, number: int, last: int) -> int:
+def open_segment(path: str, number: int, last: int) -> int:
     """The file of that number of a log whose newest had number ``last`` a moment ago; -1 when it is gone."""
     full = f"{path}.{number}"
     try:

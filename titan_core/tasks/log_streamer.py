@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from titan_core.tasks.alarms import Alarms
+from titan_core.tasks.log_batcher import open_segment
 from titan_sdk.log_datagrams import DATA_BYTES, LogDatagram, seal
 from titan_sdk.messages import Lease, LogTarget
 
@@ -40,6 +41,8 @@ class _Log:
     path: str
     sent: int
     size: int
+    segment: int = 0
+    """Bytes of each file of a log that rotates (job_log.RotatingLog); 0: it is one file."""
     busy: bool = False
     quiet: bool = True
     last: float = field(default=0.0)
@@ -67,10 +70,10 @@ class LogStreamer:
         """From now on, and for ``ttl_s`` seconds, these and no others."""
         self._alarms.call_later(0.0, partial(self._set, tuple(targets), ttl_s))
 
-    def grew(self, lease: Lease, path: str, size: int) -> None:
-        """An attempt's log at ``path`` has ``size`` bytes now."""
+    def grew(self, lease: Lease, path: str, size: int, segment: int = 0) -> None:
+        """An attempt's log at ``path`` has ``size`` bytes now, if ``segment`` is not 0 in files of so many."""
         if lease.job in self._watched:
-            self._alarms.call_later(0.0, partial(self._grown, lease, path, size))
+            self._alarms.call_later(0.0, partial(self._grown, lease, path, size, segment))
 
     def close(self) -> None:
         """After the alarms have stopped."""
@@ -99,11 +102,11 @@ class LogStreamer:
             self._watched = frozenset()
             self._logs.clear()
 
-    def _grown(self, lease: Lease, path: str, size: int) -> None:
+    def _grown(self, lease: Lease, path: str, size: int, segment: int) -> None:
         known = self._logs.get(lease)
         if known is None:
             # What was printed before it was watched is in the master's log.
-            known = self._logs[lease] = _Log(path, max(0, size - TURN_BYTES), size)
+            known = self._logs[lease] = _Log(path, max(0, size - TURN_BYTES), size, segment)
         known.size = max(known.size, size)
         if not known.busy:
             known.busy = True
@@ -122,12 +125,11 @@ class LogStreamer:
             length = 0
         if length > 0:
             try:
-                with open(known.path, "rb") as file:
-                    data = os.pread(file.fileno(), length, known.sent)
+                data = _read(known, length)
             except OSError:
                 data = b""
             self._emit(lease, known, data)
-            known.sent += len(data) or length
+            known.sent = min(known.size, known.sent + (len(data) or length))
             self._budget -= length
         if known.sent < known.size:
             self._alarms.call_later(0.0, partial(self._pump, lease, known))
@@ -170,3 +172,21 @@ class LogStreamer:
             sock.sendto(packet, address)
         except OSError as error:  # a full buffer, nobody there: the master's log has it
             log.debug("a datagram to %s was not sent: %s", address[0], error)
+
+
+def _read(known: _Log, length: int) -> bytes:
+    """Up to ``length`` bytes from ``sent`` on, which moves on past what has been rotated away. Raises OSError."""
+    if not known.segment:
+        with open(known.path, "rb") as file:
+            return os.pread(file.fileno(), length, known.sent)
+    last = max(known.size - 1, 0) // known.segment + 1
+    while known.sent < known.size:
+        number = known.sent // known.segment + 1
+        fd = open_segment(known.path, number, last)
+        if fd >= 0:
+            try:
+                return os.pread(fd, min(length, number * known.segment - known.sent), known.sent % known.segment)
+            finally:
+                os.close(fd)
+        known.sent = number * known.segment
+    return b""

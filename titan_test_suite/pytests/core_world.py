@@ -320,6 +320,7 @@ class History:
         """A job's row is about to be written."""
         if before is None:
             doomed = row.state is JobState.SKIPPED or (row.state.final and self._ended_parent(row, parents))
+            doomed = doomed or (row.state is JobState.CANCELLED and row.reason.startswith("fail_fast: "))
             assert row.state in INITIAL or row.attempt == 1 or doomed, f"accepted into {row}"
             return
         assert not before.state.final, f"revived, or ended twice: {before} -> {row}"

@@ -60,7 +60,8 @@ class Acceptance:
         if not event.jobs and not (options is not None and options.open):
             raise SubmissionRefused("a run needs at least one job", [Problem("", "no jobs")])
         known, params = (options.kept, options.params) if options is not None else ((), ())
-        problems = validate_dag(event.jobs, known=known, params=params) if event.jobs else []
+        problems = [Problem(spec.id, "it is kept of an earlier run") for spec in event.jobs if spec.id in known]
+        problems += validate_dag(event.jobs, known=known, params=params) if event.jobs else []
         if problems:
             raise _refusal(problems)
         if event.run_id in self._book.runs:

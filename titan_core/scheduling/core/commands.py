@@ -163,9 +163,17 @@ class SaveFiring:
 
 ScheduleRecord = SaveSchedule | ForgetSchedule | SaveFiring
 
+
+@dataclass(frozen=True, slots=True)
+class ForgetRuns:
+    """Remove runs that have ended, and that the core has no longer in memory, by their seq, with all of theirs."""
+
+    seqs: tuple[int, ...]
+
+
 HistoryRecord = SaveExecution | SaveOutputs | SaveApproval | SaveRepair | ReplaceSpec
 RunRecord = InsertRun | UpdateRun | InsertAddition | InsertJob | UpdateJob | HistoryRecord
-Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon | ScheduleRecord
+Record = RunRecord | InsertEvent | KvRecord | SaveCordon | ForgetCordon | ScheduleRecord | ForgetRuns
 
 # --- effects: for the outbox --------------------------------------------------------------------------------------
 

@@ -102,7 +102,9 @@ def _as_list(value: Any) -> list[Any]:
         except (msgspec.DecodeError, RecursionError):
             raise ExpressionError(f"each: a list is wanted, not the text {value[:40]!r}") from None
         if not is_shallow(value):
-            raise ExpressionError(f"each: the list has others in it, over {MAX_DEPTH} deep in one another")
+            raise ExpressionError(
+                f"each: the list holds lists or objects that are over {MAX_DEPTH} deep in one another"
+            )
     if not isinstance(value, list):
         raise ExpressionError(
             f"each: a list is wanted, not {msgspec.json.encode(value)[:40].decode('utf-8', 'replace')}"

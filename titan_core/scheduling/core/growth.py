@@ -88,7 +88,7 @@ class Growth:
             self.close(run)
         idle, self._book.idle = self._book.idle, []
         for run in idle:
-            if run.open and not run.unfinished:
+            if run.open and self._book.at_rest(run):
                 self._wait_idle(run, now)
         while (due := self.next_deadline()) is not None and due <= now.monotonic:
             self.close(heappop(self._idle)[2])

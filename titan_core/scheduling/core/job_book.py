@@ -79,6 +79,8 @@ class JobBook:
             self.lineage.add(run, self.runs.get(parent_run(run.row.parent)))
             if run.row.options is not None and run.row.options.fail_fast:
                 self.handlers.setdefault(run.run_id, [])
+            if run.open and run.unfinished and self.at_rest(run):
+                self.idle.append(run)
         if run.row.growth is not None and run.open and run.row.parent:
             owner = self.jobs.get(run.row.parent)
             if owner is not None and owner.state.final:
@@ -149,10 +151,19 @@ class JobBook:
             if not run.unfinished:
                 self._all_ended(run)
 
+    def at_rest(self, run: Run) -> bool:
+        """Whether nothing of the run is unfinished but handlers that wait for its end."""
+        return run.unfinished == sum(job.state is JobState.WAITING for job in self.handlers.get(run.run_id, ()))
+
     def became_ready(self, job: Job) -> None:
         """The service is ready: its run may have come to its end."""
         if job.run.run_id in self.handlers:
             self.news.append((job.run, None))
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether what has ended, or is to unfold, has consequences that nobody has seen to."""
+        return bool(self.unneeded or self.news or self.unfolding)
 
     def _name(self, job: Job) -> None:
         """The job's id means it from now on, unless the service that it is to replace goes on."""

@@ -10,6 +10,7 @@ import msgspec
 from titan_core.model.job import Job
 from titan_core.model.states import JobState
 from titan_core.scheduling.core.job_book import JobBook
+from titan_sdk.errors import BadMessage, ExpressionError
 from titan_sdk.job_outputs import decode
 
 
@@ -29,8 +30,8 @@ class JobScope:
     def outputs(self, parent: str) -> Mapping[str, Any]:
         run = self._job.run
         if parent in run.kept_jobs:
-            return decode(run.kept_outputs.get(parent, b""))
-        return decode(self._book.outputs.of(self._parent(parent)))
+            return _decoded(run.kept_outputs.get(parent, b""))
+        return _decoded(self._book.outputs.of(self._parent(parent)))
 
     def state(self, parent: str) -> str:
         if parent in self._job.run.kept_jobs:
@@ -43,3 +44,10 @@ class JobScope:
 
     def _parent(self, parent: str) -> Job:
         return self._book.jobs[f"{self._job.run.run_id}/{parent}"]
+
+
+def _decoded(outputs: bytes) -> dict[str, Any]:
+    try:
+        return decode(outputs)
+    except BadMessage as error:
+        raise ExpressionError(str(error)) from None

@@ -13,7 +13,9 @@ from titan_core.scheduling.core.changes import Changes
 from titan_core.scheduling.core.event_log import EventLog
 from titan_core.scheduling.core.events import Instant
 from titan_core.scheduling.core.job_book import JobBook
+from titan_sdk.dag import job_problems
 from titan_sdk.messages import FlowSpec, JobSpec, Mends, RepairChange, RepairInfo, RepairSpec, RepairState
+from titan_sdk.sizes import MAX_SIZE
 
 OUTPUT: Final = "titan_repair"
 """The output of a repair job that says what to change; a RepairChange."""
@@ -102,6 +104,11 @@ class Repairs:
             return "it proposed nothing"
         if change.sha256 and not _is_digest(change.sha256):
             return f"{change.sha256[:80]!r} is no digest of a file"
+        if not 0 <= change.size <= MAX_SIZE:
+            return f"a size of {change.size} bytes is out of range"
+        problem = next(job_problems(_changed(job.spec, change)), None)
+        if problem is not None:
+            return f"what it proposes cannot be used: {problem}"
         self._save(job, replace(row, change=change))
         return ""
 
@@ -113,14 +120,8 @@ class Repairs:
         """Change the job as was proposed."""
         row = self.open_of(job)
         assert row is not None and row.change is not None, job.story()
-        change, spec = row.change, job.spec
-        job.spec = replace(
-            spec,
-            sha256=change.sha256 or spec.sha256,
-            size=change.size if change.sha256 else spec.size,
-            args=spec.args if change.args is None else change.args,
-            env={**spec.env, **change.env},
-        )
+        change = row.change
+        job.spec = _changed(job.spec, change)
         job.failures = 0
         self._changes.respec(job)
         self._close(job, "applied", "", now.wall)
@@ -143,6 +144,16 @@ class Repairs:
             rows.pop()
         rows.append(row)
         self._changes.repair(row)
+
+
+def _changed(spec: JobSpec, change: RepairChange) -> JobSpec:
+    return replace(
+        spec,
+        sha256=change.sha256 or spec.sha256,
+        size=change.size if change.sha256 else spec.size,
+        args=spec.args if change.args is None else change.args,
+        env={**spec.env, **change.env},
+    )
 
 
 def repair_of(job: Job) -> RepairSpec | None:

@@ -43,8 +43,12 @@ class RunFlow:
 
     def _look_at_end(self, run: Run, now: Instant) -> None:
         handlers = self._book.handlers.get(run.run_id, ())
-        if not handlers or run.open or run.unfinished > run.services + len(handlers):
+        if not handlers or run.unfinished > run.services + len(handlers):
             return  # without a look at all of its jobs
+        if run.open:
+            if self._book.at_rest(run):
+                self._book.idle.append(run)
+            return
         others = [job for job in run.jobs if not handler_of(job)]
         if not all(job.settled for job in others):
             return

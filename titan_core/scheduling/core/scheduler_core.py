@@ -231,9 +231,9 @@ class SchedulerCore:
     def _finish(self, now: Instant) -> list[Command]:
         """Dispatch what the event made possible, see to the alarm, and collect the commands."""
         self._services.settle(now)
-        later = self._settle_runs(now) if self._kin or self._book.news or self._book.unfolding else ()
+        later = self._settle_runs(now) if self._kin or self._book.unsettled else ()
         if self._schedules.book.by_name:
-            later = (*later, self._schedules.settle(now))
+            later = self._settle_schedules(now)
         self._book.expire(now.wall - self._limits.finished_ms_in_memory)
         self._matcher.match(self._routing.preferred, lambda job, worker: self._lifecycle.lease(job, worker, now))
         next_ones = (self._delays.next_due(), self._registry.next_release(), self._services.next_deadline(), *later)
@@ -252,12 +252,20 @@ class SchedulerCore:
         """See to budgets and open runs; when to do so again (monotonic seconds)."""
         self._budgets.follow_clock(now)
         self._growth.settle(now)
-        while self._book.unneeded or self._book.news or self._book.unfolding:  # of a run that was closed just now, say
+        while self._book.unsettled:  # of a run that was closed just now, say
             self._fan_out.settle(now)
             self._run_flow.settle(now)
             self._services.settle(now)
             self._growth.settle(now)
         return self._budgets.next_deadline(), self._growth.next_deadline()
+
+    def _settle_schedules(self, now: Instant) -> tuple[float | None, ...]:
+        """As _settle_runs, where the end of a run may start another one, and that may end at once."""
+        while True:
+            alarm = self._schedules.settle(now)
+            later = self._settle_runs(now) if self._kin or self._book.unsettled else ()
+            if not self._book.over:
+                return (*later, alarm)
 
     def _submit(self, event: RunSubmitted, now: Instant) -> None:
         earlier = self._acceptance.earlier(event)
@@ -310,6 +318,10 @@ class SchedulerCore:
         """The version that run_info would show, without the cost of it; None when the run is not in memory."""
         run = self._book.runs.get(run_id)
         return run.version if run else None
+
+    def remembers(self, run_id: str) -> bool:
+        """Whether the run is in memory, or may still be changed for the sake of one that is."""
+        return run_id in self._book.runs or self._book.lineage.find(run_id) is not None
 
     def is_settled(self, name: str) -> bool:
         """Whether the job of that key, or every job of the run of that id, is settled; not when it is not in memory."""

@@ -730,6 +730,9 @@ class ClusterMachine(RuleBasedStateMachine):
                 self.do(CordonRequested("10.0.0.1", 8000 + int(worker.worker_id[1:]), undo=True))
             except Conflict:  # it is a job, whose end was asked for
                 pass
+        for run in self.world.core.list_runs(10_000).runs:
+            if run.open:  # its handlers wait for that
+                self.do(CloseRequested(run.run_id))
         for key in self._services():  # the others end by themselves
             self.world.stop(key)
             self.deliver()

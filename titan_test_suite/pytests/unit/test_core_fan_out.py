@@ -168,3 +168,22 @@ def test_cancelling_it_cancels_its_instances(world: World) -> None:
 def test_mistakes(world: World, jobs: Sequence[JobSpec], why: str) -> None:
     with pytest.raises(SubmissionRefused, match=why):
         world.submit(*jobs)
+
+
+def test_it_unfolds_once_when_its_parents_ended_long_ago(world: World) -> None:
+    world.do(RunSubmitted("r1", "test", (job("split"),), options=RunOptions(open=True)))
+    world.end("split", outputs={"items": [1, 2]})
+    world.add("r1", each("load", ITEMS, "split"))
+    assert world.states("load", "load.0", "load.1") == ["WAITING", "RUNNING", "RUNNING"]
+    kept = RunOptions(kept={"split": "r0/split"}, kept_outputs={"split": b'{"items":[1,2]}'})
+    world.core.handle(RunSubmitted("r2", "test", (each("more", ITEMS, "split"),), options=kept), world.now)
+    assert world.states("more", "more.0", "more.1") == ["WAITING", "RUNNING", "RUNNING"]
+
+
+@pytest.mark.parametrize("depth", [102, 500, *range(900, 1000, 3)])
+def test_a_list_from_a_text_is_not_too_deep_for_whoever_reads_its_elements(world: World, depth: int) -> None:
+    load = each("load", "params.items", flow={"templates": True}, args=("${item}",))
+    options = RunOptions(params={"items": "[" * depth + "]" * depth})
+    world.core.handle(RunSubmitted("r1", "test", (load,), options=options), world.now)
+    info = world.core.job_info("load")
+    assert info.state == "DEAD" and ("deep in one another" in info.reason or "a list is wanted" in info.reason)

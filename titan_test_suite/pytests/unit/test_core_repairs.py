@@ -71,6 +71,9 @@ def test_arguments_and_variables_may_change_alone(world: World) -> None:
         ("completed", {"titan_repair": {"note": "no idea"}}, "it proposed nothing"),
         ("completed", {"titan_repair": {"args": 5}}, "cannot be used"),
         ("completed", {"titan_repair": {"sha256": "../etc"}}, "no digest"),
+        ("completed", {"titan_repair": {"sha256": NEW, "size": 10**30}}, "out of range"),
+        ("completed", {"titan_repair": {"args": ["a\0b"]}}, "holds a NUL"),
+        ("completed", {"titan_repair": {"env": {"=": "x"}}}, "cannot name a variable"),
         ("failed", None, "a.repair-1 ended DEAD"),
     ],
 )

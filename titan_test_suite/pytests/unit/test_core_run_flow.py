@@ -91,6 +91,16 @@ def test_the_end_of_an_open_run_comes_when_it_is_closed(world: World) -> None:
     assert world.states("tidy", "last") == ["RUNNING", "RUNNING"]
 
 
+def test_an_open_run_that_lies_idle_is_closed_and_tidied_up(world: World) -> None:
+    submit(world, job("a"), handler("tidy", "finally"), open=True, idle_s=5.0)
+    world.end("a")
+    again(world)
+    world.pass_time(4)
+    assert world.state("tidy") == "WAITING"
+    world.pass_time(2)
+    assert world.state("tidy") == "RUNNING"
+
+
 def test_a_ready_service_does_not_keep_a_run_from_its_end(world: World) -> None:
     submit(world, service("db"), job("a", "db"), handler("tidy", "finally"))
     world.ready("db")

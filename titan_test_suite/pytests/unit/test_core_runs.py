@@ -66,6 +66,9 @@ def test_an_idempotency_key_is_not_for_other_options(world: World):
         (RunOptions(budget=Budget(max_jobs=-1)), "a budget of -1 jobs is below 0"),
         (RunOptions(budget=Budget(max_depth=1001)), "a depth of 1001 is out of range"),
         (RunOptions(budget=Budget(wall_s=float("nan"))), "a wall time of nan s is out of range"),
+        (RunOptions(kept={"a/b": "r/a"}), "'a/b' holds '/'"),
+        (RunOptions(kept={"a": "r/a"}, kept_outputs={"a": b"[]"}), "what is kept of 'a': these outputs are no JSON"),
+        (RunOptions(kept_outputs={"a": b"{}"}), "outputs of 'a' are kept, but not the job"),
     ],
 )
 def test_options_that_cannot_be(options: RunOptions, text: str):

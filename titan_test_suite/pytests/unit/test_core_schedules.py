@@ -20,7 +20,16 @@ from titan_core.scheduling.core.events import (
 from titan_core.scheduling.core.scheduler_core import CoreLimits, SchedulerCore
 from titan_core.scheduling.core.schedules import HORIZON_S, MAX_WAITING, SCHEDULES_PER_EVENT
 from titan_sdk.errors import Conflict, NotFound, SubmissionRefused
-from titan_sdk.messages import FiringInfo, JobSpec, Recurrence, RunOptions, ScheduleInfo, ScheduleSpec, ServiceSpec
+from titan_sdk.messages import (
+    FiringInfo,
+    FlowSpec,
+    JobSpec,
+    Recurrence,
+    RunOptions,
+    ScheduleInfo,
+    ScheduleSpec,
+    ServiceSpec,
+)
 from titan_test_suite.pytests.core_world import WALL_START, World
 
 JOBS = (JobSpec(id="a", file="a.py"), JobSpec(id="b", file="b.py", parents=("a",)))
@@ -329,3 +338,50 @@ def test_ten_thousand_schedules_are_a_heap_and_come_in_portions() -> None:
     before = core.counts()["PENDING"]
     core.handle(TimePassed(), later)
     assert core.counts()["PENDING"] - before == SCHEDULES_PER_EVENT
+
+
+def test_a_run_that_ends_as_it_begins_is_over_for_its_schedule() -> None:
+    world = World()
+    never = JobSpec(id="a", file="a.py", flow=FlowSpec(when="params.region == 'us'"))
+    put(world, "s", never, options=RunOptions(params={"region": "eu"}), every_ms=60_000)
+    world.pass_time(121)
+    assert [(each.outcome, each.state) for each in firings(world)] == [("fired", "COMPLETED")] * 2
+    assert not info(world).active
+
+
+def test_a_run_that_waited_for_another_and_skips_its_jobs_has_its_handlers_at_once() -> None:
+    world = World()
+    world.register("w", slots=4)
+    never = JobSpec(id="a", file="a.py", flow=FlowSpec(when="params.region == 'us'"))
+    last = JobSpec(id="last", file="b.py", flow=FlowSpec(handler="finally"))
+    put(world, "s", never, last, options=RunOptions(params={"region": "eu"}), every_ms=3_600_000, overlap="queue")
+    first, second = (world.do(ScheduleTriggered("s")) for _ in range(2))
+    assert first and not second
+    (row,) = world.journal.in_state(JobState.RUNNING)
+    lease = world.core.current_lease(row.key)
+    assert lease is not None
+    world.do(AttemptEnded(row.worker_id, lease, "completed", 0))
+    assert [row.key for row in world.journal.in_state(JobState.RUNNING)] == [f"{firings(world)[1].run_id}/last"]
+
+
+def test_what_jobs_say_of_each_other_follows_their_ids_when_runs_may_overlap() -> None:
+    world = World()
+    world.register("w", slots=4)
+    flow = FlowSpec(when="parents.a-1.n > 1 and states['a-1'] == 'COMPLETED'", templates=True)
+    child = JobSpec(id="b", file="b.py", parents=("a-1",), args=("n=${parents.a-1.n}", "$${x}"), flow=flow)
+    put(world, "s", JobSpec(id="a-1", file="a.py"), child, every_ms=60_000, overlap="allow")
+    world.pass_time(60)
+    world.end("a-1.20270115T080100", outputs={"n": 2})
+    assert world.dispatched()[0].spec.args == ("n=2", "${x}")
+
+
+@pytest.mark.parametrize(
+    ("job", "overlap", "said"),
+    [
+        (JobSpec(id="a", file="a.py", flow=FlowSpec(when="params.x == 1")), "skip", "the run has no parameter x"),
+        (JobSpec(id="a" * 195, file="a.py"), "allow", "is longer than|bytes"),
+    ],
+)
+def test_what_every_firing_would_be_refused_for_is_refused_at_once(job: JobSpec, overlap: str, said: str) -> None:
+    with pytest.raises(SubmissionRefused, match=said):
+        put(World(), "s", job, overlap=overlap)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from titan_sdk.errors import ExpressionError
-from titan_sdk.expressions import Expression, Text, refers
+from titan_sdk.expressions import Expression, Text, refers, renamed, renamed_text
 
 PARENTS = ("split", "my-job", "a.b", "load data")
 
@@ -90,6 +90,8 @@ def test_what_they_come_to(text: str, value: Any) -> None:
         ("b'a'", "is not allowed"),
         ("1 if true else 2", "is not allowed"),
         ("\0", "is not an expression"),
+        ("~" * 990 + "1", "nested too deeply"),
+        ("1+" * 490 + "1", "nested too deeply"),
     ],
 )
 def test_what_they_may_not_say(text: str, why: str) -> None:
@@ -127,3 +129,23 @@ def test_texts_with_references() -> None:
     assert not refers("${HOME} $(x) ${parentsx}") and refers("a${ item }") and refers("$${")
     with pytest.raises(ExpressionError, match="other is no parent"):
         Text("${parents.other.x}", PARENTS)
+
+
+def test_references_without_an_end_do_not_take_for_ever() -> None:
+    text = "${item" * 150_000  # each would look for its end through all that follow
+    assert Text(f"{text}$${{x", PARENTS).render(Facts()) == f"{text}${{x"
+    assert not refers(text)
+    with pytest.raises(ExpressionError, match="over the limit"):
+        Text(text + "}", PARENTS)
+
+
+def test_they_follow_when_parents_have_other_ids() -> None:
+    names = {name: f"{name}.1" for name in PARENTS}
+    text = (
+        "parents.split.rows > 2 and states.load data in ['x'] or default(parents['my-job'].n, item) == 'parents.split'"
+    )
+    found = Expression(renamed(text, names), list(names.values()))
+    assert found.parents == {"split.1", "load data.1", "my-job.1"} and found.items
+    assert renamed_text("${parents.a.b.x[0]} $${parents.split} ${HOME} }", names) == (
+        "${parents['a.b.1'].x[0]} $${parents.split} ${HOME} }"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from dashboard.log_assembler import MAX_WAITING, LogAssembler
 from titan_core.tasks.alarms import Alarms
+from titan_core.tasks.job_log import RotatingLog
 from titan_core.tasks.log_streamer import MAX_BYTES_PER_S, LogStreamer
 from titan_sdk.log_datagrams import DATA_BYTES, MAX_DATAGRAM, LogDatagram, seal, unseal
 from titan_sdk.messages import Lease, LogTarget
@@ -129,3 +131,33 @@ def test_a_job_that_prints_without_end_is_sent_at_a_bounded_rate(streamer, tmp_p
     streamer.grew(LEASE, str(log), size)
     wait_until(lambda: sent and not sent[-1].data, 20, "it has caught up")
     assert sum(len(each.data) for each in sent) < 4 * MAX_BYTES_PER_S
+
+
+def test_a_log_that_rotates_is_streamed_on_and_what_is_gone_is_a_gap(streamer, tmp_path):
+    stream, sent = streamer
+
+    def reached(size):
+        return any(each.offset + len(each.data) >= size for each in sent if each.data)
+
+    path = tmp_path / "service.log"
+    log = RotatingLog(str(path), 1000, 3)
+    stream.watch([target(LEASE.job)], 60)
+    wait_until(lambda: LEASE.job in stream._watched)
+    printed, assembler, shown = b"", LogAssembler(0), b""
+    for number in range(8):  # each crosses a file's end
+        piece = bytes([97 + number]) * 700
+        log.write(piece)
+        printed += piece
+        stream.grew(LEASE, str(path), log.size, 1000)
+        wait_until(partial(reached, len(printed)))
+    for each in sent:
+        shown += assembler.add(each.offset, each.data)
+    assert shown == printed
+    sent.clear()
+    log.write(b"z" * 6000)  # more than is kept
+    stream.grew(LEASE, str(path), log.size, 1000)
+    wait_until(partial(reached, log.size))
+    begin = min(each.offset for each in sent if each.data)
+    assert len(printed) < begin == (log.size // 1000 - 2) * 1000
+    assert b"".join(each.data for each in sent) == b"z" * (log.size - begin)
+    log.close()
