@@ -12,7 +12,7 @@ from titan_core.model.states import JobState
 from titan_core.protocol.services import Done
 from titan_core.protocol.services.jobs import check_name, spellings
 from titan_core.protocol.services.submissions import SubmissionService
-from titan_core.scheduling.core.repairs import is_repair
+from titan_core.scheduling.core.views import is_asked_for
 from titan_core.storage.store import Store, StoredRun
 from titan_sdk.errors import Conflict, NotFound
 from titan_sdk.messages import DEFAULT_OPTIONS, Accepted, JobSpec, Rerun, RunOptions, SubmitRun
@@ -36,9 +36,9 @@ class RerunService:
         run_id = stored.run.run_id
         options = replace(stored.run.options or DEFAULT_OPTIONS, open=False, idle_s=0.0, rerun_of=run_id)
         named = {_origin(stored, each) for each in request.jobs}
-        # What repaired a job is made anew when it is needed again; the job itself runs as it was repaired. So are the
-        # instances of a list.
-        stored = dataclasses.replace(stored, jobs=[each for each in stored.jobs if not _made_by_master(each[0])])
+        # What repaired a job, and the instances of one, are made anew when they are needed again; a repaired job itself
+        # runs as it was repaired.
+        stored = dataclasses.replace(stored, jobs=[each for each in stored.jobs if is_asked_for(each[0])])
         specs = [spec for spec, _ in stored.jobs]
         if request.failed:
             again = to_run_again(run_id, stored.jobs, named)
@@ -121,10 +121,6 @@ def _origin(stored: StoredRun, job_id: str) -> str:
                 return _origin(stored, spec.flow.mends.key.partition("/")[2])
             return spec.flow.instance_of or job_id if spec.flow is not None else job_id
     raise NotFound(f"no job {job_id} in run {stored.run.run_id}")
-
-
-def _made_by_master(spec: JobSpec) -> bool:
-    return is_repair(spec) or (spec.flow is not None and bool(spec.flow.instance_of))
 
 
 def _anew(spec: JobSpec) -> JobSpec:

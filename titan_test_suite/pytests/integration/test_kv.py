@@ -92,6 +92,8 @@ def test_the_mapping_sets_lists_and_time_to_live(cluster: Cluster) -> None:
             kv.set("k", bytes((8 << 20) + 1))
         with pytest.raises(ValueError, match="more than 0 seconds"):
             kv.set("k", "", ttl=-1)
+        with pytest.raises(ValueError, match="a century at most"):
+            kv.expire("k", float("inf"))
         kv.set("soon", "gone", ttl=0.2)
         wait_until(lambda: "soon" not in kv, 30)
 
