@@ -72,4 +72,4 @@ def visit(browser: Browser, shared_dashboard: Dashboard) -> Iterator[Visit]:
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> None:
-    """In the place of the check of all tests: Playwright's threads and descriptors live as long as the module's tests."""
+    """In the place of the check of all tests: Playwright's threads and descriptors live as long as the module."""
