@@ -103,11 +103,11 @@ class Store(Protocol):
         ...
 
     def find_submission(self, idempotency_key: str) -> RunRow | None:
-        """The run that was accepted with that key, however long ago; None when there is none."""
+        """The run that was accepted with that key; None when there is none, or it is kept no longer."""
         ...
 
     def find_addition(self, run_id: str, idempotency_key: str) -> str | None:
-        """The digest of what was added to that run with that key, however long ago; None when nothing was."""
+        """The digest of what was added to that run with that key; None when nothing was."""
         ...
 
     def find_run(self, name: str) -> StoredRun | None:

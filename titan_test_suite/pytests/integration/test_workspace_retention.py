@@ -10,6 +10,7 @@ from titan_test_suite.pytests.cluster import Cluster, wait_until
 LITTLE = ("--sandbox-days", "1", "--cache-bytes", "0")
 LATE = """
 import pathlib, time
+pathlib.Path("begun").touch()
 while not pathlib.Path("go").exists():
     time.sleep(0.05)
 print("y" * 3_000_000)
@@ -27,7 +28,7 @@ def test_what_ended_jobs_left_goes_but_not_a_log_that_the_master_lacks(cluster: 
         "while not pathlib.Path('go').exists(): time.sleep(0.05)\nprint('y' * 3_000_000)",
         id="late",
     )
-    cluster.wait_state(late, "RUNNING")
+    wait_until((cluster.workspace / "shared" / "begun").exists)
     master.kill()
     (cluster.workspace / "shared" / "go").touch()
     spool = cluster.workspace / f"worker-{port}" / "spool"
