@@ -14,6 +14,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Collection, Mapping
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
@@ -290,6 +291,35 @@ def _last_end(text: str) -> int:
     through the whole text.
     """
     return text.rfind("}") + 1
+
+
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """The same expression for a job whose parents, ``names``, have other ids. Raises ExpressionError."""
+    tree = expression(text, tuple(names))._tree
+    try:
+        return ast.unparse(_Renaming(names).visit(deepcopy(tree)))
+    except RecursionError:
+        raise ExpressionError(f"{text[:80]!r} is nested too deeply") from None
+
+
+def renamed_text(text: str, names: Mapping[str, str]) -> str:
+    """As ``renamed``, for a text with references."""
+    end = _last_end(text)
+    return _REFERENCE.sub(lambda m: m[0] if m[1] is None else f"${{{renamed(m[1], names)}}}", text[:end]) + text[end:]
+
+
+class _Renaming(ast.NodeTransformer):
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        node = super().generic_visit(node)
+        if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.value, ast.Name):
+            root, path = _path(node)
+            if root in ("parents", "states") and path:
+                name = self._names.get(str(path[0]), path[0])
+                return ast.Subscript(value=node.value, slice=ast.Constant(value=name), ctx=ast.Load())
+        return node
 
 
 def as_text(value: Any) -> str:

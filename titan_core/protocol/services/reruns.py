@@ -12,7 +12,7 @@ from titan_core.model.states import JobState
 from titan_core.protocol.services import Done
 from titan_core.protocol.services.jobs import check_name, spellings
 from titan_core.protocol.services.submissions import SubmissionService
-from titan_core.scheduling.core.repairs import is_repair
+from titan_core.scheduling.core.views import is_asked_for
 from titan_core.storage.store import Store, StoredRun
 from titan_sdk.errors import Conflict, NotFound
 from titan_sdk.messages import DEFAULT_OPTIONS, Accepted, JobSpec, Rerun, RunOptions, SubmitRun
@@ -35,8 +35,9 @@ class RerunService:
         stored = self._find(request.id)
         run_id = stored.run.run_id
         options = replace(stored.run.options or DEFAULT_OPTIONS, open=False, idle_s=0.0, rerun_of=run_id)
-        # What repaired a job is made anew when it is needed again; the job itself runs as it was repaired.
-        stored = dataclasses.replace(stored, jobs=[each for each in stored.jobs if not is_repair(each[0])])
+        # What repaired a job, and the instances of one, are made anew when they are needed again; a repaired job itself
+        # runs as it was repaired.
+        stored = dataclasses.replace(stored, jobs=[each for each in stored.jobs if is_asked_for(each[0])])
         specs = [spec for spec, _ in stored.jobs]
         if request.failed:
             again = to_run_again(run_id, stored.jobs)

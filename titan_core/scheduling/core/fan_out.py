@@ -19,7 +19,7 @@ from titan_core.scheduling.core.lifecycle import JobLifecycle
 from titan_core.scheduling.core.triggers import Verdict
 from titan_sdk.errors import ExpressionError, RemoteError
 from titan_sdk.expressions import expression
-from titan_sdk.job_outputs import MAX_OUTPUT_BYTES
+from titan_sdk.job_outputs import MAX_DEPTH, MAX_OUTPUT_BYTES, is_shallow
 from titan_sdk.messages import DEFAULT_FLOW, JobSpec
 from titan_sdk.names import instance_id
 
@@ -101,6 +101,10 @@ def _as_list(value: Any) -> list[Any]:
             value = msgspec.json.decode(value)
         except (msgspec.DecodeError, RecursionError):
             raise ExpressionError(f"each: a list is wanted, not the text {value[:40]!r}") from None
+        if not is_shallow(value):
+            raise ExpressionError(
+                f"each: the list holds lists or objects that are over {MAX_DEPTH} deep in one another"
+            )
     if not isinstance(value, list):
         raise ExpressionError(
             f"each: a list is wanted, not {msgspec.json.encode(value)[:40].decode('utf-8', 'replace')}"

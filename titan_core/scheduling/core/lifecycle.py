@@ -26,6 +26,7 @@ from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.output_book import gathered
 from titan_core.scheduling.core.repairs import Repairs, repair_of
 from titan_core.scheduling.core.triggers import Verdict, instances_of, judge, why_not
+from titan_sdk.errors import BadMessage
 from titan_sdk.messages import RepairState
 
 CANNOT_BEGIN = 2
@@ -91,18 +92,17 @@ class JobLifecycle:
         self._book.add(run)
         self._changes.accepted(run)
         self._begin(run.jobs, now)
-        if run.row.options is not None and run.kept_jobs:
-            for job in run.jobs:
-                self._place(job, now)
 
     def accept_more(self, jobs: Sequence[Job], now: Instant) -> None:
         """Jobs added to a run; they are in their initial states, and their parents may have ended long ago."""
         self._begin(jobs, now)
         for job in jobs:
-            self._place(job, now)
+            if job.blockers:  # the others have their places
+                self._place(job, now)
 
     def _begin(self, jobs: Sequence[Job], now: Instant) -> None:
         free: list[Job] = []
+        freed: list[Job] = []
         for job in jobs:
             if job.state is JobState.PENDING:
                 self._matcher.enqueue(job)
@@ -110,20 +110,20 @@ class JobLifecycle:
                 self._delay(job, job.spec.delay_ms / 1000, now)
             elif job.state is JobState.HELD:
                 self._ask(job, now)
+            elif _kept_is_enough(job):
+                freed.append(job)
             elif not job.blockers:
                 free.append(job)
-        for job in free:  # only now, as what becomes of one may move others
+        for job in (*freed, *free):  # only now, as what becomes of one may move others
             self._place(job, now)
 
     def _place(self, job: Job, now: Instant) -> None:
         """When a new job waits, those of its parents that were settled before may say at once what becomes of it."""
         if job.state is not JobState.WAITING:
             return
-        kept, flow = job.run.kept_jobs, job.spec.flow
-        one_is_enough = bool(kept) and flow is not None and flow.trigger == "one_success"
-        enough = not job.blockers or (one_is_enough and any(parent in kept for parent in job.spec.parents))
-        verdict, how = (Verdict.START if enough else Verdict.WAIT), ""
-        for parent in self._book.parents(job):
+        flow, enough = job.spec.flow, _kept_is_enough(job)
+        verdict, how = (Verdict.START if enough or not job.blockers else Verdict.WAIT), ""
+        for parent in () if enough else self._book.parents(job):
             if parent.settled:
                 verdict = judge(job, parent, self._book.parents)
                 how = _how_it_ended(parent) if verdict is _FOLLOWS.get(parent.state) else why_not(job)
@@ -572,8 +572,12 @@ class JobLifecycle:
             why = f"{len(failed)} of {len(instances)} instances did not complete; {_how_it_ended(first)}"
             self._drop(job, Cause.INSTANCE_ENDED, why, now)
             return
-        outputs = gathered([self._book.outputs.of(each) for each in instances])
-        if outputs and (why := self._book.outputs.why_not(job, outputs)):
+        try:
+            outputs = gathered([self._book.outputs.of(each) for each in instances])
+            why = self._book.outputs.why_not(job, outputs) if outputs else ""
+        except BadMessage as error:
+            why = str(error)
+        if why:
             self._drop(job, Cause.INSTANCE_ENDED, why, now)
             return
         self._drop(job, Cause.GATHERED, "", now)
@@ -607,3 +611,14 @@ def _rejected(row: ApprovalRow) -> str:
 
 def _how_it_ended(job: Job) -> str:
     return f"{job.spec.id} ended {job.state.value}" + (f" ({job.reason})" if job.reason else "")
+
+
+def _kept_is_enough(job: Job) -> bool:
+    """Whether a parent that an earlier run has completed lets the job run, whatever becomes of the others."""
+    kept, flow = job.run.kept_jobs, job.spec.flow
+    return (
+        bool(kept)
+        and flow is not None
+        and flow.trigger == "one_success"
+        and not kept.keys().isdisjoint(job.spec.parents)
+    )

@@ -39,10 +39,11 @@ from titan_core.scheduling.core.spec_pool import SpecPool
 from titan_core.scheduling.core.triggers import to_end
 from titan_sdk.dag import validate_dag
 from titan_sdk.errors import Conflict, InvalidName, NotFound, Problem, SubmissionRefused, TitanError, Unavailable
+from titan_sdk.expressions import renamed, renamed_text
 from titan_sdk.messages import EventKind, FiringInfo, FiringOutcome, JobSpec, ScheduleInfo, ScheduleSpec
 from titan_sdk.names import check_job_id
 from titan_sdk.sizes import counted
-from titan_sdk.timetable import Timetable, check_recurrence, iso_time
+from titan_sdk.timetable import MAX_MOMENT_MS, Timetable, check_recurrence, iso_time
 
 HORIZON_S: Final = 30.0
 """A clock that was set is noticed within this time."""
@@ -187,7 +188,10 @@ class Schedules:
             problems.append(Problem("", str(error)))
         if not spec.jobs:
             problems.append(Problem("", "no jobs"))
-        problems += validate_dag(spec.jobs)
+        params = spec.options.params if spec.options is not None else ()
+        problems += validate_dag(spec.jobs, params=params)
+        if not problems and spec.when.overlap == "allow":  # each run has longer ids
+            problems += validate_dag(_marked(spec.jobs, MAX_MOMENT_MS - 1), params=params)
         for job in spec.jobs:
             if job.kind == "worker" or (job.kind == "service" and job.upkeep.lifetime != "run"):
                 text = "a scheduled run is to end, and this never does; a service needs lifetime run"
@@ -299,15 +303,15 @@ class Schedules:
         spec, number = schedule.spec, schedule.state.number + 1
         run_id = schedule.run_id(due, number)
         mark = f"#{number}" if manual else ""
-        event = RunSubmitted(
-            run_id,
-            spec.name,
-            _jobs_of(schedule, due),
-            idempotency_key=f"schedule {schedule.seq}.{schedule.state.created_at} {due}{mark}",
-            options=spec.options,
-        )
         self._jobs.awaited.add(run_id)  # before it starts: what skips all of its jobs has ended at once
         try:
+            event = RunSubmitted(
+                run_id,
+                spec.name,
+                _jobs_of(schedule, due),
+                idempotency_key=f"schedule {schedule.seq}.{schedule.state.created_at} {due}{mark}",
+                options=spec.options,
+            )
             self._start_run(event, now)
         except TitanError as error:
             self._jobs.awaited.discard(run_id)
@@ -466,18 +470,31 @@ def _jobs_of(schedule: Schedule, due: int) -> tuple[JobSpec, ...]:
     """The jobs of a firing: they know what they are run for, and where runs may overlap each has ids of its own."""
     added = {"TITAN_SCHEDULE": schedule.name, "TITAN_DUE_AT": _iso(schedule, due)}
     jobs = schedule.spec.jobs
-    if schedule.spec.when.overlap != "allow":
-        return tuple(replace(job, env={**job.env, **added}) for job in jobs)
+    if schedule.spec.when.overlap == "allow":
+        jobs = _marked(jobs, due)
+    return tuple(replace(job, env={**job.env, **added}) for job in jobs)
+
+
+def _marked(jobs: tuple[JobSpec, ...], due: int) -> tuple[JobSpec, ...]:
+    """The jobs with ids of their own for a due time, by which they also speak of each other."""
     mark = "." + "".join(char for char in iso_time(due, "UTC").partition("+")[0] if char.isalnum())
-    return tuple(
-        replace(
-            job,
-            id=job.id + mark,
-            parents=tuple(parent + mark for parent in job.parents),
-            env={**job.env, **added},
+    marked = []
+    for job in jobs:
+        names = {parent: parent + mark for parent in job.parents}
+        flow, args, env = job.flow, job.args, job.env
+        if flow is not None and flow.templates:
+            args = tuple(renamed_text(arg, names) for arg in args)
+            env = {name: renamed_text(value, names) for name, value in env.items()}
+        if flow is not None and (flow.when or flow.each):
+            flow = replace(
+                flow, when=flow.when and renamed(flow.when, names), each=flow.each and renamed(flow.each, names)
+            )
+        marked.append(
+            replace(
+                job, id=job.id + mark, parents=tuple(names[each] for each in job.parents), args=args, env=env, flow=flow
+            )
         )
-        for job in jobs
-    )
+    return tuple(marked)
 
 
 def _passed(timetable: Timetable, ripe: Callable[[int], bool], first: int, wall: int, wanted: int) -> Passed:

@@ -362,3 +362,26 @@ def test_a_run_that_waited_for_another_and_skips_its_jobs_has_its_handlers_at_on
     assert lease is not None
     world.do(AttemptEnded(row.worker_id, lease, "completed", 0))
     assert [row.key for row in world.journal.in_state(JobState.RUNNING)] == [f"{firings(world)[1].run_id}/last"]
+
+
+def test_what_jobs_say_of_each_other_follows_their_ids_when_runs_may_overlap() -> None:
+    world = World()
+    world.register("w", slots=4)
+    flow = FlowSpec(when="parents.a-1.n > 1 and states['a-1'] == 'COMPLETED'", templates=True)
+    child = JobSpec(id="b", file="b.py", parents=("a-1",), args=("n=${parents.a-1.n}", "$${x}"), flow=flow)
+    put(world, "s", JobSpec(id="a-1", file="a.py"), child, every_ms=60_000, overlap="allow")
+    world.pass_time(60)
+    world.end("a-1.20270115T080100", outputs={"n": 2})
+    assert world.dispatched()[0].spec.args == ("n=2", "${x}")
+
+
+@pytest.mark.parametrize(
+    ("job", "overlap", "said"),
+    [
+        (JobSpec(id="a", file="a.py", flow=FlowSpec(when="params.x == 1")), "skip", "the run has no parameter x"),
+        (JobSpec(id="a" * 195, file="a.py"), "allow", "is longer than|bytes"),
+    ],
+)
+def test_what_every_firing_would_be_refused_for_is_refused_at_once(job: JobSpec, overlap: str, said: str) -> None:
+    with pytest.raises(SubmissionRefused, match=said):
+        put(World(), "s", job, overlap=overlap)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from titan_core.scheduling.core.events import RunSubmitted
 from titan_sdk.errors import SubmissionRefused
-from titan_sdk.messages import FlowSpec, JobSpec, TriggerRule
+from titan_sdk.messages import FlowSpec, JobSpec, RunOptions, TriggerRule
 from titan_test_suite.pytests.core_world import World, job, service
 
 OK, FAILED, SKIPPED = "completed", "failed", "skipped"
@@ -151,3 +152,11 @@ def test_a_classic_worker_is_not_asked_for_it(world: World) -> None:
     world.submit(job("a"), ruled("child", "all_done", "a"))
     world.end("a")
     assert world.state("child") == "PENDING"
+
+
+def test_a_kept_success_is_enough_whatever_the_other_parents_come_to(world: World) -> None:
+    skipped = job("skipped", flow=FlowSpec(when="false"))
+    options = RunOptions(kept={"k": "r0/k"}, open=True)
+    world.do(RunSubmitted("r1", "test", (skipped, ruled("next", "one_success", "k", "skipped")), options=options))
+    world.add("r1", ruled("later", "one_success", "skipped", "k"))
+    assert world.states("skipped", "next", "later") == ["SKIPPED", "RUNNING", "RUNNING"]

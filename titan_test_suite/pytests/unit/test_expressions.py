@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from titan_sdk.errors import ExpressionError
-from titan_sdk.expressions import Expression, Text, refers
+from titan_sdk.expressions import Expression, Text, refers, renamed, renamed_text
 
 PARENTS = ("split", "my-job", "a.b", "load data")
 
@@ -137,3 +137,15 @@ def test_references_without_an_end_do_not_take_for_ever() -> None:
     assert not refers(text)
     with pytest.raises(ExpressionError, match="over the limit"):
         Text(text + "}", PARENTS)
+
+
+def test_they_follow_when_parents_have_other_ids() -> None:
+    names = {name: f"{name}.1" for name in PARENTS}
+    text = (
+        "parents.split.rows > 2 and states.load data in ['x'] or default(parents['my-job'].n, item) == 'parents.split'"
+    )
+    found = Expression(renamed(text, names), list(names.values()))
+    assert found.parents == {"split.1", "load data.1", "my-job.1"} and found.items
+    assert renamed_text("${parents.a.b.x[0]} $${parents.split} ${HOME} }", names) == (
+        "${parents['a.b.1'].x[0]} $${parents.split} ${HOME} }"
+    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from titan_core.model.rows import JobRow
+from titan_core.model.rows import JobRow, RunRow
 from titan_core.model.states import JobState
-from titan_core.protocol.services.reruns import to_run_again
+from titan_core.protocol.services.reruns import RerunService, to_run_again
+from titan_core.storage.store import StoredRun
 from titan_sdk.errors import Conflict
-from titan_sdk.messages import JobSpec
+from titan_sdk.messages import FlowSpec, JobSpec, Rerun, SubmitRun
 from titan_test_suite.pytests.core_world import job, service
 
 Ran = tuple[JobSpec, JobState]
@@ -50,3 +53,15 @@ def test_what_goes_on_or_went_well_is_not_run_again():
         to_run_again("r", rows((job("a"), DEAD), (job("b"), JobState.PENDING)))
     with pytest.raises(Conflict, match="every job of run r completed"):
         to_run_again("r", rows((job("a"), DONE)))
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_what_the_master_made_of_a_list_is_made_anew(failed: bool):
+    load = job("load", flow=FlowSpec(each="[1]"))
+    made = job("load.0", flow=FlowSpec(instance_of="load", item=b"1"))
+    stored = StoredRun(RunRow("r", 1, "r", 0, "", "", ""), rows((load, DEAD), (made, DEAD)), [])
+    asked: list[SubmitRun] = []
+    store = SimpleNamespace(find_run=lambda name: stored)
+    submissions = SimpleNamespace(submit=lambda request, done: asked.append(request))
+    RerunService(store, submissions).rerun(Rerun(id="r", failed=failed), lambda answer: None)  # type: ignore[arg-type]
+    assert [each.jobs for each in asked] == [[load]]
