@@ -143,6 +143,10 @@ class Store(Protocol):
         ``pause`` now and then. Raises StoreError."""
         ...
 
+    def publishing_since(self) -> int | None:
+        """When (epoch ms) the oldest job was submitted that is running and may leave artifacts. Raises StoreError."""
+        ...
+
     def unmentioned_contents(self, digests: set[str], pause: Callable[[], bool]) -> set[str]:
         """Those of these contents that nothing in the journal refers to; none when ``pause``, which is called now and
         then and may wait a moment, says to stop. Takes long. Raises StoreError."""
