@@ -97,7 +97,7 @@ def _json(text: str, number: int) -> Any:
 
 
 def is_shallow(value: Any) -> bool:
-    """Whether nothing in it lies deeper than MAX_DEPTH."""
+    """Whether its lists and objects are at most MAX_DEPTH deep in one another."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [each for each in level if isinstance(each, (list, dict))]
@@ -127,20 +127,25 @@ def encode(values: Mapping[str, Any]) -> bytes:
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """The values of a JSON object; none for no bytes at all. Raises BadMessage."""
+    """The values of a JSON object, be they those of many instances; none for no bytes at all. Raises BadMessage."""
     if not body:
         return {}
-    if len(body) > MAX_OUTPUT_BYTES:
-        raise BadMessage(f"outputs of {len(body)} bytes are over the limit of {MAX_OUTPUT_BYTES}")
     try:
         values: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadMessage(f"these outputs are no JSON object: {error}") from None
     for name in values:
         check_name(name)
+    return values
+
+
+def check(body: bytes) -> None:
+    """Whether a job may leave these, as ``parse`` gives them. Raises BadMessage when it may not."""
+    if len(body) > MAX_OUTPUT_BYTES:
+        raise BadMessage(f"outputs of {len(body)} bytes are over the limit of {MAX_OUTPUT_BYTES}")
+    values = decode(body)
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and not all(map(is_shallow, values.values())):
         raise BadMessage(f"these outputs hold lists or objects that are over {MAX_DEPTH} deep in one another")
-    return values
 
 
 def variables(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

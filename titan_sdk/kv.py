@@ -29,6 +29,7 @@ from titan_sdk.steady import SteadyCaller
 
 AT_ONCE: Final = 500
 """Members or items in one request; what is more is sent in several, each atomic by itself."""
+MAX_TTL_S: Final = 100 * 366 * 24 * 3600
 BYTES_AT_ONCE: Final = 8 << 20
 """Of items in one request, which has to fit a frame."""
 
@@ -202,8 +203,8 @@ def _ttl_ms(ttl: float | None) -> int:
     """Raises ValueError for a time that is not to come."""
     if ttl is None:
         return 0
-    if not ttl > 0:
-        raise ValueError(f"a time to live is more than 0 seconds, not {ttl!r}")
+    if not 0 < ttl <= MAX_TTL_S:
+        raise ValueError(f"a time to live is more than 0 seconds and a century at most, not {ttl!r}")
     return max(1, round(ttl * 1000))
 
 

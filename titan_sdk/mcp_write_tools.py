@@ -19,7 +19,7 @@ from titan_sdk.errors import InvalidName, PipelineError, TitanError
 from titan_sdk.handles import RunHandle
 from titan_sdk.job import TitanJob
 from titan_sdk.mcp_tools import clear_errors, plain
-from titan_sdk.messages import ApprovalInfo, Budget, GetSpecs, RunOptions, SubmitRun
+from titan_sdk.messages import DEFAULT_OPTIONS, ApprovalInfo, Budget, GetSpecs, RunOptions, SubmitRun
 from titan_sdk.names import check_relative_path
 from titan_sdk.titan_yaml_parser import parse_pipeline
 
@@ -116,12 +116,14 @@ class WriteTools:
                 pipeline = parse_pipeline(pipeline_yaml.encode(), Path(folder) / "pipeline.yaml")
             except PipelineError as error:  # where it lay for a moment is of no interest
                 raise PipelineError(error.problems, "pipeline.yaml") from None
-            return self._submit(pipeline.name, pipeline.jobs, pipeline.params)
+            if pipeline.schedule is not None:
+                raise InvalidName("this pipeline has a schedule; only a person makes those, with titan-cli deploy")
+            return self._submit(pipeline.name, pipeline.jobs, pipeline.params, pipeline.options)
 
     def rerun(self, run_id: str, failed_only: bool = False) -> dict[str, Any]:
         """Run a run again, as a new run. failed_only: only what did not complete, and what depends on that.
 
-        With failed_only it keeps its options, else it belongs to this agent run.
+        With failed_only it keeps its options, else its parameters, and it belongs to this agent run.
         """
         if failed_only:
             run = self._client.run(run_id)
@@ -129,12 +131,14 @@ class WriteTools:
             again = run.rerun(failed=True)
             return self._answer(again.run_id, [job.key for job in again.jobs()])
         found = self._client._caller.call(GetSpecs(id=run_id))
+        before = self._client.run(run_id).info().options or DEFAULT_OPTIONS
+        wanted = RunOptions(params=before.params, fail_fast=before.fail_fast)
         self._spend(len(found.jobs))
         request = SubmitRun(
             name=found.name,
             jobs=found.jobs,
             idempotency_key=f"mcp-{uuid.uuid4()}",
-            options=self._options(len(found.jobs)),
+            options=self._options(len(found.jobs), wanted),
         )
         accepted = self._client._caller.call(request)
         return self._answer(accepted.run_id, accepted.jobs)
@@ -156,16 +160,22 @@ class WriteTools:
         """Start a service again at once; one that has ended is started anew."""
         return {"restarted": self._client.service(name).restart()}
 
-    def _submit(self, name: str, jobs: Sequence[TitanJob], params: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def _submit(
+        self,
+        name: str,
+        jobs: Sequence[TitanJob],
+        params: Mapping[str, str] | None = None,
+        wanted: RunOptions | None = None,
+    ) -> dict[str, Any]:
         self._spend(len(jobs))
-        options = replace(self._options(len(jobs)), params=dict(params or {}))
+        options = self._options(len(jobs), replace(wanted or DEFAULT_OPTIONS, params=dict(params or {})))
         run: RunHandle = self._client.submit_dag(name, jobs, options=options)
         return self._answer(run.run_id, [job.key for job in run.jobs()])
 
-    def _options(self, jobs: int) -> RunOptions:
+    def _options(self, jobs: int, wanted: RunOptions) -> RunOptions:
         """Of a run whose jobs have been counted: what they submit themselves is bounded by what is left, too."""
         left = self._max_jobs - self._submitted
-        return RunOptions(agent_run_id=self._agent_run_id, budget=Budget(max_jobs=jobs + left))
+        return replace(wanted, agent_run_id=self._agent_run_id, budget=Budget(max_jobs=jobs + left))
 
     def _answer(self, run_id: str, jobs: Sequence[str]) -> dict[str, Any]:
         return {

@@ -105,7 +105,8 @@ class TaskHandle(Handle, Generic[R]):
 
         Raises:
             The exception that the function raised, with its traceback there as the cause.
-            JobFailed: it came to nothing: it was cancelled, killed, timed out, or raised what cannot be pickled.
+            JobFailed: it came to nothing: it was cancelled, killed, timed out, left its process (SystemExit), or raised
+                what cannot be pickled.
             WaitTimeout: it has not ended in time.
         """
         return self._caller.take(self._result(timeout))
@@ -167,6 +168,8 @@ class TaskHandle(Handle, Generic[R]):
             reason = outcome.error if info.state == "DEAD" else info.reason
             raise JobFailed(info.key, info.state, reason or f"exit code {info.exit_code}", info.exit_code) from cause
         error: BaseException = pickling.loads(outcome.value)
+        if not isinstance(error, Exception):  # SystemExit and KeyboardInterrupt were meant for the process there
+            raise JobFailed(info.key, info.state, outcome.error, info.exit_code) from cause
         raise error from cause
 
 

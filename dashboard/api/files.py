@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from werkzeug.exceptions import BadRequest
 
 from dashboard import wire
 from dashboard.api.asked import body, text
-from dashboard.api.jobs import attachment
+from dashboard.downloads import content
 from dashboard.parts import parts
 from titan_sdk.job import split_args, split_requirement
 from titan_sdk.messages import Deploy, FetchContent, ListFiles, RunFile
@@ -47,18 +46,7 @@ def upload() -> tuple[dict[str, Any], int]:
 @blueprint.get("/<name>")
 def download(name: str) -> Response:
     gateway = parts().gateway
-    first = gateway.call(FetchContent(name=check_file_name(name)))
-
-    def pieces() -> Iterator[bytes]:
-        chunk, sent = first, 0
-        while chunk.data:
-            yield chunk.data
-            sent += len(chunk.data)
-            if sent >= first.size:
-                return
-            chunk = gateway.call(FetchContent(sha256=first.sha256, offset=sent))
-
-    return attachment(Response(pieces(), mimetype="application/octet-stream"), name)
+    return content(gateway, gateway.call(FetchContent(name=check_file_name(name))), name)
 
 
 @blueprint.post("/<name>/run")

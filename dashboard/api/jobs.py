@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
-from urllib.parse import quote
 
 from flask import Blueprint, Response, request
 
 from dashboard import reruns, wire
 from dashboard.api.asked import number
 from dashboard.api.runs import former, submitted
+from dashboard.downloads import attachment, content
 from dashboard.gateway import Gateway
 from dashboard.parts import parts
-from titan_sdk.messages import CHUNK_BYTES, CancelJob, GetJob, GetLogs, GetSpecs, ListJobs, LogChunk, Stop
+from titan_sdk.artifacts import artifacts_of
+from titan_sdk.errors import NotFound
+from titan_sdk.messages import (
+    CHUNK_BYTES,
+    CancelJob,
+    FetchContent,
+    GetJob,
+    GetLogs,
+    GetSpecs,
+    ListJobs,
+    LogChunk,
+    Rerun,
+    Stop,
+)
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -32,7 +47,7 @@ def listing() -> dict[str, Any]:
 
 @blueprint.get(_JOB)
 def one(run_id: str, job_id: str) -> dict[str, Any]:
-    """The job with its attempts, what was asked for, its children (null: its run is too big), and events about it."""
+    """The job with its attempts, what was asked for, what it left, events about it, its children (null: too many)."""
     gateway = parts().gateway
     info = gateway.call(GetJob(id=f"{run_id}/{job_id}"))
     summary = parts().hub.read(lambda state: state.runs.get(run_id))
@@ -41,7 +56,14 @@ def one(run_id: str, job_id: str) -> dict[str, Any]:
     spec = next((wire.spec(each) for each in specs.jobs if each.id == info.id), None)
     children = None if big else [each.id for each in specs.jobs if info.id in each.parents]
     events = parts().hub.read(lambda state: state.events_of(info.key))
-    return {"job": wire.job(info), "spec": spec, "children": children, "events": events, "run_name": specs.name}
+    return {
+        "job": wire.job(info),
+        "spec": spec,
+        "children": children,
+        "artifacts": [asdict(each) for each in artifacts_of(info)],
+        "events": events,
+        "run_name": specs.name,
+    }
 
 
 @blueprint.get(_JOB + "/log")
@@ -81,6 +103,17 @@ def download(run_id: str, job_id: str) -> Response:
     return attachment(Response(pieces(), mimetype="application/octet-stream"), f"{job_id}.{first.attempt}.log")
 
 
+@blueprint.get(_JOB + "/artifacts/<name>")
+def artifact(run_id: str, job_id: str, name: str) -> Response:
+    """A file that the job left."""
+    gateway = parts().gateway
+    info = gateway.call(GetJob(id=f"{run_id}/{job_id}"))
+    found = next((each for each in artifacts_of(info) if each.name == name), None)
+    if found is None:
+        raise NotFound(f"{info.key} has not published {name}")
+    return content(gateway, gateway.call(FetchContent(sha256=found.sha256)), name)
+
+
 @blueprint.post(_JOB + "/cancel")
 def cancel(run_id: str, job_id: str) -> dict[str, Any]:
     return {"text": parts().gateway.call(CancelJob(id=f"{run_id}/{job_id}")).text}
@@ -100,17 +133,8 @@ def rerun(run_id: str, job_id: str) -> tuple[dict[str, Any], int]:
 @blueprint.post(_JOB + "/requeue")
 def requeue(run_id: str, job_id: str) -> tuple[dict[str, Any], int]:
     """This job, what it still needs, and what waits for it, as a new run."""
-    gateway = parts().gateway
-    completed = {job.id for job in gateway.run(run_id).jobs if job.state == "COMPLETED"}
-    return submitted(reruns.rest(former(run_id), completed - {job_id}, job_id))
-
-
-def attachment(response: Response, name: str) -> Response:
-    """A download that no browser shows as a page, under a name of any characters."""
-    plain = "".join(char if char.isascii() and (char.isalnum() or char in "._- ") else "_" for char in name)
-    whole = quote(name, safe="")
-    response.headers["Content-Disposition"] = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{whole}"
-    return response
+    key = f"dashboard-{uuid.uuid4()}"
+    return submitted(Rerun(id=run_id, failed=True, jobs=(job_id,), idempotency_key=key))
 
 
 def _chunk(gateway: Gateway, key: str, offset: int, attempt: int) -> LogChunk:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict
 from typing import Any
 
 from flask import Blueprint
@@ -46,6 +47,12 @@ def pipeline(run_id: str) -> dict[str, Any]:
     run = former(run_id)
     described = pipeline_model.of_specs(run.name, run.specs, run.options.params if run.options else None)
     return {"pipeline": described, "yaml": pipeline_model.render(described)}
+
+
+@blueprint.get("/<run_id>/artifacts")
+def artifacts(run_id: str) -> dict[str, Any]:
+    """The files that its jobs left. Each job is asked for."""
+    return {"artifacts": [asdict(each) for each in parts().gateway.client().artifacts(run_id)]}
 
 
 @blueprint.post("/<run_id>/cancel")

@@ -154,7 +154,7 @@ class WorkerSession:
         """The end of the log first: who sees the job ended finds its log complete."""
         worker_id = self._worker_id()
         lease = request.lease
-        job_outputs.decode(request.outputs)
+        job_outputs.check(request.outputs)
         kind = self._kind(lease) if request.log_tail else ""
         if kind:
             received = self._keep(lease, kind, request.log_offset, request.log_tail)

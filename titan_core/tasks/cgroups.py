@@ -125,11 +125,14 @@ class JobGroup:
             _write(f"{folder}/cpu.cfs_quota_us", str(quota_us))
 
     def add(self, pid: int) -> None:
-        """Have a process in it (0: this one), with all that it starts from now on. One that has ended does no harm."""
+        """Have a process in it (0: this one), with all that it starts from now on.
+
+        One that has ended does no harm, nor does a kernel that refuses: the other limits make up for that.
+        """
         for folder in self._folders:
             try:
                 _write(f"{folder}/cgroup.procs", str(pid))
-            except ProcessLookupError:
+            except OSError:  # this may be the forked child, which must not go on as a second supervisor
                 pass
 
     def kill(self) -> None:

@@ -9,6 +9,7 @@ from titan_core.protocol.services import Done
 from titan_core.protocol.services.cluster import ClusterService
 from titan_core.scheduling.change_feed import Changed
 from titan_core.scheduling.core.scheduler_core import SchedulerCore
+from titan_core.scheduling.core.views import is_asked_for
 from titan_core.scheduling.scheduler import Scheduler
 from titan_core.storage.store import Store
 from titan_sdk.errors import BadRequest, NotFound
@@ -88,5 +89,9 @@ class WatchService:
             if stored is None:
                 raise
             whole = stored.run.run_id == request.id
-            specs = [spec for spec, row in stored.jobs if whole or request.id in (row.key, row.job_id)]
+            specs = [
+                spec
+                for spec, row in stored.jobs
+                if (is_asked_for(spec) if whole else request.id in (row.key, row.job_id))
+            ]
             return SpecList(name=stored.run.name, jobs=specs)

@@ -26,6 +26,7 @@ from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.output_book import gathered
 from titan_core.scheduling.core.repairs import Repairs, repair_of
 from titan_core.scheduling.core.triggers import Verdict, instances_of, judge, why_not
+from titan_sdk.errors import BadMessage
 from titan_sdk.messages import RepairState
 
 CANNOT_BEGIN = 2
@@ -571,8 +572,12 @@ class JobLifecycle:
             why = f"{len(failed)} of {len(instances)} instances did not complete; {_how_it_ended(first)}"
             self._drop(job, Cause.INSTANCE_ENDED, why, now)
             return
-        outputs = gathered([self._book.outputs.of(each) for each in instances])
-        if outputs and (why := self._book.outputs.why_not(job, outputs)):
+        try:
+            outputs = gathered([self._book.outputs.of(each) for each in instances])
+            why = self._book.outputs.why_not(job, outputs) if outputs else ""
+        except BadMessage as error:
+            why = str(error)
+        if why:
             self._drop(job, Cause.INSTANCE_ENDED, why, now)
             return
         self._drop(job, Cause.GATHERED, "", now)

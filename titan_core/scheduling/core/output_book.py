@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from titan_core.model.job import Job
+from titan_sdk.errors import BadMessage
 from titan_sdk.job_outputs import MAX_RUN_OUTPUT_BYTES
 
 
@@ -47,7 +48,15 @@ class OutputBook:
 
 
 def gathered(outputs: list[bytes]) -> bytes:
-    """The outputs of instances as those of one job: of each name the list of their values, null for who has none."""
+    """The outputs of instances as those of one job: of each name the list of their values, null for who has none.
+
+    Raises:
+        BadMessage: they are over the limit for certain; what is written is more than a comma and a digit for each.
+    """
     values = [msgspec.json.decode(body) if body else {} for body in outputs]
     names = dict.fromkeys(name for each in values for name in each)
+    if len(names) * len(values) * 2 > MAX_RUN_OUTPUT_BYTES:
+        raise BadMessage(
+            f"lists of {len(values)} values for {len(names)} outputs are over the limit of {MAX_RUN_OUTPUT_BYTES} bytes"
+        )
     return msgspec.json.encode({name: [each.get(name) for each in values] for name in names}) if names else b""

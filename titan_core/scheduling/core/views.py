@@ -28,6 +28,7 @@ from titan_sdk.messages import (
     ExecutionInfo,
     JobInfo,
     JobList,
+    JobSpec,
     OnTimeout,
     RepairInfo,
     RunInfo,
@@ -129,11 +130,7 @@ class Views:
         if run is not None:
             return SpecList(
                 name=run.row.name,
-                jobs=[
-                    job.spec
-                    for job in run.jobs
-                    if not (is_repair(job.spec) or (job.spec.flow or DEFAULT_FLOW).instance_of)
-                ],
+                jobs=[job.spec for job in run.jobs if is_asked_for(job.spec)],
             )
         job = self._book.find_job(name)
         if job is None:
@@ -332,3 +329,8 @@ def execution_info(execution: TaskExecution, repairs: list[RepairInfo]) -> Execu
         reason=execution.reason,
         sha256=versions(repairs, execution.attempt),
     )
+
+
+def is_asked_for(spec: JobSpec) -> bool:
+    """Whether somebody submitted the job, and the master did not add it as a repair or an instance of another."""
+    return not (is_repair(spec) or (spec.flow or DEFAULT_FLOW).instance_of)

@@ -154,6 +154,28 @@ def test_failures_are_requeued_from_their_page(visit):
     expect(page.locator("#jobs tbody tr")).to_have_count(2)  # it fails again, and appears by itself
 
 
+def test_a_requeued_job_finds_what_those_before_it_left(visit):
+    cluster = visit.dashboard.cluster
+    leave = "import titan_sdk; titan_sdk.output(rows=3)"
+    fails = "import sys, titan_sdk; print(titan_sdk.inputs()); sys.exit(1)"
+    only_if = FlowSpec(when="parents.count.rows > 2")
+    run_id, keys = names(
+        cluster.submit(
+            cluster.job(leave, id="count"),
+            cluster.job(fails, id="load", parents=("count",), flow=only_if, retries=0),
+            cluster.job(SLEEP, id="elsewhere"),  # that it goes on does not matter
+        )
+    )
+    cluster.wait_state(keys[1])
+    page = visit.go(f"/runs/{keys[1]}")
+    page.get_by_role("button", name="Requeue").click()
+    page.get_by_role("link", name="Show the run").click()
+    expect(page.locator("#actions")).to_contain_text("Failed")
+    page.locator("#jobs").get_by_role("link", name="load").click()
+    expect(page.locator(".log-line").first).to_contain_text("{'count': {'rows': 3}}")
+    cluster.client.call(CancelJob(id=run_id))
+
+
 def test_a_service_is_restarted_scaled_and_stopped(visit):
     cluster = visit.dashboard.cluster
     key = cluster.run(
@@ -604,3 +626,20 @@ def test_an_open_run_is_closed(visit):
     page.get_by_role("button", name="Close").click()
     expect(page.locator("#actions")).to_contain_text("Completed")
     expect(page.get_by_role("button", name="Close")).to_have_count(0)
+
+
+def test_what_jobs_leave_is_listed_and_saved(visit):
+    cluster = visit.dashboard.cluster
+    leave = "import titan_sdk; titan_sdk.publish('a <b>report ü.txt', b'42 rows'); titan_sdk.output(rows=42)"
+    run_id, keys = names(cluster.submit(cluster.job("print(1)", id="nothing"), cluster.job(leave, id="report")))
+    page = visit.go(f"/runs/{run_id}")
+    link = page.locator("#artifacts").get_by_role("link", name="a <b>report ü.txt")
+    with page.expect_download() as download:  # it appears when the job has completed
+        link.click(timeout=20_000)
+    assert download.value.suggested_filename.endswith("ü.txt")
+    assert Path(download.value.path()).read_bytes() == b"42 rows"
+    page.locator("#artifacts").get_by_role("link", name="report", exact=True).click()
+    expect(page.locator("#spec")).to_contain_text("7 B")
+    expect(page.locator("#spec")).to_contain_text("rows = 42")
+    expect(page.locator("#spec")).not_to_contain_text("titan_artifacts")
+    expect(visit.go(f"/runs/{keys[0]}").locator("#spec")).not_to_contain_text("Artifacts")

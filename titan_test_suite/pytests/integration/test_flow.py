@@ -148,3 +148,5 @@ jobs:
         got = [["a", "<a>"], ["b", "<b>"], [{"c": 1}, '<{"c":1}>']]
         assert run.job("load").outputs() == {"got": got}
         assert seen(cluster, f"{run.run_id}/merge")["inputs"] == {"load": {"got": got}}
+        again = run.rerun()  # the instances are made anew
+        assert [job.id for job in again.wait(60).jobs] == ["split", "load", "merge", "load.0", "load.1", "load.2"]

@@ -14,7 +14,7 @@ import pytest
 
 mcp = pytest.importorskip("mcp")
 
-from titan_sdk.messages import ListRuns  # noqa: E402 - after what says whether there is anything to test
+from titan_sdk.messages import ListRuns, WatchRun  # noqa: E402 - after what says whether there is anything to test
 from titan_test_suite.pytests.cluster import ROOT, Cluster  # noqa: E402
 
 PROGRAM = str(ROOT / "titan_sdk" / "mcp_server.py")
@@ -141,6 +141,27 @@ def test_only_what_failed_is_run_again(shared_cluster: Cluster, tmp_path: Path) 
         assert again["jobs_left_in_budget"] == 97
         ended = await ask("wait_for_run", run_id=again["run_id"], timeout_s=60)
         assert {job["key"].split("/")[1] for job in ended["jobs"] if job["state"] == "COMPLETED"} >= {"two"}
+
+    talk(shared_cluster, work, "--allow-writes")
+
+
+def test_a_pipeline_keeps_its_options_also_when_all_of_it_runs_again(shared_cluster: Cluster) -> None:
+    pipeline = (
+        "fail_fast: true\nparams: {day: monday}\n"
+        "jobs:\n  - {id: bad, file: bad.sh, retries: 0}\n  - {id: say, file: say.sh, args: ['${params.day}']}\n"
+    )
+
+    async def work(ask: Session) -> None:
+        files = {"bad.sh": "exit 1", "say.sh": "echo $1"}
+        first = await ask("submit_pipeline", pipeline_yaml=pipeline, files=files)
+        assert (await ask("wait_for_run", run_id=first["run_id"], timeout_s=60))["ended"]
+        again = await ask("rerun", run_id=first["run_id"])
+        assert (await ask("wait_for_run", run_id=again["run_id"], timeout_s=60))["ended"]
+        for run in (first, again):
+            options = shared_cluster.client.call(WatchRun(id=run["run_id"])).options
+            assert options is not None and options.fail_fast and options.params == {"day": "monday"}
+        refused = await ask.refused("submit_pipeline", pipeline_yaml=f"every: 1h\n{pipeline}", files=files)
+        assert "has a schedule" in refused
 
     talk(shared_cluster, work, "--allow-writes")
 

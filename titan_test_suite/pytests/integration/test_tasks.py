@@ -122,6 +122,9 @@ def test_what_it_raised_is_raised_here_with_the_traceback_there(client: TitanCli
     def leave() -> None:
         raise SystemExit(0)
 
+    def leave_with_three() -> None:
+        raise SystemExit(3)
+
     def die() -> None:
         import os
 
@@ -132,6 +135,10 @@ def test_what_it_raised_is_raised_here_with_the_traceback_there(client: TitanCli
     assert isinstance(failed.value.__cause__, RemoteTraceback)
     with pytest.raises(RuntimeError, match=r"sys\.exit"):
         task(client=client)(leave).submit().result(60)
+    handle_of_three = task(client=client)(leave_with_three).submit()
+    with pytest.raises(JobFailed, match=r"SystemExit: 3"):  # it ends that process, and not this one
+        handle_of_three.result(60)
+    assert isinstance(handle_of_three.exception(), JobFailed)
     with pytest.raises(JobFailed, match=r"SIGKILL|signal 9|-9"):
         task(client=client)(die).submit().result(60)
     parent = task(client=client)(divide).call(0)

@@ -76,6 +76,14 @@ def test_the_limits_of_a_job(
     assert group.out_of_memory()
 
 
+def test_a_group_that_takes_no_process_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "job-1" / "cgroup.procs").mkdir(parents=True)  # nothing can be written there
+    group = JobGroup({}, "job-1", 0, 0)
+    group._folders[str(tmp_path / "job-1")] = 1
+    group._folders[str(tmp_path / "gone")] = 1
+    group.add(0)
+
+
 def test_the_folders_of_jobs_that_ask_for_nothing_are_not_made(tmp_path: Path) -> None:
     roots = {"memory": (2, str(tmp_path)), "cpu": (2, str(tmp_path))}
     JobGroup(roots, "job-1", 0, 0).remove()

@@ -94,6 +94,7 @@ def test_a_list_may_be_a_parameter_and_a_condition_comes_before_it(world: World)
     [
         ("text", "each: a list is wanted, not the text 'text'"),
         (3, "each: a list is wanted, not 3"),
+        ("[" * 101 + "]" * 101, "over 100 deep in one another"),
         (list(range(1001)), "over the limit of 1000"),
         ([1, 2, 3, 4, 5], "the budget of run r1 is 6 jobs"),
     ],
@@ -104,6 +105,24 @@ def test_what_cannot_be_unfolded_is_dead_and_says_why(world: World, items: objec
     world.end("split", outputs={"items": items})
     assert world.state("load") == "DEAD"
     assert why in world.core.job_info("load").reason
+
+
+def test_what_instances_left_may_be_more_than_one_job_may_leave(world: World) -> None:
+    sums = job("sums", "load", flow=FlowSpec(when="len(parents.load.rows) == 3"))
+    world.submit(job("split"), each("load", ITEMS, "split"), sums)
+    world.end("split", outputs={"items": [1, 2, 3]})
+    for number in range(3):
+        world.end(f"load.{number}", outputs={"rows": "x" * 200_000})
+    assert world.states("load", "sums") == ["COMPLETED", "RUNNING"]
+
+
+def test_lists_for_ever_so_many_names_are_not_made(world: World) -> None:
+    world.submit(job("split"), each("load", ITEMS, "split"))
+    world.end("split", outputs={"items": list(range(1000))})
+    for number in range(1000):
+        world.end(f"load.{number}", outputs={f"n{number}_{more}": 0 for more in range(10)})
+    assert world.state("load") == "DEAD"
+    assert "lists of 1000 values for 10000 outputs" in world.core.job_info("load").reason
 
 
 def test_an_id_that_is_taken_elsewhere(world: World) -> None:

@@ -11,6 +11,7 @@ import titan_core.TitanCli  # noqa: F401 - registers the commands
 from titan_core.cli.command import COMMANDS
 from titan_core.config import MasterSettings, WorkerSettings, describe
 from titan_dev import main as titan_dev
+from titan_sdk.titan_yaml_parser import parse_pipeline
 
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -95,6 +96,22 @@ def test_python_examples_of_the_readme_compile():
     assert len(blocks) >= 2
     for block in blocks:
         compile(block, "README.md", "exec")
+
+
+PIPELINES = [
+    pytest.param(block, id=f"{path.name}-{number}")
+    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL))
+    if "\njobs:" in f"\n{block}"
+]
+
+
+@pytest.mark.parametrize("text", PIPELINES)
+def test_pipelines_in_the_documents_are_valid(text, tmp_path):
+    for name in re.findall(r"[\w/-]+\.(?:py|sh|jar)\b", text):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("#!/bin/sh\n")
+    parse_pipeline(text.encode(), tmp_path / "pipeline.yaml", None)
 
 
 def test_the_licence_is_the_one_that_is_named():

@@ -52,11 +52,11 @@ def test_what_is_refused(text: bytes, why: str) -> None:
 def test_how_deep_values_may_be() -> None:
     deepest = b'{"a":' + b"[" * 100 + b"]" * 100 + b"}"
     assert job_outputs.parse(b"a:=" + deepest[5:-1]) == deepest
-    assert job_outputs.decode(deepest)
+    job_outputs.check(deepest)
     flat = b'{"a":' + b"[" + b"[]," * 200 + b"[]" + b"]" + b"}"
     assert job_outputs.parse(flat) == flat
     with pytest.raises(BadMessage, match="over 100 deep"):
-        job_outputs.decode(b'{"a":' + b"[" * 101 + b"]" * 101 + b"}")
+        job_outputs.check(b'{"a":' + b"[" * 101 + b"]" * 101 + b"}")
 
 
 def test_artifacts_add_up() -> None:

@@ -1,5 +1,6 @@
 import { jobButtons } from "../actions.js";
 import { get } from "../api.js";
+import { saved } from "../artifacts.js";
 import { $, h, show } from "../dom.js";
 import { listen } from "../events.js";
 import { badge, bytes, duration, isoTime, jobApi, jobName, jobUrl, moment, outcome, running, runUrl, wholeTime, WORDS } from "../format.js";
@@ -68,14 +69,17 @@ const TRIGGERS = {
   none_failed: "no parent has failed", always: "all its parents have ended, whatever happens to the run",
 };
 
+const ARTIFACTS = "titan_artifacts"; // an output whose files are shown as such
+
 function outputs(text) {
   let values;
   try { values = Object.entries(JSON.parse(text)); } catch { return h("code", {}, text); }
-  return values.map(([name, value]) => h("div", {}, h("code", {}, `${name} = ${JSON.stringify(value)}`)));
+  return values.filter(([name]) => name !== ARTIFACTS).map(([name, value]) => h("div", {}, h("code", {}, `${name} = ${JSON.stringify(value)}`)));
 }
 
-function pairs({ job, spec, children }) {
+function pairs({ job, spec, children, artifacts }) {
   const code = (text) => h("code", {}, text);
+  const left = job.outputs ? [outputs(job.outputs)].flat() : [];
   const rows = [
     ["File", code(spec?.archive ? `${spec.archive} › ${job.file}` : job.file)],
     spec?.args.length && ["Arguments", spec.args.map((each) => [code(each), " "])],
@@ -91,7 +95,8 @@ function pairs({ job, spec, children }) {
     spec?.delay_ms > 0 && ["Delay", duration(spec.delay_ms)],
     spec?.flow && spec.flow.trigger !== "all_success" && ["Starts when", TRIGGERS[spec.flow.trigger] || spec.flow.trigger],
     spec?.flow?.when && ["Only if", code(spec.flow.when)],
-    job.outputs && ["Outputs", outputs(job.outputs)],
+    artifacts?.length > 0 && ["Artifacts", artifacts.map((each) => h("div", {}, saved(each)))],
+    left.length > 0 && ["Outputs", left],
     spec?.affinity && ["Affinity", "prefers its parent's worker"],
     spec && Object.keys(spec.env).length > 0 && ["Environment", Object.entries(spec.env).map(([each, value]) => [code(`${each}=${value}`), " "])],
     spec?.python && ["Interpreter", code(spec.python)],

@@ -1,9 +1,10 @@
 import { runButtons } from "../actions.js";
 import { get } from "../api.js";
+import { saved } from "../artifacts.js";
 import { DagView } from "../dag_view.js";
 import { $, empty, h, show } from "../dom.js";
 import { listen } from "../events.js";
-import { badge, duration, jobUrl, running, runUrl, STATES, until, when, WORDS } from "../format.js";
+import { badge, duration, jobName, jobUrl, running, runUrl, STATES, until, when, WORDS } from "../format.js";
 
 const id = $("run").dataset.run;
 const DRAWN = 2000; // jobs of a graph that a browser still moves smoothly
@@ -63,11 +64,38 @@ function drawJobs() {
   jobs.size < run.total && h("p", { class: "hint empty" }, `Of the run's ${run.total.toLocaleString()} jobs these are the first ${jobs.size.toLocaleString()}, and those that changed since.`));
 }
 
+const ASKED = 300; // jobs of a run that are each asked for what they left without somebody wanting it
+let looked = -1; // completed jobs when it was asked last
+let looking = false;
+
+/** What the jobs left: of a small run by itself, as jobs complete; of a big one when the list is opened. */
+async function readArtifacts() {
+  const completed = run.states.COMPLETED || 0;
+  const part = $("artifacts-part");
+  if (looking || completed === looked || !completed || (run.total > ASKED && !part.open)) {
+    if (run.total > ASKED && completed) part.hidden = false;
+    return;
+  }
+  looking = true;
+  try {
+    const { artifacts } = await get(`/runs/${encodeURIComponent(id)}/artifacts`);
+    looked = completed;
+    part.hidden = !artifacts.length && run.total <= ASKED;
+    if (artifacts.length && run.total <= ASKED && !part.dataset.seen) { part.dataset.seen = "1"; part.open = true; }
+    show($("artifacts"), artifacts.length
+      ? h("table", {}, h("tbody", {}, artifacts.map((each) => h("tr", {}, h("td", {}, saved(each)), h("td", { class: "muted" }, "of ", h("a", { href: jobUrl(each.job) }, jobName(each.job)))))))
+      : empty("No job has left a file", "Jobs leave files with titan_sdk.publish."));
+  } catch { /* the next change asks again */ } finally {
+    setTimeout(() => { looking = false; readArtifacts(); }, 1000);
+  }
+}
+$("artifacts-part").addEventListener("toggle", () => { if (run) readArtifacts(); });
+
 let scheduled = false;
 function drawSoon() {
   if (scheduled) return;
   scheduled = true;
-  requestAnimationFrame(() => { scheduled = false; drawRun(); drawJobs(); });
+  requestAnimationFrame(() => { scheduled = false; drawRun(); drawJobs(); readArtifacts(); });
 }
 
 function take(data) {
@@ -99,6 +127,7 @@ async function read() {
     }
     drawRun();
     drawJobs();
+    readArtifacts();
   } catch (error) {
     if (!run) show($("jobs"), empty("This run cannot be shown", error.message));
   } finally {
