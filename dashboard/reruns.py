@@ -1,6 +1,6 @@
-"""One job of an earlier run submitted again, with what belongs to it: specs, cut to what is to be done.
+"""One job of an earlier run submitted again, alone.
 
-Whole runs, and what failed of them, are run again by the master (messages.Rerun).
+Whole runs, and what failed of them with what waits for it, are run again by the master (messages.Rerun).
 """
 
 from __future__ import annotations
@@ -28,38 +28,6 @@ class Former(NamedTuple):
 def one(run: Former, job_id: str) -> SubmitRun:
     """One job alone."""
     return _request(run, _cut(run.specs, {_find(run.specs, job_id).id}))
-
-
-def rest(run: Former, completed: Collection[str], job_id: str) -> SubmitRun:
-    """Of what did not complete: what is needed for one job, and what waits for that.
-
-    Args:
-        completed: ids of jobs that did; those that follow them find their results.
-
-    Raises:
-        NotFound: there is no such job.
-    """
-    specs = run.specs
-    wanted = {_find(specs, job_id).id}
-    parents = {spec.id: spec.parents for spec in specs}
-    _spread(wanted, parents, completed)
-    children: dict[str, list[str]] = {}
-    for spec in specs:
-        for parent in spec.parents:
-            children.setdefault(parent, []).append(spec.id)
-    _spread(wanted, children, completed)
-    _spread(wanted, parents, completed)  # the other parents of those
-    return _request(run, _cut(specs, wanted))
-
-
-def _spread(wanted: set[str], edges: dict[str, list[str]] | dict[str, tuple[str, ...]], stop: Collection[str]) -> None:
-    """Add everything that can be reached over jobs that are not in ``stop``."""
-    todo = list(wanted)
-    while todo:
-        for other in edges.get(todo.pop(), ()):
-            if other not in wanted and other not in stop:
-                wanted.add(other)
-                todo.append(other)
 
 
 def _cut(specs: Sequence[JobSpec], wanted: Collection[str]) -> list[JobSpec]:

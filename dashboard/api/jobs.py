@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -16,7 +17,18 @@ from dashboard.gateway import Gateway
 from dashboard.parts import parts
 from titan_sdk.artifacts import artifacts_of
 from titan_sdk.errors import NotFound
-from titan_sdk.messages import CHUNK_BYTES, CancelJob, FetchContent, GetJob, GetLogs, GetSpecs, ListJobs, LogChunk, Stop
+from titan_sdk.messages import (
+    CHUNK_BYTES,
+    CancelJob,
+    FetchContent,
+    GetJob,
+    GetLogs,
+    GetSpecs,
+    ListJobs,
+    LogChunk,
+    Rerun,
+    Stop,
+)
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -121,9 +133,8 @@ def rerun(run_id: str, job_id: str) -> tuple[dict[str, Any], int]:
 @blueprint.post(_JOB + "/requeue")
 def requeue(run_id: str, job_id: str) -> tuple[dict[str, Any], int]:
     """This job, what it still needs, and what waits for it, as a new run."""
-    gateway = parts().gateway
-    completed = {job.id for job in gateway.run(run_id).jobs if job.state == "COMPLETED"}
-    return submitted(reruns.rest(former(run_id), completed - {job_id}, job_id))
+    key = f"dashboard-{uuid.uuid4()}"
+    return submitted(Rerun(id=run_id, failed=True, jobs=(job_id,), idempotency_key=key))
 
 
 def _chunk(gateway: Gateway, key: str, offset: int, attempt: int) -> LogChunk:

@@ -66,6 +66,9 @@ class Rerun(Request[Accepted]):
 
     With ``failed``, of those that did not complete and those that depend on them; the others count as completed. Raises
     Conflict while the run goes on, and when there is nothing to do.
+
+    ``jobs``: ids. With ``failed``, only these, whatever became of them, what they need that did not complete, and what
+    depends on any of that; others may go on.
     """
 
     OPCODE = Opcode.RERUN
@@ -74,6 +77,7 @@ class Rerun(Request[Accepted]):
     failed: bool = False
     idempotency_key: str = ""
     parent: str = ""
+    jobs: tuple[str, ...] = ()
 
 
 class AgentRun(Message):

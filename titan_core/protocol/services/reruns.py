@@ -29,18 +29,19 @@ class RerunService:
         """Submit the new run. Refusals are those of a submission, and:
 
         Raises:
-            NotFound: there is no such run. Conflict: it goes on, or there is nothing to run again.
+            NotFound: there is no such run or job. Conflict: it goes on, or there is nothing to run again.
         """
         check_name(request.id)
         stored = self._find(request.id)
         run_id = stored.run.run_id
         options = replace(stored.run.options or DEFAULT_OPTIONS, open=False, idle_s=0.0, rerun_of=run_id)
+        named = {_origin(stored, each) for each in request.jobs}
         # What repaired a job, and the instances of one, are made anew when they are needed again; a repaired job itself
         # runs as it was repaired.
         stored = dataclasses.replace(stored, jobs=[each for each in stored.jobs if is_asked_for(each[0])])
         specs = [spec for spec, _ in stored.jobs]
         if request.failed:
-            again = to_run_again(run_id, stored.jobs)
+            again = to_run_again(run_id, stored.jobs, named)
             specs = [spec for spec in specs if spec.id in again]
             options = _keeping(options, stored, specs, again)
         elif not specs:
@@ -64,25 +65,30 @@ class RerunService:
         raise NotFound(f"no run or job {name}")
 
 
-def to_run_again(run_id: str, jobs: Sequence[tuple[JobSpec, JobRow]]) -> set[str]:
+def to_run_again(run_id: str, jobs: Sequence[tuple[JobSpec, JobRow]], named: Collection[str] = frozenset()) -> set[str]:
     """Ids of the jobs that did not complete, of those that depend on them, and of the stopped services these need.
 
+    With ``named``, of these, of what they need that did not complete, and of those that depend on any of that.
+
     Raises:
-        Conflict: some have not ended yet, or all completed.
+        Conflict: some of them have not ended yet, or all completed.
     """
-    going_on = [spec.id for spec, row in jobs if not row.state.final and not row.ready]
-    if going_on:
-        raise Conflict(f"run {run_id} has not ended: {going_on[0]} goes on; wait for it, or cancel it")
-    children: dict[str, list[str]] = {}
+    failed = {spec.id for spec, row in jobs if row.state is not JobState.COMPLETED and not row.ready}
+    edges: dict[str, list[str]] = {}
     for spec, _ in jobs:
         for parent in spec.parents:
-            children.setdefault(parent, []).append(spec.id)
-    again = {spec.id for spec, row in jobs if row.state is not JobState.COMPLETED and not row.ready}
-    _spread(again, children)
+            edges.setdefault(parent, []).append(spec.id)
+            if named and parent in failed:
+                edges.setdefault(spec.id, []).append(parent)
+    again = set(named) or failed
+    _spread(again, edges)
     # What was up for those that needed it is up no longer; that those which are done needed it too is no reason.
     stopped = {spec.id for spec, row in jobs if spec.kind != "run" and not row.ready}
     needs = {spec.id: [parent for parent in spec.parents if parent in stopped] for spec, _ in jobs}
     _spread(again, needs)
+    going_on = [spec.id for spec, row in jobs if spec.id in again and not row.state.final and not row.ready]
+    if going_on:
+        raise Conflict(f"run {run_id} has not ended: {going_on[0]} goes on; wait for it, or cancel it")
     if not again:
         raise Conflict(f"every job of run {run_id} completed; without --failed all of it runs again")
     return again
@@ -105,6 +111,16 @@ def _keeping(options: RunOptions, stored: StoredRun, specs: Sequence[JobSpec], a
     kept = {each: options.kept.get(each, f"{run_id}/{each}") for each in sorted(needed)}
     outputs = {each: left.get(key) or options.kept_outputs.get(each, b"") for each, key in kept.items()}
     return replace(options, kept=kept, kept_outputs={each: body for each, body in outputs.items() if body})
+
+
+def _origin(stored: StoredRun, job_id: str) -> str:
+    """The id of the job that was asked for, of one that the master may have made of it."""
+    for spec, _ in stored.jobs:
+        if spec.id == job_id:
+            if spec.flow is not None and spec.flow.mends is not None:
+                return _origin(stored, spec.flow.mends.key.partition("/")[2])
+            return spec.flow.instance_of or job_id if spec.flow is not None else job_id
+    raise NotFound(f"no job {job_id} in run {stored.run.run_id}")
 
 
 def _anew(spec: JobSpec) -> JobSpec:

@@ -15,8 +15,9 @@ from titan_test_suite.pytests.dashboard import Dashboard
 expect.set_options(timeout=10_000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Of one file's tests: as long as Playwright is at work, its thread has a running event loop, in others' way."""
     path = find_browser()
     if not path:
         pytest.fail(f"no browser: {HOW}")
@@ -71,4 +72,4 @@ def visit(browser: Browser, shared_dashboard: Dashboard) -> Iterator[Visit]:
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> None:
-    """In the place of the check of all tests: Playwright's own threads and descriptors live for the whole session."""
+    """In the place of the check of all tests: Playwright's threads and descriptors live as long as the module."""

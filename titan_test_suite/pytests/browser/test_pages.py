@@ -154,6 +154,28 @@ def test_failures_are_requeued_from_their_page(visit):
     expect(page.locator("#jobs tbody tr")).to_have_count(2)  # it fails again, and appears by itself
 
 
+def test_a_requeued_job_finds_what_those_before_it_left(visit):
+    cluster = visit.dashboard.cluster
+    leave = "import titan_sdk; titan_sdk.output(rows=3)"
+    fails = "import sys, titan_sdk; print(titan_sdk.inputs()); sys.exit(1)"
+    only_if = FlowSpec(when="parents.count.rows > 2")
+    run_id, keys = names(
+        cluster.submit(
+            cluster.job(leave, id="count"),
+            cluster.job(fails, id="load", parents=("count",), flow=only_if, retries=0),
+            cluster.job(SLEEP, id="elsewhere"),  # that it goes on does not matter
+        )
+    )
+    cluster.wait_state(keys[1])
+    page = visit.go(f"/runs/{keys[1]}")
+    page.get_by_role("button", name="Requeue").click()
+    page.get_by_role("link", name="Show the run").click()
+    expect(page.locator("#actions")).to_contain_text("Failed")
+    page.locator("#jobs").get_by_role("link", name="load").click()
+    expect(page.locator(".log-line").first).to_contain_text("{'count': {'rows': 3}}")
+    cluster.client.call(CancelJob(id=run_id))
+
+
 def test_a_service_is_restarted_scaled_and_stopped(visit):
     cluster = visit.dashboard.cluster
     key = cluster.run(

@@ -56,8 +56,9 @@ def test_a_job_that_spawns_children_that_spawn_children_shows_its_tree(client: T
     assert child == run.job("top").children()[0]
     below = [each.run_id for each in child.children()]
     assert below == [each.run_id for each in tree.runs[2:]]
-    assert [each.parent for each in tree.runs[2:]] == [f"{child.run_id}/top.1", f"{child.run_id}/top.2"]
-    assert client.run(below[0]).job("top.1.1").children() == []
+    parents = {each.parent: each.run_id for each in tree.runs[2:]}
+    assert parents.keys() == {f"{child.run_id}/top.1", f"{child.run_id}/top.2"}
+    assert client.run(parents[f"{child.run_id}/top.1"]).job("top.1.1").children() == []
     agent = next(each for each in client.agent_runs() if each.agent_run_id == "agent-tree")
     assert (agent.runs, agent.finished, agent.states) == (4, True, {"COMPLETED": 7})
     assert [each.run_id for each in client.runs(agent_run_id="agent-tree")][::-1][0] == run.run_id

@@ -52,19 +52,6 @@ def shape(request):
     return {spec.id: spec.parents for spec in request.jobs}
 
 
-@pytest.mark.parametrize(
-    ("completed", "job", "expected"),
-    [
-        ({"a", "b"}, "c", {"c": (), "d": ("c",), "e": ("c",)}),
-        ({"a", "b", "c", "e"}, "d", {"d": ()}),
-        ({"a", "c"}, "b", {"b": (), "d": ("b",)}),
-        (set(), "e", {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c"), "e": ("c",)}),
-    ],
-)
-def test_what_did_not_complete_runs_again_with_what_it_needs(completed, job, expected):
-    assert shape(reruns.rest(FORMER, completed, job)) == expected
-
-
 def test_a_job_runs_again():
     assert shape(reruns.one(FORMER, "d")) == {"d": ()}
     assert reruns.one(FORMER, "d").idempotency_key != reruns.one(FORMER, "d").idempotency_key

@@ -634,9 +634,9 @@ STRUCTURED = [
         b"\x82\xa4runs\x91\x85\xa6run_id\xa2r1\xa4name\xa1n\xa8finished\xc3\xa4open\xc3\xacagent_run_id\xa1A\xa5total\x01",
     ),
     Golden(
-        Rerun(id="r1", failed=True, idempotency_key="k"),
+        Rerun(id="r1", failed=True, idempotency_key="k", jobs=("a",)),
         0xC3,
-        b"\x83\xa2id\xa2r1\xa6failed\xc3\xafidempotency_key\xa1k",
+        b"\x84\xa2id\xa2r1\xa6failed\xc3\xafidempotency_key\xa1k\xa4jobs\x91\xa1a",
         Accepted(run_id="r2", jobs=[]),
         0x52,
         b"\x82\xa6run_id\xa2r2\xa4jobs\x90",

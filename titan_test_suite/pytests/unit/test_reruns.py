@@ -48,6 +48,36 @@ def test_a_service_that_is_up_counts_as_done():
     assert to_run_again("r", ran) == {"t"}
 
 
+#      a
+#     / \
+#    b   c
+#     \ / \
+#      d   e
+DIAMOND = (job("a"), job("b", "a"), job("c", "a"), job("d", "b", "c"), job("e", "c"))
+
+
+@pytest.mark.parametrize(
+    ("completed", "named", "expected"),
+    [
+        ("ab", "c", "cde"),
+        ("abce", "d", "d"),
+        ("ac", "b", "bd"),  # e has failed too, and is left alone
+        ("", "e", "abcde"),
+        ("abcde", "b", "bd"),
+    ],
+)
+def test_what_a_job_needs_and_what_waits_for_it(completed: str, named: str, expected: str):
+    ran = rows(*((spec, DONE if spec.id in completed else DEAD) for spec in DIAMOND))
+    assert to_run_again("r", ran, {named}) == set(expected)
+
+
+def test_what_goes_on_elsewhere_does_not_matter_to_named_jobs():
+    ran = rows((job("a"), DEAD), (job("b", "a"), DEAD), (job("c"), JobState.RUNNING))
+    assert to_run_again("r", ran, {"a"}) == {"a", "b"}
+    with pytest.raises(Conflict, match="c goes on"):
+        to_run_again("r", ran, {"c"})
+
+
 def test_what_goes_on_or_went_well_is_not_run_again():
     with pytest.raises(Conflict, match="run r has not ended: b goes on"):
         to_run_again("r", rows((job("a"), DEAD), (job("b"), JobState.PENDING)))
@@ -55,13 +85,13 @@ def test_what_goes_on_or_went_well_is_not_run_again():
         to_run_again("r", rows((job("a"), DONE)))
 
 
-@pytest.mark.parametrize("failed", [True, False])
-def test_what_the_master_made_of_a_list_is_made_anew(failed: bool):
+@pytest.mark.parametrize(("failed", "named"), [(True, ()), (False, ()), (True, ("load.0",))])
+def test_what_the_master_made_of_a_list_is_made_anew(failed: bool, named: tuple[str, ...]):
     load = job("load", flow=FlowSpec(each="[1]"))
     made = job("load.0", flow=FlowSpec(instance_of="load", item=b"1"))
     stored = StoredRun(RunRow("r", 1, "r", 0, "", "", ""), rows((load, DEAD), (made, DEAD)), [])
     asked: list[SubmitRun] = []
     store = SimpleNamespace(find_run=lambda name: stored)
     submissions = SimpleNamespace(submit=lambda request, done: asked.append(request))
-    RerunService(store, submissions).rerun(Rerun(id="r", failed=failed), lambda answer: None)  # type: ignore[arg-type]
+    RerunService(store, submissions).rerun(Rerun(id="r", failed=failed, jobs=named), lambda answer: None)  # type: ignore[arg-type]
     assert [each.jobs for each in asked] == [[load]]
