@@ -7,6 +7,9 @@ import sqlite3
 from collections.abc import Callable
 from typing import Final
 
+from titan_core.storage.schema import OPEN_STATES
+from titan_sdk.messages import JobSpec, decode_message
+
 NOT_SEARCHED: Final = frozenset(
     {
         *("titan", "jobs", "executions", "additions", "events", "cordons"),
@@ -20,11 +23,23 @@ _ROWS_AT_ONCE: Final = 500
 _DIGEST: Final = re.compile(rb"[0-9a-f]{64}")
 
 
+def publishing_since(db: sqlite3.Connection) -> int | None:
+    """When (epoch ms) the oldest job was submitted that is running and may leave artifacts; None when there is none.
+
+    What such a job has published stands in the journal only once it has completed.
+    """
+    rows = db.execute(
+        f"""SELECT j.submitted_at, s.body FROM jobs j JOIN specs s ON s.job_seq = j.seq
+        WHERE j.state IN {OPEN_STATES} AND j.state = 'RUNNING'"""
+    )
+    return min((at for at, body in rows if decode_message(body, JobSpec).kind == "run"), default=None)
+
+
 def unmentioned(db: sqlite3.Connection, digests: set[str], pause: Callable[[], bool]) -> set[str]:
     """Those of ``digests`` that stand nowhere in the journal; none when ``pause`` says to stop.
 
     A digest is looked for as text, wherever in a row it may be: in the specs of jobs and schedules, in what is known of
-    repairs, in the options of runs. A mistake can only keep a content.
+    repairs, in what jobs left (artifacts are that), in the options of runs. A mistake can only keep a content.
     """
     left = {digest.encode() for digest in digests}
     tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
