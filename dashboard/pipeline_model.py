@@ -53,20 +53,25 @@ _UNITS: Final = (("TB", 1 << 40), ("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 
 
 
 def sketch(text: str) -> dict[str, Any] | None:
-    """What can be read of a pipeline, whether it has problems or not; None when it is no YAML."""
+    """What can be read of a pipeline, whether it has problems or not; None when it is no YAML.
+
+    ``defaults`` has the parameters with the text each stands for by default; None: it must be given.
+    """
     try:
         root = read_yaml(text.encode("utf-8", "surrogatepass"))
     except PipelineError:
         return None
-    found: dict[str, Any] = {"name": "", "project": False, "jobs": []}
+    found: dict[str, Any] = {"name": "", "project": False, "defaults": {}, "jobs": []}
     for key, node in root.pairs if isinstance(root, Map) else ():
         if key.text == "jobs":
             found["jobs"] = [_job(each) for each in node.items] if isinstance(node, List) else []
         elif key.text in PIPELINE_KEYS:
             try:
-                PIPELINE_KEYS[key.text].read(node)
+                value = PIPELINE_KEYS[key.text].read(node)
             except Bad:
                 continue
+            if key.text == "params":
+                found["defaults"] = {name: each.default for name, each in value.items()}
             found[key.text] = _plain(node)
     found["name"] = str(found["name"])
     return found

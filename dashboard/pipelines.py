@@ -35,8 +35,12 @@ def known_files(gateway: Gateway) -> set[str]:
     return names
 
 
-def check(text: str, brought: Collection[str], on_master: Collection[str]) -> Pipeline:
+def check(
+    text: str, brought: Collection[str], on_master: Collection[str], params: Mapping[str, str] | None = None
+) -> Pipeline:
     """The pipeline in a text, whose jobs may use files that are brought along and those of the master.
+
+    ``params``: values of its parameters; None: they are given later.
 
     Raises:
         PipelineError: everything that is wrong, with lines.
@@ -51,18 +55,22 @@ def check(text: str, brought: Collection[str], on_master: Collection[str]) -> Pi
                 _put(folder, path, b"")
             except InvalidName:
                 continue  # a file of that path cannot be meant
-        return _parse(text, folder)
+        return _parse(text, folder, params)
 
 
 def deploy(
-    gateway: Gateway, text: str, files: Mapping[str, bytes], on_master: Collection[str]
+    gateway: Gateway,
+    text: str,
+    files: Mapping[str, bytes],
+    on_master: Collection[str],
+    params: Mapping[str, str],
 ) -> RunHandle | ScheduleSaved:
     """Submit a pipeline with the files that came along, or register it when it has a schedule.
 
     Raises:
         PipelineError, RemoteError, TransportError.
     """
-    pipeline = check(text, files.keys(), on_master)
+    pipeline = check(text, files.keys(), on_master, params)
     with _folder() as folder:
         for path, data in files.items():
             _put(folder, path, data)
@@ -71,10 +79,11 @@ def deploy(
             job.base_dir = folder
             job.archive = folder if job.archive is not None else None
         try:
-            params = pipeline.params or None
+            values, options = pipeline.params or None, pipeline.options
             if pipeline.schedule is not None:
-                return gateway.client().put_schedule(pipeline.name, jobs, pipeline.schedule, params=params)
-            return gateway.client().submit_dag(pipeline.name, jobs, params=params)
+                when = pipeline.schedule
+                return gateway.client().put_schedule(pipeline.name, jobs, when, params=values, options=options)
+            return gateway.client().submit_dag(pipeline.name, jobs, params=values, options=options)
         except PipelineError as error:
             raise PipelineError(_plainly(error.problems, folder)) from None
 
@@ -98,9 +107,9 @@ def _put(folder: Path, path: str, data: bytes) -> None:
         raise InvalidName(f"{path} cannot be among these files: {error.strerror or error}") from None
 
 
-def _parse(text: str, folder: Path) -> Pipeline:
+def _parse(text: str, folder: Path, params: Mapping[str, str] | None) -> Pipeline:
     try:
-        return parse_pipeline(text.encode("utf-8", "surrogatepass"), folder / FILE_NAME)
+        return parse_pipeline(text.encode("utf-8", "surrogatepass"), folder / FILE_NAME, params)
     except PipelineError as error:
         raise PipelineError(_plainly(error.problems, folder)) from None
 

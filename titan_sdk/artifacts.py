@@ -16,6 +16,7 @@ from titan_sdk.job_context import output
 from titan_sdk.job_outputs import ARTIFACTS, decode
 from titan_sdk.messages import FetchContent, GetJob, JobInfo, M, Request, RunInfo, WatchRun
 from titan_sdk.names import check_file_name
+from titan_sdk.steady import patiently
 from titan_sdk.uploads import Content, content_of_path
 
 _BLOCK: Final = 1 << 20
@@ -39,7 +40,8 @@ def publish(name: str, data: str | os.PathLike[str] | bytes) -> None:
     """In a job: keep a file (a path) or bytes under a name, for other jobs and for ``client.artifacts``.
 
     The content travels at once, in pieces, and only when the master lacks it; it counts as the job's once this attempt
-    has completed. Published again, a name has its last content.
+    has completed. Published again, a name has its last content. A master that is away is waited for, steady.AWAY_S
+    seconds at most.
 
     Raises:
         RuntimeError: this is no job. InvalidName: the name cannot be a file's. OSError: the file cannot be read.
@@ -52,7 +54,7 @@ def publish(name: str, data: str | os.PathLike[str] | bytes) -> None:
         raise RuntimeError("TITAN_OUTPUT is not set: artifacts are published by scripts that run as jobs of Titan")
     content = _content_of_bytes(data) if isinstance(data, bytes) else content_of_path(Path(data), "")
     with TitanClient() as client:
-        client.stage_content(content)
+        patiently(lambda: client.stage_content(content))
     output(**{ARTIFACTS: {name: {"sha256": content.sha256, "size": content.size}}})
 
 
@@ -64,12 +66,15 @@ def fetch(name: str, job: str | None = None, to: str | os.PathLike[str] | None =
     """
     from titan_sdk.client import TitanClient
 
-    if to is None and os.environ.get("TITAN_JOB_DIR"):
+    if not os.environ.get("TITAN_JOB_DIR"):
+        with TitanClient() as client:
+            return client.fetch_artifact(name, job=job, to=to)
+    if to is None:
         folder = Path(os.environ["TITAN_JOB_DIR"]) / "artifacts"
         folder.mkdir(exist_ok=True)
         to = folder / check_file_name(name)
     with TitanClient() as client:
-        return client.fetch_artifact(name, job=job, to=to)
+        return patiently(lambda: client.fetch_artifact(name, job=job, to=to))
 
 
 def artifacts_of(info: JobInfo) -> list[Artifact]:

@@ -175,8 +175,9 @@ class TitanClient:
 
         Args:
             name: of the run, for people.
-            idempotency_key: submitting the same jobs under the same key again gives the run that was made before. There
-                is always one, made up when none is given, so that a submission whose answer was lost is sent again.
+            idempotency_key: submitting the same jobs under the same key again gives the run that was made before, as
+                long as the master keeps it (``history_days``), and for a day after its end at least. There is always
+                one, made up when none is given, so that a submission whose answer was lost is sent again.
             progress: called with the bytes uploaded and the bytes to upload; True draws a bar on a terminal.
             replace: services of these ids that are active are replaced, see ``deploy``.
             params: values by name; the jobs find each as ``TITAN_PARAM_NAME`` in their environment.

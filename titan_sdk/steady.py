@@ -251,6 +251,23 @@ class SteadyCaller:
         return answers
 
 
+def patiently(do: Callable[[], T]) -> T:
+    """What ``do`` comes to, which may be done twice: again while no master is there, for AWAY_S seconds in all.
+
+    For what runs as a job: there was a master that started it, and one that is started anew must not cost it its work.
+    """
+    end = time.monotonic() + AWAY_S
+    pauses = _Pauses()
+    while True:
+        try:
+            return do()
+        except (ConnectFailed, ConnectionLost) as error:
+            if time.monotonic() > end:
+                raise
+            log.warning("waiting for the master: %s", error)
+            time.sleep(pauses.next())
+
+
 def _pausing(pause_s: float, deadline: float) -> Generator[Pause, Any, bool]:
     """Wait before the next try, no longer than until ``deadline``. False: it is over, or was before."""
     rest = deadline - time.monotonic()

@@ -19,7 +19,7 @@ from titan_sdk.connection import ConnectionPool
 from titan_sdk.errors import TitanError
 from titan_sdk.handles import JobHandle
 from titan_sdk.settings import client_settings
-from titan_sdk.steady import SteadyCaller
+from titan_sdk.steady import SteadyCaller, patiently
 from titan_sdk.task_results import Payloads
 from titan_sdk.task_sources import SourceImporter
 from titan_sdk.uploads import Uploader
@@ -55,7 +55,7 @@ def run(code: str) -> None:
             data = _call(code, sys.argv[1], payloads, caller)
         except BaseException as error:
             _fail(payloads, key, attempt, error)
-        payloads.put_result(key, attempt, data)
+        patiently(lambda: payloads.put_result(key, attempt, data))
     finally:
         caller.close()
 
@@ -87,7 +87,7 @@ def _call(code: str, argument: str, payloads: Payloads, caller: SteadyCaller) ->
         return results[ref]
 
     kind, _, given = argument.partition(":")
-    arguments = base64.b85decode(given) if f"{kind}:" == INLINE else payloads.fetch(given)
+    arguments = base64.b85decode(given) if f"{kind}:" == INLINE else patiently(lambda: payloads.fetch(given))
     args, kwargs = pickling.loads(arguments, result_of)
     value = function(*args, **kwargs)
     return pickling.dumps(pickling.Outcome(pickling.FORMAT, True, pickling.dumps(value)))
@@ -97,7 +97,7 @@ def _result_of(key: str, caller: SteadyCaller) -> Any:
     from titan_sdk.tasks import TaskHandle
 
     handle: TaskHandle[Any] = TaskHandle(JobHandle(caller, key))
-    return handle.result()
+    return patiently(handle.result)  # the call has completed: what this raises is about the way to its result
 
 
 def _fail(payloads: Payloads, key: str, attempt: int, error: BaseException) -> NoReturn:
@@ -109,5 +109,6 @@ def _fail(payloads: Payloads, key: str, attempt: int, error: BaseException) -> N
     sys.excepthook(type(error), error, error.__traceback__)
     sys.stdout.flush()
     outcome = pickling.outcome_of_error(error)
-    payloads.put_result(key, attempt, pickling.dumps(outcome))
+    data = pickling.dumps(outcome)
+    patiently(lambda: payloads.put_result(key, attempt, data))
     sys.exit(FAILED)

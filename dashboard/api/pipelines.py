@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from flask import Blueprint, request
 from werkzeug.exceptions import BadRequest
 
@@ -47,21 +48,32 @@ def render() -> dict[str, Any]:
 
 @blueprint.post("/deploy")
 def deploy() -> tuple[dict[str, Any], int]:
-    """Submit ``yaml`` (JSON), or a form with ``yaml`` and files; of one with a schedule that is registered."""
+    """Submit ``yaml`` with ``params``, as JSON or as a form with files; of one with a schedule that is registered."""
     files: dict[str, bytes] = {}
     if request.mimetype == "multipart/form-data":
         source = request.form.get("yaml", "")
+        params = _values(request.form.get("params") or "{}")
         paths = request.form.getlist("path")
         for number, each in enumerate(request.files.getlist("file")):
             path = paths[number] if number < len(paths) else each.filename or ""
             files[check_relative_path(path)] = each.read()
     else:
         source = text(body(), "yaml")
+        params = _values(body().get("params", {}))
     gateway = parts().gateway
-    made = pipelines.deploy(gateway, _text(source), files, pipelines.known_files(gateway))
+    made = pipelines.deploy(gateway, _text(source), files, pipelines.known_files(gateway), params)
     if isinstance(made, ScheduleSaved):
         return {"run_id": "", "jobs": [], "schedule": made.schedule.name}, 201
     return {"run_id": made.run_id, "jobs": [job.key for job in made.jobs()], "schedule": ""}, 201
+
+
+def _values(given: Any) -> dict[str, str]:
+    """Values of parameters by name, from a map or the JSON of one."""
+    try:
+        found: dict[str, str] = msgspec.json.decode(given, type=dict[str, str]) if isinstance(given, str) else given
+        return msgspec.convert(found, dict[str, str])
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise BadRequest(f"params: an object of texts is wanted: {error}") from None
 
 
 def _text(source: str) -> str:

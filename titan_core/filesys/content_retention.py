@@ -28,15 +28,23 @@ class ContentRetention:
     Args:
         max_age_s: since a content came, or was asked for last. A day is the least.
         unmentioned: finds those that nothing refers to.
+        publishing_since: since when (epoch ms) something may have come that will be referred to later.
     """
 
     def __init__(
-        self, contents: ContentStore, assets: AssetManager, *, max_age_s: float, unmentioned: Unmentioned
+        self,
+        contents: ContentStore,
+        assets: AssetManager,
+        *,
+        max_age_s: float,
+        unmentioned: Unmentioned,
+        publishing_since: Callable[[], int | None],
     ) -> None:
         self._contents = contents
         self._assets = assets
         self._max_age_s = max(max_age_s, YOUNGEST_S)
         self._unmentioned = unmentioned
+        self._publishing_since = publishing_since
         self._digests: dict[tuple[Path, int, int], str] = {}
         """Of staged files, by path, size and time."""
 
@@ -45,6 +53,9 @@ class ContentRetention:
         self._contents.note_uses()
         self._contents.drop_abandoned()
         oldest = time.time() - self._max_age_s
+        publishing = self._publishing_since()  # before the search: what has completed by now is found by it
+        if publishing is not None:
+            oldest = min(oldest, publishing / 1000)
         old = {content.sha256 for content in self._contents.stored() if content.used_at < oldest}
         staged = self._old_staged(oldest, pause)
         candidates = old | set(staged.values())

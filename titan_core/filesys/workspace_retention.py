@@ -56,6 +56,8 @@ class WorkspaceRetention:
         self._max_count = max_count
         self._max_bytes = max_bytes
         self._wanted = wanted
+        self._last: tuple[float, float] | None = None
+        """When the last sweep began, by the wall clock and by the monotonic one."""
         self._sizes: dict[_JobDir, int] = {}
         """Of folders that were measured; an ended job's changes no more."""
 
@@ -66,6 +68,9 @@ class WorkspaceRetention:
         for folder in in_use:
             with suppress(FileNotFoundError):
                 os.utime(folder)
+        last, self._last = self._last, (now, time.monotonic())
+        if last is not None and abs((now - last[0]) - (self._last[1] - last[1])) > EVERY_S:
+            return 0  # the machine slept, or its clock was set: other workers mark theirs first
         self._workspace.finish_removals()
         kept = in_use | set(self._wanted())
         found = sorted(

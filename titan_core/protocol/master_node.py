@@ -154,6 +154,7 @@ class MasterNode:
             assets,
             max_age_s=settings.content_days * 24 * 3600,
             unmentioned=self._store.unmentioned_contents,
+            publishing_since=self._store.publishing_since,
         )
         self._housekeeping = Housekeeping(
             [

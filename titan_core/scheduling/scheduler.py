@@ -47,9 +47,10 @@ from titan_sdk.sizes import counted
 
 logger = logging.getLogger(__name__)
 
-MAX_QUEUED_RECORDS: Final = 50_000
-"""Records waiting to be written, some 50 MB. Beyond it submitters wait; what workers report is always taken, as it is
-bounded by their slots and refusing it would only bring it again."""
+MAX_QUEUED_RECORDS: Final = 10_000
+"""Records waiting to be written, some 10 MB: two commits of the Dispatcher, so that it never has to wait for work, and
+memory that a burst of submissions took once is not given back. Beyond it submitters wait; what workers report is always
+taken, as it is bounded by their slots and refusing it would only bring it again."""
 WAIT_FOR_ROOM_S: Final = 10.0
 """A submitter that waited so long for room is refused."""
 LONGEST_WATCH_S: Final = 600.0

@@ -18,7 +18,7 @@ from titan_core.scheduling.core.commands import KvAddMember, KvApply, KvPut, KvR
 from titan_core.storage import history, run_queries
 from titan_core.storage import sqlite_rows as sql
 from titan_core.storage.batch import Batch
-from titan_core.storage.content_references import unmentioned
+from titan_core.storage.content_references import publishing_since, unmentioned
 from titan_core.storage.data_dir_lock import DataDirLock
 from titan_core.storage.history import OldRun
 from titan_core.storage.integrity import examine
@@ -450,6 +450,10 @@ class SqliteStore:
     def rerun_sources(self, pause: Callable[[], bool]) -> set[str]:
         with self._reading() as db:
             return history.rerun_sources(db, pause)
+
+    def publishing_since(self) -> int | None:
+        with self._reading() as db:
+            return publishing_since(db)
 
     def unmentioned_contents(self, digests: set[str], pause: Callable[[], bool]) -> set[str]:
         with self._reading() as db:

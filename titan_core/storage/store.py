@@ -103,11 +103,11 @@ class Store(Protocol):
         ...
 
     def find_submission(self, idempotency_key: str) -> RunRow | None:
-        """The run that was accepted with that key, however long ago; None when there is none."""
+        """The run that was accepted with that key; None when there is none, or it is kept no longer."""
         ...
 
     def find_addition(self, run_id: str, idempotency_key: str) -> str | None:
-        """The digest of what was added to that run with that key, however long ago; None when nothing was."""
+        """The digest of what was added to that run with that key; None when nothing was."""
         ...
 
     def find_run(self, name: str) -> StoredRun | None:
@@ -141,6 +141,10 @@ class Store(Protocol):
     def rerun_sources(self, pause: Callable[[], bool]) -> set[str]:
         """Ids of the runs that others repeat, or whose completed jobs count as jobs of others. Takes long, and calls
         ``pause`` now and then. Raises StoreError."""
+        ...
+
+    def publishing_since(self) -> int | None:
+        """When (epoch ms) the oldest job was submitted that is running and may leave artifacts. Raises StoreError."""
         ...
 
     def unmentioned_contents(self, digests: set[str], pause: Callable[[], bool]) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from titan_sdk.messages import ApproveSpec, Budget, CancelJob, FlowSpec, JobSpec, ListRuns, RunOptions
+from titan_sdk.messages import ApproveSpec, Budget, CancelJob, FlowSpec, JobSpec, ListRuns, RunOptions, WatchRun
 from titan_test_suite.pytests.browser.conftest import Visit
 from titan_test_suite.pytests.cluster import wait_until
 from titan_test_suite.pytests.dashboard import CODE, Dashboard, LossyRelay
@@ -294,6 +294,33 @@ def test_a_pipeline_is_typed_with_its_mistakes_shown_and_deployed(visit):
 
     page.get_by_role("link", name="Edit as new").click()
     expect(text).to_have_value(re.compile("depends_on:\n +- one"))
+
+
+def test_parameters_are_asked_for_when_a_pipeline_is_deployed(visit):
+    page = visit.go("/new")
+    page.locator("#attach").set_input_files([script("report.py", "import sys; print(sys.argv[1:])")])
+    page.get_by_label("The pipeline as YAML").fill(
+        "name: with-params\nfail_fast: true\nparams:\n  day:\n  region: eu\n  code: 007\n"
+        'jobs:\n  - {id: report, file: report.py, args: ["${params.day}", "${params.region}", "${params.code}"]}\n'
+    )
+    expect(page.locator("#verdict")).to_contain_text("1 job, ready to deploy")
+    page.get_by_role("button", name="Deploy").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("region")).to_have_value("eu")
+    expect(dialog.get_by_label("code")).to_have_value("007")
+    dialog.get_by_role("button", name="Deploy").click()
+    expect(dialog.get_by_label("day")).to_be_focused()  # it has no default
+    dialog.get_by_label("day").fill("2024-02-29")
+    dialog.get_by_label("region").fill("<b>us</b>")
+    dialog.get_by_role("button", name="Deploy").click()
+    expect(page).to_have_url(re.compile("/runs/run-"))
+    expect(page.locator("#facts")).to_contain_text("day=2024-02-29")
+    expect(page.locator("#actions")).to_contain_text("Completed")
+    page.locator("#jobs").get_by_role("link", name="report").click()
+    expect(page.locator(".log-line")).to_contain_text("['2024-02-29', '<b>us</b>', '007']")
+    run_id = page.url.rpartition("/runs/")[2].partition("/")[0]
+    options = visit.dashboard.cluster.client.call(WatchRun(id=run_id)).options
+    assert options is not None and options.fail_fast
 
 
 def test_a_pipeline_is_drawn(visit):

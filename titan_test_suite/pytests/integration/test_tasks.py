@@ -16,7 +16,7 @@ import titan_sdk
 from titan_sdk import InvalidName, JobFailed, TitanClient, WaitTimeout, task_runner, tasks
 from titan_sdk.messages import WatchRun
 from titan_sdk.tasks import RemoteTraceback, task
-from titan_test_suite.pytests.cluster import ROOT, Cluster
+from titan_test_suite.pytests.cluster import ROOT, Cluster, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -282,3 +282,32 @@ def test_calls_join_a_run_that_is_open_behind_those_that_go_on(client: TitanClie
         gate.touch()
         assert total.result(60) == 13
     assert len(run.info().jobs) == 4
+
+
+def test_a_master_that_is_away_at_the_end_of_a_call_costs_it_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+
+    def work() -> int:
+        import time
+        from pathlib import Path
+
+        import titan_sdk
+
+        while not Path(gate).exists():
+            time.sleep(0.01)
+        titan_sdk.publish("note.txt", b"of the time without a master")
+        return 5
+
+    master = cluster.start_master()
+    cluster.start_worker()
+    with TitanClient("127.0.0.1", cluster.port, token=cluster.token) as client:
+        handle = task(client=client)(work).submit()
+        wait_until(lambda: handle.status() == "RUNNING", 30)
+        master.kill()
+        Path(gate).touch()
+        log = cluster.workspace / "jobs" / handle.job_id / f"{handle.job_id}.log"
+        wait_until(lambda: "waiting for the master" in log.read_text(), 30)
+        cluster.start_master()
+        assert handle.result(60) == 5
+        assert handle.wait().attempt == 1
+        assert [each.name for each in handle.job.artifacts()] == ["note.txt"]

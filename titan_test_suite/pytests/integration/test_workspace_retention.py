@@ -10,6 +10,7 @@ from titan_test_suite.pytests.cluster import Cluster, wait_until
 LITTLE = ("--sandbox-days", "1", "--cache-bytes", "0")
 LATE = """
 import pathlib, time
+pathlib.Path("begun").touch()
 while not pathlib.Path("go").exists():
     time.sleep(0.05)
 print("y" * 3_000_000)
@@ -22,12 +23,8 @@ def test_what_ended_jobs_left_goes_but_not_a_log_that_the_master_lacks(cluster: 
     port = worker.wait_ready()
     done = cluster.run("print('x' * 5000)", id="done")
     cluster.wait_state(done)
-    late = cluster.run(
-        "import time, pathlib\npathlib.Path('go').exists() or time.sleep(0)\n"
-        "while not pathlib.Path('go').exists(): time.sleep(0.05)\nprint('y' * 3_000_000)",
-        id="late",
-    )
-    cluster.wait_state(late, "RUNNING")
+    late = cluster.run(LATE, id="late")
+    wait_until((cluster.workspace / "shared" / "begun").exists)
     master.kill()
     (cluster.workspace / "shared" / "go").touch()
     spool = cluster.workspace / f"worker-{port}" / "spool"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sqlite3
 import time
@@ -15,10 +16,12 @@ import pytest
 from titan_core.filesys.asset_manager import AssetManager
 from titan_core.filesys.content_retention import ContentRetention
 from titan_core.filesys.content_store import ContentStore
-from titan_core.scheduling.core.commands import InsertJob, InsertRun
+from titan_core.model.states import JobState
+from titan_core.scheduling.core.commands import InsertJob, InsertRun, SaveOutputs, UpdateJob
 from titan_core.storage.content_references import NOT_SEARCHED
 from titan_core.storage.schema import migrate
 from titan_core.storage.sqlite_store import SqliteStore
+from titan_sdk import task_results
 from titan_sdk.messages import FlowSpec, JobSpec, Mends
 from titan_test_suite.pytests.store_records import job_row, run_row
 
@@ -46,7 +49,11 @@ class Master:
     def sweep(self, days: float = 7, *, stop: bool = False) -> set[bytes]:
         """What is left."""
         retention = ContentRetention(
-            self.contents, self.assets, max_age_s=days * DAY, unmentioned=self.store.unmentioned_contents
+            self.contents,
+            self.assets,
+            max_age_s=days * DAY,
+            unmentioned=self.store.unmentioned_contents,
+            publishing_since=self.store.publishing_since,
         )
         retention.sweep(lambda: stop)
         return {self.contents.path(each.sha256).read_bytes() for each in self.contents.stored()}
@@ -81,6 +88,19 @@ def test_what_kept_jobs_schedules_and_repairs_name_stays(master: Master) -> None
     assert master.sweep() == {b"job", b"mended", b"scheduled", b"proposed"}
 
 
+def test_large_results_of_calls_stay_as_long_as_they_are_kept(master: Master) -> None:
+    result = master.put(b"a large result")
+    other = master.put(b"of no call")
+    with closing(sqlite3.connect(master.store.path)) as db, db:
+        row = (task_results._key("run-1/job", 1), task_results._CONTENT + result.encode())
+        db.execute("INSERT INTO kv VALUES (?, ?)", row)
+        db.execute("INSERT INTO kv VALUES ('mine', ?)", (other.encode(),))
+    assert master.sweep() == {b"a large result"}
+    with closing(sqlite3.connect(master.store.path)) as db, db:
+        db.execute("DELETE FROM kv")
+    assert master.sweep() == set()
+
+
 def test_what_is_young_or_was_asked_for_stays(master: Master) -> None:
     asked = master.put(b"asked")
     sized = master.put(b"sized")
@@ -90,6 +110,23 @@ def test_what_is_young_or_was_asked_for_stays(master: Master) -> None:
     assert master.sweep(days=0.001) == {b"asked", b"sized", b"of yesterday"}, "a day is the least"
     assert master.sweep(days=0.001) == {b"asked", b"sized", b"of yesterday"}, "the use is remembered"
     assert not master.contents.remove(asked, time.time() - 1)
+
+
+def test_what_came_while_a_job_runs_stays_until_it_has_said_what_it_published(master: Master) -> None:
+    published = master.put(b"artifact", 20)
+    master.put(b"failed attempt's", 20)
+    master.put(b"of before", 50)
+    since = round((time.time() - 30 * DAY) * 1000)
+    rows = [job_row(seq, 1, name, JobState.RUNNING)._replace(submitted_at=at) for seq, name, at in (
+        (1, "train", since), (2, "web", 1000),
+    )]  # fmt: skip
+    specs = [JobSpec(id="train", file="a.py"), JobSpec(id="web", file="a.py", kind="service")]
+    master.store.apply([InsertRun(run_row(1)), *map(InsertJob, specs, rows)])
+    assert master.sweep() == {b"artifact", b"failed attempt's"}
+    left = json.dumps({"titan_artifacts": {"model.bin": {"sha256": published}}}).encode()
+    done = rows[0]._replace(state=JobState.COMPLETED)
+    master.store.apply([UpdateJob(done), SaveOutputs(done.key, 1, left)])
+    assert master.sweep() == {b"artifact"}
 
 
 def test_a_sweep_that_is_stopped_removes_nothing(master: Master) -> None:

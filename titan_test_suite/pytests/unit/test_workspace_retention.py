@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from titan_core.filesys import workspace_retention
 from titan_core.filesys.content_store import ContentStore
 from titan_core.filesys.workspace_manager import WorkspaceManager
 from titan_core.filesys.workspace_retention import WorkspaceRetention, trim_cache
@@ -88,6 +90,22 @@ def test_what_runs_or_waits_for_the_master_stays_however_old(workspace: Workspac
     assert sweep(workspace, days=1) == {"running"}, "it was seen running a moment ago"
     age(running.job_dir, 2)
     assert sweep(workspace, days=1) == set()
+
+
+def test_after_a_sleep_of_the_machine_other_workers_mark_theirs_first(
+    workspace: WorkspaceManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    clock = SimpleNamespace(time=lambda: now, monotonic=lambda: 1000.0)
+    monkeypatch.setattr(workspace_retention, "time", clock)
+    make(workspace, "another's", 0)
+    retention = WorkspaceRetention(workspace, max_age_s=DAY, max_count=9, max_bytes=1 << 40, wanted=tuple)
+    retention.sweep(lambda: False)
+    now += 3 * DAY
+    retention.sweep(lambda: False)
+    assert (workspace.jobs / "another's").exists()
+    retention.sweep(lambda: False)
+    assert not (workspace.jobs / "another's").exists()
 
 
 def test_folders_without_the_right_to_write_go_too(workspace: WorkspaceManager) -> None:

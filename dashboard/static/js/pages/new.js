@@ -230,10 +230,35 @@ function attach(list) {
   else changed();
 }
 
+/** Values of the parameters, asked for in a dialog; null: not now. */
+function askParams(defaults, scheduled) {
+  if (!Object.keys(defaults).length) return Promise.resolve({});
+  return new Promise((resolve) => {
+    const inputs = Object.entries(defaults).map(([name, value]) => [name, h("input", { name, value: value ?? "", autocomplete: "off", required: value === null, placeholder: value === null ? "must be given" : "empty" })]);
+    const back = h("button", { type: "button", class: "button" }, "Back");
+    const form = h("form", {}, h("h2", {}, "Parameters"), h("p", { class: "hint" }, scheduled ? "For each of its runs." : "For this run; what stands here is the default."),
+      h("div", { class: "params" }, inputs.map(([name, input]) => h("label", {}, name, input))),
+      h("div", { class: "dialog-end" }, back, h("button", { class: "button primary" }, scheduled ? "Schedule it" : "Deploy")));
+    const dialog = h("dialog", { class: "dialog" }, form);
+    back.addEventListener("click", () => dialog.close());
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      resolve(Object.fromEntries(inputs.map(([name, input]) => [name, input.value])));
+      dialog.close();
+    });
+    dialog.addEventListener("close", () => { resolve(null); dialog.remove(); });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
 async function deploy(button) {
+  const given = await askParams(model.defaults || {}, Boolean(model.schedule || model.every));
+  if (!given) return;
   await act(button, async () => {
     const form = new FormData();
     form.append("yaml", text.value);
+    form.append("params", JSON.stringify(given));
     for (const [path, file] of files) { form.append("file", file, file.name); form.append("path", path); }
     try {
       const answer = await postForm("/pipelines/deploy", form);
