@@ -61,7 +61,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, like every error here."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(NOT_DONE, f"error: {message}\n")
+        self.exit(NOT_DONE, f"error: {message}; {self.prog} --help tells more\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,8 +19,11 @@ const KINDS = {
   "job-quarantined": ["Job quarantined", "jobs", "bad"], "service-restarting": ["Service restarting", "jobs", "warn"],
   "service-moved": ["Service moved", "jobs", "warn"],
   "service-crash-loop": ["Crash loop", "jobs", "bad"],
+  "schedule-skipped": ["Schedule skipped", "schedules", "warn"], "schedule-missed": ["Schedule missed", "schedules", "warn"],
+  "schedule-refused": ["Schedule refused", "schedules", "bad"],
 };
-const of = (kind) => KINDS[kind] || [kind.replaceAll("-", " ").replace(/^./, (first) => first.toUpperCase()), /^(worker|scale|machines)/.exec(kind)?.[1] === "worker" ? "workers" : /^(scale|machines)/.test(kind) ? "scaling" : "jobs", ""];
+const GROUPS = { worker: "workers", scale: "scaling", machines: "scaling", schedule: "schedules" }; // of other kinds, by their first word
+const of = (kind) => KINDS[kind] || [kind.replaceAll("-", " ").replace(/^./, (first) => first.toUpperCase()), GROUPS[kind.split("-")[0]] || "jobs", ""];
 
 export const words = (kind) => of(kind)[0];
 export const group = (kind) => of(kind)[1];

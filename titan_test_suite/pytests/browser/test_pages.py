@@ -619,6 +619,13 @@ def test_a_schedule_is_made_run_paused_and_deleted(visit):
     row.get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(row).to_have_count(0)
+    page = visit.go("/cluster-events")
+    page.get_by_role("button", name="Schedules", exact=True).click()
+    events = page.locator("tbody tr")
+    expect(events.filter(has_text="reports")).to_have_text(
+        [re.compile("Schedule deleted"), *[re.compile("Schedule")] * 4]
+    )
+    expect(events.filter(has_text="Worker")).to_have_count(0)
 
 
 def test_outputs_conditions_and_what_was_skipped_are_shown(visit):

@@ -230,8 +230,8 @@ def test_what_the_master_refuses_is_told_with_lines(cli: Cli) -> None:
 def test_wrong_usage_and_no_master(cli: Cli) -> None:
     path = cli.pipeline(DONE)
     for words, said in (
-        ((), "required: COMMAND"),
-        (("deploy",), "required: path"),
+        ((), "required: COMMAND; titan_cli.py --help tells more"),
+        (("deploy",), "required: path; titan_cli.py deploy --help tells more"),
         (("deploi", path), "invalid choice: 'deploi'"),
         (("deploy", path, "--wiat"), "--wiat"),
         (("deploy", path + "/nothing"), "there is no such file or folder"),

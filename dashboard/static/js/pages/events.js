@@ -21,7 +21,7 @@ function draw() {
 }
 
 $("search").addEventListener("input", draw);
-segments($("kinds"), [["", "All"], ["workers", "Workers"], ["scaling", "Scaling"], ["jobs", "Services and jobs"]], "", (chosen) => { kind = chosen; draw(); });
+segments($("kinds"), [["", "All"], ["workers", "Workers"], ["scaling", "Scaling"], ["schedules", "Schedules"], ["jobs", "Services and jobs"]], "", (chosen) => { kind = chosen; draw(); });
 listen(["events"], {
   events: (data) => {
     events = data.all ? data.events : [...events, ...data.events].slice(-KEPT);

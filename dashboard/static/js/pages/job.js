@@ -26,7 +26,7 @@ function steps(job) {
   for (const each of recent) {
     found.push(["dot-run", `Attempt ${each.attempt} started`, each.started_at, `on ${each.worker}`]);
     if (each.ended_at && each.outcome && each.outcome !== "completed" && each.attempt !== job.attempt) {
-      found.push(["dot-delay", `Attempt ${each.attempt} ${outcome(each)}`, each.ended_at, each.reason]);
+      found.push(["dot-delay", `Attempt ${each.attempt} ${outcome(each)}`, each.ended_at, each.reason === `exit code ${each.exit_code}` ? "" : each.reason]);
     }
   }
   for (const each of job.approvals || []) {
