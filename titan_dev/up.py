@@ -14,6 +14,8 @@ from titan_dev.environment import ROOT
 from titan_dev.processes import Cluster, Dashboard, Painter, is_listening
 
 CLUSTER_LOG = ROOT / "titan_data" / "cluster.log"
+_MASTER_PORT = 9090
+"""Where the command lines and the SDK look for the master when TITAN_PORT does not say otherwise."""
 DRAIN_S = 30.0
 """Seconds that jobs have to finish after a Ctrl-C; a worker then ends those that run and hands them back."""
 
@@ -21,7 +23,7 @@ DRAIN_S = 30.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=_count, default=2, metavar="N", help="how many workers (default 2)")
     parser.add_argument("--slots", type=_count, default=4, metavar="N", help="slots of each worker (default 4)")
-    parser.add_argument("--port", type=_port, default=9090, help="the master's port (default 9090)")
+    parser.add_argument("--port", type=_port, default=_MASTER_PORT, help=f"the master's port (default {_MASTER_PORT})")
     parser.add_argument(
         "--worker-port", type=_port, default=8080, metavar="PORT", help="first worker's port, the next ones follow"
     )
@@ -65,6 +67,8 @@ def run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
         started = cluster.start()
         if started:
             painter.line("titan-dev", f"the master listens at 127.0.0.1:{arguments.port}; Ctrl-C stops the cluster")
+            if arguments.port != _MASTER_PORT:
+                painter.line("titan-dev", f"for the shell and the other programs: export TITAN_PORT={arguments.port}")
             if dashboard:
                 address = f"http://127.0.0.1:{dashboard.port}/login?once={dashboard.login_code}"
                 painter.line("titan-dev", f"the dashboard, logged in (the address works once): {address}")

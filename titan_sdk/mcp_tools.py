@@ -119,7 +119,7 @@ class ReadTools:
     def list_jobs(self, states: list[str] | None = None, limit: int = 50) -> dict[str, Any]:
         """The newest jobs, in any state or in these.
 
-        states: WAITING, DELAYED, PENDING, RUNNING, COMPLETED, DEAD, CANCELLED, SKIPPED.
+        states: WAITING, HELD, DELAYED, PENDING, RUNNING, COMPLETED, DEAD, CANCELLED, SKIPPED.
         """
         return {"jobs": [_short(job) for job in self._client.jobs(states or (), limited(limit))]}
 

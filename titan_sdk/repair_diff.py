@@ -41,20 +41,38 @@ def _lines(repair: RepairInfo, file: str, archive: bool, content: Callable[[str]
     if change.sha256 and change.sha256 != repair.before_sha256:
         before, after = content(repair.before_sha256), content(change.sha256)
         if archive:
-            yield from _folder_diff(_files(before), _files(after))
+            yield from _folder_diff(before, after)
         else:
             yield from _file_diff(file, before, after)
 
 
-def _files(data: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
+def _folder_diff(before: bytes, after: bytes) -> Iterator[str]:
+    with zipfile.ZipFile(io.BytesIO(before)) as old, zipfile.ZipFile(io.BytesIO(after)) as new:
+        for name in sorted({*old.namelist(), *new.namelist()}):
+            if name.endswith("/") or _told_apart(old, name) == _told_apart(new, name):
+                continue
+            sizes = [_told_apart(archive, name)[0] for archive in (old, new)]
+            if (
+                max(sizes) > MAX_SHOWN
+            ):  # a repair proposes what it likes, also what unpacks to more than there is memory
+                yield f"{name} changed: {sizes[0]} bytes, now {sizes[1]}"
+            else:
+                yield from _file_diff(name, *(_read(archive, name) for archive in (old, new)))
 
 
-def _folder_diff(before: dict[str, bytes], after: dict[str, bytes]) -> Iterator[str]:
-    for name in sorted({*before, *after}):
-        if before.get(name) != after.get(name):
-            yield from _file_diff(name, before.get(name, b""), after.get(name, b""))
+def _told_apart(archive: zipfile.ZipFile, name: str) -> tuple[int, int]:
+    """Size and checksum of a file; of none, those of an empty one."""
+    if name not in archive.NameToInfo:
+        return 0, 0
+    info = archive.getinfo(name)
+    return info.file_size, info.CRC
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    if name not in archive.NameToInfo:
+        return b""
+    with archive.open(name) as file:
+        return file.read(MAX_SHOWN + 1)
 
 
 def _file_diff(name: str, before: bytes, after: bytes) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from titan_sdk.archive import zip_folder
 from titan_sdk.job import Argument, split_args
 from titan_sdk.job_context import output
+from titan_sdk.steady import patiently
 from titan_sdk.uploads import Content, content_of_file, content_of_path
 
 
@@ -94,5 +95,5 @@ def _upload(content: Content, change: dict[str, Any]) -> None:
     from titan_sdk.client import TitanClient  # it takes time to load, and few scripts need it
 
     with TitanClient() as client:
-        client.stage_content(content)
+        patiently(lambda: client.stage_content(content))
     change["sha256"], change["size"] = content.sha256, content.size

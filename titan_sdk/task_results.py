@@ -15,6 +15,8 @@ INLINE_BYTES: Final = 64 * 1024
 """A larger result is a content, and a pointer to it is kept."""
 KEPT_S: Final = 7 * 24 * 3600.0
 """A result that nobody fetched for a week is not going to be."""
+RESULTS_PREFIX: Final = "titan-task/"
+"""What their keys in the key-value store begin with."""
 _HERE, _CONTENT = b"=", b"@"
 
 
@@ -66,4 +68,4 @@ def content_of_bytes(data: bytes) -> Content:
 
 
 def _key(job: str, attempt: int) -> str:
-    return f"titan-task/{job}/{attempt}"
+    return f"{RESULTS_PREFIX}{job}/{attempt}"

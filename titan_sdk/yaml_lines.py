@@ -35,6 +35,7 @@ _HINTS: Final = {
     "cannot start any token": "a text that begins with such a character needs quotes",
     "expected <block end>": "the indentation does not fit the lines before",
     "did not find expected key": "the indentation does not fit the lines before",
+    "expected ',' or": "a bracket is not closed, or a value with brackets, braces or commas in it needs quotes",
     "did not find expected '-' indicator": "the indentation does not fit the lines before",
 }
 """What a message of PyYAML or libyaml most often means."""

@@ -12,6 +12,8 @@ from titan_core.cli.render import moment
 from titan_core.cli.session import Session
 from titan_sdk.kv import KeyValues
 from titan_sdk.render import clean
+from titan_sdk.sizes import counted
+from titan_sdk.task_results import RESULTS_PREFIX
 
 ACTIONS = (
     "get",
@@ -104,13 +106,23 @@ def _expire(session: Session, kv: KeyValues, given: argparse.Namespace) -> None:
     session.show(True, f"{clean(given.key)} is gone in {given.values[0]} s")
 
 
+_SIZE_OF: dict[str, str] = {"value": "byte", "set": "member", "list": "item"}
+
+
 def _keys(session: Session, kv: KeyValues, given: argparse.Namespace) -> None:
     if session.as_json:
         session.show(list(kv.entries(given.key)))
         return
+    results = 0
     for entry in kv.entries(given.key):
-        end = f"  until {moment(entry.expires_at)}" if entry.expires_at else ""
-        session.show(None, f"{clean(entry.key)}  {entry.kind} {entry.size}{end}")
+        if not given.key and entry.key.startswith(RESULTS_PREFIX):
+            results += 1
+            continue
+        size = counted(entry.size, _SIZE_OF[entry.kind])
+        end = f", until {moment(entry.expires_at)}" if entry.expires_at else ""
+        session.show(None, f"{clean(entry.key)}  {entry.kind} of {size}{end}")
+    if results:
+        session.show(None, f"and {counted(results, 'result')} of Python functions, under {RESULTS_PREFIX}")
 
 
 def _add(session: Session, kv: KeyValues, given: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -28,7 +29,9 @@ def short_moment(ms: int, now_ms: int) -> str:
 
 
 def how_it_ended(exit_code: int | None, reason: str) -> str:
-    code = "" if exit_code is None else f"exit {exit_code}"
+    """Exit code and reason in one text; the code only where the reason does not name it already."""
+    named = exit_code is None or re.search(rf"\bexit code {exit_code}\b", reason)
+    code = "" if named else f"exit {exit_code}"
     return clean("; ".join(filter(None, (code, reason))))
 
 

@@ -193,7 +193,8 @@ class ContentStore:
         """Make the times of contents those of their last use, to within the time since the last call."""
         with self._lock:
             used, self._used = self._used, set()
-        for sha256 in used:  # meanwhile nothing is removed: who calls this does that too
+        # Meanwhile nothing is removed: who calls this does that too. ``small``, without the lock, may still add to it.
+        for sha256 in list(used):
             with suppress(FileNotFoundError):
                 os.utime(self._name(sha256))
 

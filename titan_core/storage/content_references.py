@@ -16,7 +16,11 @@ NOT_SEARCHED: Final = frozenset(
         *("kv", "kv_members", "kv_collections", "kv_items", "kv_expiry", "kv_requests"),
     }
 )
-"""Tables that name no content, and may be large. Every other one is searched, also one that is yet to come."""
+"""Tables that name no content, and may be large. Every other one is searched, also one that is yet to come. What is in
+``kv`` is the users', but for large results of calls, which titan_sdk.task_results keeps there."""
+_LARGE_RESULTS: Final = """
+    SELECT value FROM kv WHERE key >= 'titan-task/' AND key < 'titan-task0' AND length(value) = 65
+"""
 
 _ROWS_AT_ONCE: Final = 500
 """Rows searched before others have their turn; a millisecond or two."""
@@ -39,14 +43,14 @@ def unmentioned(db: sqlite3.Connection, digests: set[str], pause: Callable[[], b
     """Those of ``digests`` that stand nowhere in the journal; none when ``pause`` says to stop.
 
     A digest is looked for as text, wherever in a row it may be: in the specs of jobs and schedules, in what is known of
-    repairs, in what jobs left (artifacts are that), in the options of runs. A mistake can only keep a content.
+    repairs, in what jobs left (artifacts are that), in the options of runs, in results of calls. A
+    mistake can only keep a content.
     """
     left = {digest.encode() for digest in digests}
     tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    for table in tables:
-        if table in NOT_SEARCHED or table.startswith("sqlite_"):
-            continue
-        rows = db.execute(f'SELECT * FROM "{table}"')
+    searched = [name for name in tables if name not in NOT_SEARCHED and not name.startswith("sqlite_")]
+    for query in (*(f'SELECT * FROM "{name}"' for name in searched), _LARGE_RESULTS):
+        rows = db.execute(query)
         while left and (some := rows.fetchmany(_ROWS_AT_ONCE)):
             for row in some:
                 for value in row:

@@ -553,7 +553,7 @@ class JobLifecycle:
     def _leave_out(self, job: Job, verdict: Verdict, reason: str, now: Instant) -> None:
         """Its parents do not let a WAITING job run, because of ``reason``."""
         if verdict is Verdict.SKIP:
-            self._drop(job, Cause.SKIPPED, f"skipped: {reason}", now)
+            self._drop(job, Cause.SKIPPED, reason, now)
         else:
             cause = Cause.UNDECIDED if verdict is Verdict.BREAK else Cause.PARENT_ENDED
             self._drop(job, cause, f"not started: {reason}", now)

@@ -2,7 +2,7 @@
 
 Run it against a running cluster::
 
-    python titan_test_suite/examples/agents/agentic_healer.py
+    .venv/bin/python titan_test_suite/examples/agents/agentic_healer.py
 """
 
 from __future__ import annotations

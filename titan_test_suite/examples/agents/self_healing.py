@@ -2,7 +2,7 @@
 
 Run it against a running cluster::
 
-    python titan_test_suite/examples/agents/self_healing.py [script]
+    .venv/bin/python titan_test_suite/examples/agents/self_healing.py [script]
 """
 
 from __future__ import annotations

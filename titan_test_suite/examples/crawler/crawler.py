@@ -2,7 +2,7 @@
 
 Run it against a running cluster, which must be able to reach the site::
 
-    python titan_test_suite/examples/crawler/crawler.py http://127.0.0.1:8000/ [max_pages]
+    .venv/bin/python titan_test_suite/examples/crawler/crawler.py http://127.0.0.1:8000/ [max_pages]
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Run it against a running cluster::
 
-    python titan_test_suite/examples/dagster_asset/titan_assets.py
+    .venv/bin/python titan_test_suite/examples/dagster_asset/titan_assets.py
 """
 
 import sys

@@ -2,7 +2,7 @@
 
 Run it against a running cluster::
 
-    python titan_test_suite/examples/dynamic_dag_custom/dynamic_switch.py [threshold]
+    .venv/bin/python titan_test_suite/examples/dynamic_dag_custom/dynamic_switch.py [threshold]
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Run it against a running cluster::
 
-    python titan_test_suite/examples/load_cycle/load_cycle.py [jobs] [seconds]
+    .venv/bin/python titan_test_suite/examples/load_cycle/load_cycle.py [jobs] [seconds]
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Run it against a running cluster::
 
-    python titan_test_suite/examples/map_reduce/word_count.py FILE [FILE ...]
+    .venv/bin/python titan_test_suite/examples/map_reduce/word_count.py FILE [FILE ...]
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Run it against a running cluster::
 
-    python titan_test_suite/examples/research/research.py [topic]
+    .venv/bin/python titan_test_suite/examples/research/research.py [topic]
 """
 
 from __future__ import annotations

@@ -154,5 +154,11 @@ def test_the_command(cluster: Cluster, tmp_path: Path) -> None:
     assert [(each["key"], each["kind"], each["size"]) for each in listed] == [
         ("k", "value", 3), ("l", "list", 2), ("n", "value", 2), ("s", "set", 1),
     ]  # fmt: skip
+    kv("set", "titan-task/run-1/f/1", "x")
+    assert kv("keys").stdout.decode().splitlines()[1:] == [
+        "l  list of 2 items", "n  value of 2 bytes", "s  set of 1 member",
+        "and 1 result of Python functions, under titan-task/",
+    ]  # fmt: skip
+    assert kv("keys", "titan-task/").stdout == b"titan-task/run-1/f/1  value of 1 byte\n"
     assert kv("del", "k").returncode == 0 and kv("get", "k").returncode == 1
     assert kv("set", "k").returncode == 2

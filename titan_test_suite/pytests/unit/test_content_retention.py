@@ -21,6 +21,7 @@ from titan_core.scheduling.core.commands import InsertJob, InsertRun, SaveOutput
 from titan_core.storage.content_references import NOT_SEARCHED
 from titan_core.storage.schema import migrate
 from titan_core.storage.sqlite_store import SqliteStore
+from titan_sdk import task_results
 from titan_sdk.messages import FlowSpec, JobSpec, Mends
 from titan_test_suite.pytests.store_records import job_row, run_row
 
@@ -85,6 +86,19 @@ def test_what_kept_jobs_schedules_and_repairs_name_stays(master: Master) -> None
         db.execute("INSERT INTO schedule_specs VALUES (1, ?)", (b"\x81\xa6sha256\xd9@" + scheduled.encode() + b"\xa0",))
         db.execute("INSERT INTO repairs VALUES ('run-1/job', 1, ?)", (b"\xd9@" + proposed.encode(),))
     assert master.sweep() == {b"job", b"mended", b"scheduled", b"proposed"}
+
+
+def test_large_results_of_calls_stay_as_long_as_they_are_kept(master: Master) -> None:
+    result = master.put(b"a large result")
+    other = master.put(b"of no call")
+    with closing(sqlite3.connect(master.store.path)) as db, db:
+        row = (task_results._key("run-1/job", 1), task_results._CONTENT + result.encode())
+        db.execute("INSERT INTO kv VALUES (?, ?)", row)
+        db.execute("INSERT INTO kv VALUES ('mine', ?)", (other.encode(),))
+    assert master.sweep() == {b"a large result"}
+    with closing(sqlite3.connect(master.store.path)) as db, db:
+        db.execute("DELETE FROM kv")
+    assert master.sweep() == set()
 
 
 def test_what_is_young_or_was_asked_for_stays(master: Master) -> None:

@@ -38,7 +38,7 @@ def test_a_condition_is_judged_by_the_outputs_and_the_rest_follows(world: World)
     world.end("count", outputs={"rows": 3})
     assert world.states("many", "few", "after-many") == ["SKIPPED", "RUNNING", "SKIPPED"]
     reason = world.core.job_info("many").reason
-    assert reason == "skipped: its condition does not hold: parents.count.rows > 100"
+    assert reason == "its condition does not hold: parents.count.rows > 100"
     world.end("few")
     assert world.state("after-both") == "RUNNING"
 

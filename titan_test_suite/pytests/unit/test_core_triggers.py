@@ -93,10 +93,10 @@ def test_reasons_name_what_it_was(world: World) -> None:
     world.submit(job("good"), ruled("unneeded", "one_failed", "good"), job("below", "unneeded"))
     world.end("good")
     assert world.states("unneeded", "below") == ["SKIPPED", "SKIPPED"]
-    assert world.core.job_info("unneeded").reason == "skipped: no parent failed"
-    assert world.core.job_info("below").reason == "skipped: unneeded ended SKIPPED (skipped: no parent failed)"
+    assert world.core.job_info("unneeded").reason == "no parent failed"
+    assert world.core.job_info("below").reason == "unneeded ended SKIPPED (no parent failed)"
     assert world.core.run_info("unneeded").finished
-    assert world.core.explain("below").summary.startswith("It has ended SKIPPED: skipped: unneeded")
+    assert world.core.explain("below").summary.startswith("It has ended SKIPPED: unneeded")
 
 
 def test_why_a_job_with_a_rule_waits(world: World) -> None:

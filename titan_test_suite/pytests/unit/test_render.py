@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from titan_core.cli.render import jobs_table, short_moment
+from titan_core.cli.render import how_it_ended, jobs_table, short_moment
 from titan_sdk.messages import JobInfo
 from titan_sdk.render import shortened
 
@@ -43,6 +43,20 @@ def test_words_and_names_of_a_job_stay_in_one_piece(width: int) -> None:
     words = line.split()
     assert words[0].startswith("run-") and "…" in words[0] and words[0].endswith("a_job"[-3:])
     assert {"COMPLETED", "127.0.0.1:38617", "12:30:15", "103ms", "exit", "0"} <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "reason", "expected"),
+    [
+        (0, "", "exit 0"),
+        (1, "exit code 1; failed 4 times", "exit code 1; failed 4 times"),
+        (1, "exit code 12", "exit 1; exit code 12"),
+        (3, "timed out", "exit 3; timed out"),
+        (None, "", ""),
+    ],
+)
+def test_an_exit_code_is_told_once(exit_code: int | None, reason: str, expected: str) -> None:
+    assert how_it_ended(exit_code, reason) == expected
 
 
 def test_a_text_loses_its_middle() -> None:

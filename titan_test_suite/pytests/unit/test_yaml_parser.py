@@ -278,6 +278,11 @@ def test_what_is_no_yaml_for_us(folder: Path, loader: str, text: bytes, expected
         assert found == expected
 
 
+def test_brackets_in_a_text_without_quotes_are_explained(folder: Path, loader: str) -> None:
+    (found,) = problems(folder, b"jobs:\n- {id: a, file: a.py, when: params.x in [1, 2]}\n")
+    assert found.startswith("line 2: ") and found.endswith("a value with brackets, braces or commas in it needs quotes")
+
+
 def test_a_yaml_bomb_does_not_go_off(folder: Path, loader: str) -> None:
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
     bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20))

@@ -2,7 +2,7 @@
 
 Run it against a running cluster::
 
-    python titan_test_suite/examples/dynamic_dag_custom/sdk_dag/sdk_dag.py
+    .venv/bin/python titan_test_suite/examples/dynamic_dag_custom/sdk_dag/sdk_dag.py
 """
 
 from __future__ import annotations
