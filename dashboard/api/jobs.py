@@ -42,7 +42,8 @@ def listing() -> dict[str, Any]:
     """The newest first; ``?state=DEAD``, several times."""
     states = tuple(name.upper() for name in request.args.getlist("state"))
     found = parts().gateway.call(ListJobs(states=states, limit=number("limit", 100, 0, 10_000)))
-    return {"jobs": [wire.job(each) for each in found.jobs], "total": found.total}
+    named = parts().hub.read(lambda state: [state.named(each) for each in found.jobs])
+    return {"jobs": named, "total": found.total}
 
 
 @blueprint.get(_JOB)

@@ -58,6 +58,7 @@ def test_a_stranger_finds_what_failed_why_and_where_and_runs_it_again(visit):
     row = page.locator("#failures li").filter(has_text="prices").first
     expect(row).to_contain_text("exit code 1")
     expect(row).to_contain_text("on 127.0.0.1:")
+    expect(row.get_by_role("link", name="night")).to_be_visible()  # the run that it is of
     expect(page.locator("#failures")).not_to_contain_text("publish-it")  # it only waited
     row.get_by_role("link", name="prices").click()
     expect(page.locator("#state")).to_contain_text("Failed")
@@ -152,6 +153,15 @@ def test_failures_are_requeued_from_their_page(visit):
     expect(row).to_contain_text("exit code 9")
     row.get_by_role("button", name="Requeue").click()
     expect(page.locator("#jobs tbody tr")).to_have_count(2)  # it fails again, and appears by itself
+
+    twins = [cluster.job("import sys; sys.exit(2)", id=f"twin-{name}", retries=0) for name in ("a", "b")]
+    run_id, _ = names(cluster.submit(*twins, name="two of a kind"))
+    page.get_by_label("Search").fill("two of a kind")
+    page.get_by_role("button", name="Requeue all 2").click()
+    page.get_by_role("dialog").get_by_role("button", name="Requeue all").click()
+    expect(page.locator("#jobs tbody tr")).to_have_count(4)
+    newest = cluster.client.call(ListRuns(limit=1)).runs[0]
+    assert (newest.name, newest.total) == ("two of a kind", 2) and newest.run_id != run_id  # one run for both
 
 
 def test_a_requeued_job_finds_what_those_before_it_left(visit):

@@ -64,7 +64,8 @@ function drawJobs() {
   const needle = $("search").value.toLowerCase();
   const order = (job) => ["RUNNING", "DEAD", "PENDING", "DELAYED", "HELD", "WAITING", "CANCELLED", "COMPLETED", "SKIPPED"].indexOf(job.state);
   const found = [...jobs.values()].filter((job) => !needle || [job.id, job.worker, job.state, WORDS[job.state], job.reason].some((text) => text.toLowerCase().includes(needle)));
-  found.sort((a, b) => order(a) - order(b));
+  // What failed by itself stands before what was not started therefore.
+  found.sort((a, b) => order(a) - order(b) || Number(!a.started_at) - Number(!b.started_at));
   show($("jobs"), found.length
     ? h("table", { class: "stack" }, h("thead", {}, h("tr", {}, ["Job", "State", "Worker", "Attempt", "Took", "Why"].map((words, number) => h("th", { class: number === 3 ? "num" : "" }, words)))),
       h("tbody", {}, found.slice(0, 200).map((job) => h("tr", {},
