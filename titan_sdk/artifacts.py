@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -126,6 +127,8 @@ def download(caller: Caller, artifact: Artifact, path: Path) -> None:
     Raises:
         NotFound: the master has it no more. BadMessage: what came is not what was published. OSError: see ``open``.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder; the path of a file is wanted", str(path))
     part = part_of(artifact, path)
     while True:
         with part.open("ab") as file:
