@@ -54,6 +54,8 @@ def one(run_id: str, job_id: str) -> dict[str, Any]:
     big = summary is not None and summary.total > MAX_FAMILY
     specs = gateway.call(GetSpecs(id=info.key if big else info.run_id))
     spec = next((wire.spec(each) for each in specs.jobs if each.id == info.id), None)
+    if spec is None and not big:  # one that the master made of another
+        spec = next(map(wire.spec, gateway.call(GetSpecs(id=info.key)).jobs), None)
     children = None if big else [each.id for each in specs.jobs if info.id in each.parents]
     events = parts().hub.read(lambda state: state.events_of(info.key))
     return {

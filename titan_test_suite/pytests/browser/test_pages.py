@@ -635,6 +635,8 @@ def test_outputs_conditions_and_what_was_skipped_are_shown(visit):
     cluster.wait_run(run_id)
     page = visit.go(f"/runs/{run_id}")
     expect(page.locator(".node.SKIPPED")).to_have_attribute("data-id", "alarm")
+    expect(page.locator("#jobs .badge.SKIPPED")).to_have_text("Skipped")
+    expect(page.locator("#facts")).to_contain_text("1 skipped")
     expect(page.locator("#actions")).to_contain_text("Completed")  # what is skipped is no failure
     expect(visit.go(f"/runs/{keys[0]}").locator("#spec")).to_contain_text("rows = 3")
     expect(visit.go(f"/runs/{keys[1]}").locator("#spec")).to_contain_text("parents.count.rows > 5")
@@ -670,3 +672,43 @@ def test_what_jobs_leave_is_listed_and_saved(visit):
     expect(page.locator("#spec")).to_contain_text("rows = 42")
     expect(page.locator("#spec")).not_to_contain_text("titan_artifacts")
     expect(visit.go(f"/runs/{keys[0]}").locator("#spec")).not_to_contain_text("Artifacts")
+
+
+def test_a_list_is_unfolded_and_folded_again(visit):
+    cluster = visit.dashboard.cluster
+    both = "import titan_sdk; titan_sdk.output(few=['a', 'b'], many=list(range(60)))"
+    run_id, keys = names(
+        cluster.submit(
+            cluster.job(both, id="split"),
+            cluster.job("print(1)", id="few", parents=("split",), flow=FlowSpec(each="parents.split.few")),
+            cluster.job(
+                "import titan_sdk; assert titan_sdk.item() != 7",
+                id="many",
+                parents=("split",),
+                retries=0,
+                flow=FlowSpec(each="parents.split.many"),
+            ),
+            cluster.job("print(1)", id="sweep", flow=FlowSpec(handler="finally")),
+        )
+    )
+    page = visit.go(f"/runs/{run_id}")
+    expect(page.locator("#actions")).to_contain_text("Failed", timeout=30_000)  # 66 jobs later, without a reload
+    expect(page.locator(".node")).to_have_count(6)  # 60 of the 66 jobs are within the one that has their list
+    expect(page.locator('.node[data-id="few.1"]')).to_be_visible()
+    expect(page.locator('.node.DEAD[data-id="many"]')).to_contain_text("59 of 60 · 1 failed")
+    page.locator('.node[data-id="many"]').dispatch_event("click")
+    page.locator("#spec").get_by_role("link", name="its instances").click()
+    expect(page.locator("#jobs").get_by_role("link", name="many.59")).to_be_attached()
+    expect(page.locator("#jobs").get_by_role("link", name="few")).to_have_count(0)
+    page.locator("#jobs").get_by_role("link", name="many.7", exact=True).click()
+    expect(page.locator("#spec")).to_contain_text("of many, for 7")
+    expect(visit.go(f"/runs/{keys[3]}").locator("#spec")).to_contain_text("at the end of the run, in any case")
+
+    page = visit.go(f"/new?run={run_id}")
+    expect(page.locator(".node")).to_have_count(4)  # what was asked for
+    page.locator('.node[data-id="few"]').dispatch_event("click")
+    page.get_by_label("For each of").fill("params.files")
+    page.get_by_label("For each of").press("Enter")
+    page.locator('[data-key="Runs"]').select_option("on_failure")
+    text = page.get_by_label("The pipeline as YAML")
+    expect(text).to_have_value(re.compile("id: few\\n(.*\\n)*? +each: params.files\\n +handler: on_failure"))
