@@ -6,7 +6,7 @@ import uuid
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, request
 from werkzeug.exceptions import BadRequest
 
 from dashboard import pipeline_model, reruns, wire
@@ -22,8 +22,9 @@ blueprint = Blueprint("runs", __name__, url_prefix="/runs")
 
 @blueprint.get("")
 def listing() -> dict[str, Any]:
-    """The newest first."""
-    page = parts().gateway.call(ListRuns(limit=number("limit", 100, 0, 5_000)))
+    """The newest first; with ``agent_run_id`` all of that agent run."""
+    agent = request.args.get("agent_run_id", "")
+    page = parts().gateway.call(ListRuns(limit=number("limit", 100, 0, 5_000), agent_run_id=agent))
     return {"runs": [wire.run(each) for each in page.runs], "total": page.total}
 
 

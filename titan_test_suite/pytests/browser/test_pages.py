@@ -7,8 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from playwright.sync_api import expect
 
+from dashboard.cluster_state import MAX_RUNS
+from titan_sdk import TitanClient, TitanJob
 from titan_sdk.messages import ApproveSpec, Budget, CancelJob, FlowSpec, JobSpec, ListRuns, RunOptions, WatchRun
 from titan_test_suite.pytests.browser.conftest import Visit
 from titan_test_suite.pytests.cluster import wait_until
@@ -722,3 +725,34 @@ def test_a_list_is_unfolded_and_folded_again(visit):
     page.locator('[data-key="Runs"]').select_option("on_failure")
     text = page.get_by_label("The pipeline as YAML")
     expect(text).to_have_value(re.compile("id: few\\n(.*\\n)*? +each: params.files\\n +handler: on_failure"))
+
+
+def test_an_agent_run_of_long_ago_is_found(browser, cluster):
+    cluster.start_master()
+    job = cluster.job("print(1)", id="one")
+    cluster.submit(job, name="long ago", options=RunOptions(agent_run_id="old-one"))
+    for number in range(MAX_RUNS):  # the dashboard follows no more
+        cluster.submit(replace(job, id=f"job-{number}"))
+    visit = Visit(browser, Dashboard(cluster))
+    page = visit.go("/agents?search=old-")
+    page.locator(".agent").filter(has_text="old-one").get_by_role("button", name="Show its run").click()
+    expect(page.locator(".agent").get_by_role("link", name="long ago")).to_be_visible()
+    visit.close()
+
+
+def test_a_repair_is_told_in_the_history_of_its_job(visit, tmp_path):
+    (tmp_path / "load.py").write_text("import sys; sys.exit(len(sys.argv) < 2)")
+    (tmp_path / "fix.py").write_text("import titan_sdk; titan_sdk.repair(args=['x'], note='it <b>wants</b> one')")
+    cluster = visit.dashboard.cluster
+    with TitanClient(port=cluster.port, token=cluster.token) as client:
+        repaired = TitanJob("load", tmp_path / "load.py", retries=0, on_failure={"repair": tmp_path / "fix.py"})
+        key = client.submit_job(repaired).key
+        page = visit.go(f"/runs/{key}")
+        expect(page.locator("#state")).to_contain_text("Completed", timeout=30_000)
+    steps = page.locator("#steps")
+    expect(steps).to_contain_text("Repair 1 of attempt 1")
+    expect(steps).to_contain_text("it <b>wants</b> one")
+    expect(steps).to_contain_text("Repair 1 applied")
+    steps.get_by_role("link", name="load.repair-1").click()
+    expect(page.locator("#state")).to_contain_text("Completed")
+    expect(page.locator("#spec")).to_contain_text("fix.py")
