@@ -174,7 +174,7 @@ class JobBook:
             if job.state.final:
                 return
             if goes_on(replaced):
-                self.successors[replaced.key] = job
+                (self.successors if goes_on(job) else self.given_up)[replaced.key] = job
                 return
         self._latest[job.spec.id] = job
 
