@@ -83,7 +83,7 @@ class ClusterState:
             "workers": [wire.worker(each) for each in self.workers],
             "running": [wire.job(job) for job in running[-SHOWN:]][::-1],
             "running_total": len(running),
-            "failures": [wire.job(job) for job in reversed(self.failures.values())],
+            "failures": [self.named(job) for job in reversed(self.failures.values())],
             "runs": [wire.run(run) for run in list(self.runs.values())[-10:]][::-1],
             "services": self.newest_services(),
         }
@@ -121,6 +121,11 @@ class ClusterState:
 
     def newest_runs(self, limit: int) -> list[dict[str, Any]]:
         return [wire.run(run) for run in list(self.runs.values())[-limit:]][::-1]
+
+    def named(self, job: JobInfo) -> dict[str, Any]:
+        """A job with ``run_name``; empty when the run is none of the newest."""
+        run = self.runs.get(job.run_id)
+        return wire.job(job) | {"run_name": run.name if run else ""}
 
     def runs_of(self, run_id: str) -> list[dict[str, Any]]:
         """The runs in memory that jobs of this one have submitted, oldest first."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 
 from titan_sdk.errors import PipelineError
-from titan_sdk.job import AUTO
+from titan_sdk.job import AUTO, HANDLERS
 from titan_sdk.messages import DEFAULT_PRIORITY, DEFAULT_RETRIES, DEFAULT_SERVICE, GENERAL, ApproveSpec, JobSpec
 from titan_sdk.messages.job_spec import DEFAULT_FLOW, RepairSpec
 from titan_sdk.pipeline_keys import JOB_KEYS, PIPELINE_KEYS, Bad
@@ -64,7 +64,9 @@ def sketch(text: str) -> dict[str, Any] | None:
     found: dict[str, Any] = {"name": "", "project": False, "defaults": {}, "jobs": []}
     for key, node in root.pairs if isinstance(root, Map) else ():
         if key.text == "jobs":
-            found["jobs"] = [_job(each) for each in node.items] if isinstance(node, List) else []
+            found["jobs"][:0] = _jobs(node)
+        elif key.text in HANDLERS:
+            found["jobs"] += [{**job, "handler": job["handler"] or key.text} for job in _jobs(node)]
         elif key.text in PIPELINE_KEYS:
             try:
                 value = PIPELINE_KEYS[key.text].read(node)
@@ -109,6 +111,10 @@ class _Dumper(yaml.SafeDumper):
 
 
 # --- parts --------------------------------------------------------------------------------------------------------
+
+
+def _jobs(node: Node) -> list[dict[str, Any]]:
+    return [_job(each) for each in node.items] if isinstance(node, List) else []
 
 
 def _job(node: Node) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -15,7 +16,7 @@ from titan_sdk.errors import BadMessage, NotFound
 from titan_sdk.job_context import output
 from titan_sdk.job_outputs import ARTIFACTS, decode
 from titan_sdk.messages import FetchContent, GetJob, JobInfo, M, Request, RunInfo, WatchRun
-from titan_sdk.names import check_file_name
+from titan_sdk.names import check_file_name, instance_id
 from titan_sdk.steady import patiently
 from titan_sdk.uploads import Content, content_of_path
 
@@ -78,14 +79,20 @@ def fetch(name: str, job: str | None = None, to: str | os.PathLike[str] | None =
 
 
 def artifacts_of(info: JobInfo) -> list[Artifact]:
-    """What a job left, by name; of a JobInfo that came alone."""
+    """What a job left, by name, or what the instances of an ``each`` job did; of a JobInfo that came alone."""
     left = decode(info.outputs.encode()).get(ARTIFACTS) if info.outputs else None
-    if not isinstance(left, dict):
-        return []
+    if not isinstance(left, list):
+        return _artifacts(info.key, left)
+    keys = (f"{info.run_id}/{instance_id(info.id, index)}" for index in range(len(left)))
+    return [artifact for key, each in zip(keys, left, strict=True) for artifact in _artifacts(key, each)]
+
+
+def _artifacts(key: str, left: object) -> list[Artifact]:
+    """A script may write anything into that output: what is no artifact is left out."""
     return [
-        Artifact(name, info.key, str(each["sha256"]), int(each["size"]))
-        for name, each in sorted(left.items())
-        if isinstance(each, dict) and {"sha256", "size"} <= each.keys()  # a script may write anything there
+        Artifact(name, key, str(each["sha256"]), int(each["size"]))
+        for name, each in (sorted(left.items()) if isinstance(left, dict) else ())
+        if isinstance(each, dict) and isinstance(each.get("sha256"), str) and isinstance(each.get("size"), int)
     ]
 
 
@@ -94,8 +101,8 @@ def list_artifacts(caller: Caller, name: str) -> list[Artifact]:
     if "/" in name:
         return artifacts_of(caller.call(GetJob(id=name)))
     found: list[Artifact] = []
-    for key in _keys(caller, name):
-        found += artifacts_of(caller.call(GetJob(id=key)))
+    for key in _keys(caller, name):  # an instance is a job of the run itself
+        found += [each for each in artifacts_of(caller.call(GetJob(id=key))) if each.job == key]
     return found
 
 
@@ -126,6 +133,8 @@ def download(caller: Caller, artifact: Artifact, path: Path) -> None:
     Raises:
         NotFound: the master has it no more. BadMessage: what came is not what was published. OSError: see ``open``.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder; the path of a file is wanted", str(path))
     part = part_of(artifact, path)
     while True:
         with part.open("ab") as file:

@@ -267,7 +267,10 @@ class Text:
         Raises:
             ExpressionError: a value is not there, or the text is over MAX_RENDERED characters.
         """
-        found = "".join(piece if isinstance(piece, str) else as_text(piece.value(scope)) for piece in self._pieces)
+        try:
+            found = "".join(piece if isinstance(piece, str) else as_text(piece.value(scope)) for piece in self._pieces)
+        except RecursionError:
+            raise ExpressionError("a value is nested too deeply to be written as a text") from None
         if len(found) > MAX_RENDERED:
             raise ExpressionError(f"a text of {len(found)} characters is over the limit of {MAX_RENDERED}")
         if "\0" in found:

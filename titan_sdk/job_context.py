@@ -14,11 +14,14 @@ def output(**values: Any) -> None:
 
     Raises:
         RuntimeError: this is no job, or its worker knows of no outputs.
-        TypeError, ValueError: a value that JSON has no words for.
+        TypeError, ValueError: a value that JSON has no words for, or a name with more than letters, digits and ``_``.
     """
     path = os.environ.get("TITAN_OUTPUT")
     if not path:
         raise RuntimeError("TITAN_OUTPUT is not set: outputs are for scripts that run as jobs of Titan")
+    for name in values:
+        if not (name.isascii() and name.isidentifier() and len(name) <= 64):
+            raise ValueError(f"{name[:80]!r} is not an output's name; letters, digits and _ are wanted, as in rows_2")
     line = json.dumps(values, allow_nan=False, separators=(",", ":"))
     with open(path, "ab", buffering=0) as file:  # whole in one piece, whoever else of the job writes at the same time
         file.write(f"{line}\n".encode())

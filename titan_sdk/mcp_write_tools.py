@@ -101,9 +101,12 @@ class WriteTools:
             )  # fmt: skip
             return self._submit(job.job_id, [job])
 
-    def submit_pipeline(self, pipeline_yaml: str, files: dict[str, str] | None = None) -> dict[str, Any]:
+    def submit_pipeline(
+        self, pipeline_yaml: str, files: dict[str, str] | None = None, params: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         """Submit a pipeline: its YAML (a name, and jobs with id, file, depends_on ...), and its files by relative path.
 
+        params: values of parameters that the pipeline has; those without a default must be given.
         Accepted whole or refused whole, with everything that is wrong and where.
         """
         self._check_size(pipeline_yaml, *(files or {}).values())
@@ -113,7 +116,7 @@ class WriteTools:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
             try:
-                pipeline = parse_pipeline(pipeline_yaml.encode(), Path(folder) / "pipeline.yaml")
+                pipeline = parse_pipeline(pipeline_yaml.encode(), Path(folder) / "pipeline.yaml", params or {})
             except PipelineError as error:  # where it lay for a moment is of no interest
                 raise PipelineError(error.problems, "pipeline.yaml") from None
             if pipeline.schedule is not None:

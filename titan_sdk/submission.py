@@ -75,7 +75,7 @@ class Submission:
             content = self._content(Source(name, path), path)
             sha256, size = content.sha256, content.size
         else:
-            sha256, size = self._on_the_master(name, job)
+            sha256, size = self._on_the_master(name, path)
         return replace(spec, flow=replace(spec.flow, repair=replace(spec.flow.repair, sha256=sha256, size=size)))
 
     def _spec_of_source(self, job: TitanJob) -> JobSpec:
@@ -83,7 +83,8 @@ class Submission:
         if source is None:
             return job.spec(job.plain_name())
         if source.path is None:
-            sha256, size = self._on_the_master(source.name, job)
+            place = job.path(job.archive) if job.archive is not None else job.path()
+            sha256, size = self._on_the_master(source.name, place)
         else:
             content = self._content(source, source.path)
             sha256, size = content.sha256, content.size
@@ -100,12 +101,11 @@ class Submission:
                 self._read[place] = content_of_path(path, source.name)
         return self._read[place]
 
-    def _on_the_master(self, name: str, job: TitanJob) -> tuple[str, int]:
+    def _on_the_master(self, name: str, place: Path) -> tuple[str, int]:
         if name not in self._asked:
             try:
                 found = self._caller.call(FetchContent(name=name, offset=_BEYOND_THE_END))
             except NotFound:
-                place = job.path(job.archive) if job.archive is not None else job.path()
                 raise InvalidName(f"there is no file {place}, and the master has no {name} in perm_files") from None
             self._asked[name] = found.sha256, found.size
         return self._asked[name]

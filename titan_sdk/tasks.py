@@ -168,7 +168,8 @@ class TaskHandle(Handle, Generic[R]):
             reason = outcome.error if info.state == "DEAD" else info.reason
             raise JobFailed(info.key, info.state, reason or f"exit code {info.exit_code}", info.exit_code) from cause
         error: BaseException = pickling.loads(outcome.value)
-        if not isinstance(error, Exception):  # SystemExit and KeyboardInterrupt were meant for the process there
+        # SystemExit and KeyboardInterrupt were meant for the process there, and StopIteration cannot leave a generator.
+        if not isinstance(error, Exception) or isinstance(error, StopIteration):
             raise JobFailed(info.key, info.state, outcome.error, info.exit_code) from cause
         raise error from cause
 
@@ -274,10 +275,19 @@ def task(
     def decorate(function: Callable[..., R]) -> Task[R]:
         if not callable(function):
             raise TypeError(f"a task is made of a function, not of {function!r}")
+        if _runs_later(function):
+            raise TypeError(
+                f"{function!r} is async or a generator: what its call returns cannot travel; return a value"
+            )
         chosen = name or getattr(function, "__name__", type(function).__name__).replace("<lambda>", "lambda")
         return Task(function, name=chosen, client=client, options=options)
 
     return decorate if function is None else decorate(function)
+
+
+def _runs_later(function: Callable[..., Any]) -> bool:
+    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
+    return any(kind(function) for kind in kinds)
 
 
 def submit(

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 from flask import Blueprint
 
-from dashboard.api import approvals, cluster, files, jobs, pipelines, runs, schedules, services
+from dashboard.api import agents, approvals, cluster, files, jobs, pipelines, runs, schedules, services
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
-for part in (cluster, runs, jobs, approvals, services, schedules, files, pipelines):
+for part in (cluster, runs, agents, jobs, approvals, services, schedules, files, pipelines):
     blueprint.register_blueprint(part.blueprint)
 
 

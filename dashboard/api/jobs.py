@@ -42,7 +42,8 @@ def listing() -> dict[str, Any]:
     """The newest first; ``?state=DEAD``, several times."""
     states = tuple(name.upper() for name in request.args.getlist("state"))
     found = parts().gateway.call(ListJobs(states=states, limit=number("limit", 100, 0, 10_000)))
-    return {"jobs": [wire.job(each) for each in found.jobs], "total": found.total}
+    named = parts().hub.read(lambda state: [state.named(each) for each in found.jobs])
+    return {"jobs": named, "total": found.total}
 
 
 @blueprint.get(_JOB)
@@ -54,6 +55,8 @@ def one(run_id: str, job_id: str) -> dict[str, Any]:
     big = summary is not None and summary.total > MAX_FAMILY
     specs = gateway.call(GetSpecs(id=info.key if big else info.run_id))
     spec = next((wire.spec(each) for each in specs.jobs if each.id == info.id), None)
+    if spec is None and not big:  # one that the master made of another
+        spec = next(map(wire.spec, gateway.call(GetSpecs(id=info.key)).jobs), None)
     children = None if big else [each.id for each in specs.jobs if info.id in each.parents]
     events = parts().hub.read(lambda state: state.events_of(info.key))
     return {

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, request
 from werkzeug.exceptions import BadRequest
 
 from dashboard import pipeline_model, reruns, wire
@@ -22,8 +22,9 @@ blueprint = Blueprint("runs", __name__, url_prefix="/runs")
 
 @blueprint.get("")
 def listing() -> dict[str, Any]:
-    """The newest first."""
-    page = parts().gateway.call(ListRuns(limit=number("limit", 100, 0, 5_000)))
+    """The newest first; with ``agent_run_id`` all of that agent run."""
+    agent = request.args.get("agent_run_id", "")
+    page = parts().gateway.call(ListRuns(limit=number("limit", 100, 0, 5_000), agent_run_id=agent))
     return {"runs": [wire.run(each) for each in page.runs], "total": page.total}
 
 
@@ -73,12 +74,17 @@ def stop(run_id: str) -> dict[str, Any]:
 
 @blueprint.post("/<run_id>/rerun")
 def rerun(run_id: str) -> tuple[dict[str, Any], int]:
-    """A new run of the same jobs: all of them, or with ``what`` = ``rest`` those that did not complete."""
-    what = text(body(), "what", "all")
+    """A new run of the same jobs: all of them, or with ``what`` = ``rest`` those that did not complete.
+
+    With ``jobs`` only these of the rest, and what belongs to them.
+    """
+    what, jobs = text(body(), "what", "all"), body().get("jobs", [])
     if what not in ("all", "rest"):
         raise BadRequest("what: all or rest is wanted")
+    if not isinstance(jobs, list) or not all(isinstance(each, str) for each in jobs) or (jobs and what == "all"):
+        raise BadRequest("jobs: a list of ids is wanted, of the rest")
     key = f"dashboard-{uuid.uuid4()}"
-    return submitted(Rerun(id=run_id, failed=what == "rest", idempotency_key=key))
+    return submitted(Rerun(id=run_id, failed=what == "rest", jobs=tuple(jobs), idempotency_key=key))
 
 
 def former(run_id: str) -> reruns.Former:

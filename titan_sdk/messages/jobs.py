@@ -43,7 +43,7 @@ class JobInfo(Message):
     Of a service: ``restarts`` counts the times it was started again after its process had ended, ``port`` is the one it
     was given, ``url`` where it answers while it is ready. ``approvals``: what people were asked, oldest first;
     ``repairs``: what was done when it had failed for good. ``outputs``, a JSON object, comes with a job that is asked
-    for alone.
+    for alone. ``instance_of``: id of the job of whose list this one has an element.
     """
 
     key: str
@@ -75,6 +75,7 @@ class JobInfo(Message):
     outputs: str = ""
     trigger: TriggerRule = "all_success"
     handler: Handler = ""
+    instance_of: str = ""
 
 
 class RunInfo(Message):

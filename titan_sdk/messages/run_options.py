@@ -13,7 +13,7 @@ class Budget(Message, frozen=True):
     """What a run and all its descendants may use together; 0 or None: no bound.
 
     Attributes:
-        max_jobs: jobs ever accepted, those of the run itself among them; retries are not counted.
+        max_jobs: jobs ever accepted, those of the run itself among them; retries and repairs are not counted.
         max_depth: generations of runs below the run; 0: its jobs may submit nothing.
         wall_s: seconds from the run's acceptance; what is left then is cancelled.
     """

@@ -21,7 +21,7 @@ export function jobButtons(job) {
     if (job.kind === "service") return [h("button", { type: "button", class: "button", data: { key: "start" }, onclick: run("rerun", `${job.id} starts anew.`) }, "Start again")];
     return [
       job.state !== "COMPLETED" && h("button", { type: "button", class: "button primary", data: { key: "requeue" }, onclick: run("requeue", `${job.id} is submitted again, with what waits for it.`) }, "Requeue"),
-      h("button", { type: "button", class: "button", data: { key: "rerun" }, onclick: run("rerun", `${job.id} runs again.`) }, "Run again"),
+      !job.instance_of && h("button", { type: "button", class: "button", data: { key: "rerun" }, onclick: run("rerun", `${job.id} runs again.`) }, "Run again"),
     ];
   }
   const buttons = [];

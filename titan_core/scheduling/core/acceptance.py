@@ -134,7 +134,7 @@ class Acceptance:
         if old.key in self._book.successors:
             return f"is being replaced already, by {self._book.successors[old.key].key}"
         before = self._book.jobs.get(old.spec.upkeep.replaces)
-        if not goes_on(old) or (before is not None and not before.state.final):
+        if not goes_on(old) or (before is not None and not before.state.final) or old.key in self._book.given_up:
             return "is still being stopped; try again in a moment"
         if not old.attempt and old.children:
             return f"{_still(old)}, has never run and others wait for it; cancel it instead"

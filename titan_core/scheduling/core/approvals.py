@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from titan_core.model.job import Job
@@ -17,6 +17,8 @@ from titan_sdk.messages import ApproveSpec, EventKind
 
 TIMEOUT = "timeout"
 """Stands for who decided when nobody did in time."""
+_SLACK: Final = 64
+"""Deadlines of questions that are answered are put up with until they are this many more than the others."""
 _EVENTS: Final[dict[str, EventKind]] = {
     "approved": "approval-given",
     "rejected": "approval-refused",
@@ -65,6 +67,9 @@ class Approvals:
     def _set_deadline(self, row: ApprovalRow, at: float) -> None:
         self._wake_at(at)
         heappush(self._deadlines, (at, row.key, row.number))
+        if len(self._deadlines) > 2 * len(self._open) + _SLACK:
+            self._deadlines = [each for each in self._deadlines if self._is_open(each[1], each[2])]
+            heapify(self._deadlines)
 
     def is_asked(self, job: Job) -> bool:
         """Whether the last question about the job is open."""

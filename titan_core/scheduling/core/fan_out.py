@@ -19,7 +19,7 @@ from titan_core.scheduling.core.lifecycle import JobLifecycle
 from titan_core.scheduling.core.triggers import Verdict
 from titan_sdk.errors import ExpressionError, RemoteError
 from titan_sdk.expressions import expression
-from titan_sdk.job_outputs import MAX_DEPTH, MAX_OUTPUT_BYTES, is_shallow
+from titan_sdk.job_outputs import MAX_DEPTH, MAX_VARIABLE_BYTES, is_shallow
 from titan_sdk.messages import DEFAULT_FLOW, JobSpec
 from titan_sdk.names import instance_id
 
@@ -68,8 +68,8 @@ class FanOut:
         specs = []
         for index, item in enumerate(items):
             body = msgspec.json.encode(item)
-            if len(body) > MAX_OUTPUT_BYTES:
-                raise ExpressionError(f"each: element {index} is of {len(body)} bytes; {MAX_OUTPUT_BYTES} at most")
+            if len(body) > MAX_VARIABLE_BYTES:  # it is one of the job's variables
+                raise ExpressionError(f"each: element {index} is of {len(body)} bytes; {MAX_VARIABLE_BYTES} at most")
             own = replace(flow, when="", each="", instance_of=job.spec.id, item=body, index=index)
             spec = replace(job.spec, id=instance_id(job.spec.id, index), flow=own)
             rendered(spec, JobScope(self._book, job, item))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from typing import Final
 
 from titan_core.model.rows import RunGrowth
 from titan_core.model.run import Run
@@ -16,6 +17,9 @@ from titan_core.scheduling.core.job_book import JobBook
 from titan_core.scheduling.core.lifecycle import JobLifecycle
 from titan_sdk.errors import Conflict, NotFound
 from titan_sdk.messages import Accepted
+
+_SLACK: Final = 64
+"""Ends of idle times that were cut short are put up with until they are this many more than the others."""
 
 
 class Growth:
@@ -98,6 +102,9 @@ class Growth:
         if options is not None and options.idle_s:
             until = self._idle_until[run.run_id] = now.monotonic + options.idle_s
             heappush(self._idle, (until, run.row.seq, run))
+            if len(self._idle) > 2 * len(self._idle_until) + _SLACK:
+                self._idle = [each for each in self._idle if self._idle_until.get(each[2].run_id) == each[0]]
+                heapify(self._idle)
 
     def next_deadline(self) -> float | None:
         """When an idle run is to be closed; None when none is."""

@@ -11,6 +11,7 @@ from titan_core.scheduling.core.delay_heap import DelayHeap
 from titan_core.scheduling.core.job_book import JobBook, goes_on
 from titan_core.scheduling.core.matcher import Matcher
 from titan_core.scheduling.core.ready_queue import rank
+from titan_core.scheduling.core.repairs import is_repair
 from titan_core.scheduling.core.schedule_book import ScheduleBook
 from titan_core.scheduling.core.triggers import handler_of, instances_of, is_instance
 from titan_core.scheduling.core.worker_registry import WorkerRegistry
@@ -88,7 +89,8 @@ def _check_book(book: JobBook) -> None:
         if len(jobs) > 1:
             old, new = sorted(jobs, key=lambda job: job.seq)
             assert new.spec.upkeep.replaces == old.key, f"{job_id} is active twice: {old.story()}; {new.story()}"
-            assert (latest is old) == goes_on(old), f"{job_id} means the wrong one: {old.story()}; {new.story()}"
+            right = (latest is old) == goes_on(old) or not (goes_on(old) or goes_on(new))
+            assert right, f"{job_id} means the wrong one: {old.story()}; {new.story()}"
 
 
 def _check_lineage(book: JobBook) -> None:
@@ -101,7 +103,7 @@ def _check_lineage(book: JobBook) -> None:
             assert child.run.row.parent.partition("/")[0] == kin.run.run_id, f"{story}, its {child.run.run_id}"
         growth = kin.run.row.growth
         if kin.bounded is kin:
-            jobs = sum(len(each.run.jobs) for each in kin.tree())
+            jobs = sum(not is_repair(job.spec) for each in kin.tree() for job in each.run.jobs)
             assert growth is not None and growth.tree_jobs >= jobs, f"{story} has {jobs} jobs and counts {growth}"
     for run in book.runs.values():
         assert not run.open or run.row.growth is not None
@@ -118,6 +120,8 @@ def _check_services(book: JobBook) -> None:
         old = book.jobs[old_key]
         assert new.spec.upkeep.replaces == old_key and old.spec.id == new.spec.id, new.story()
         assert goes_on(old) and not new.state.final and not new.ready, f"{old.story()}; {new.story()}"
+    for old_key, new in book.given_up.items():
+        assert new.spec.upkeep.replaces == old_key and not goes_on(new) and not new.state.final, new.story()
     assert not book.unneeded and not book.news and not book.unfolding
     for run in book.runs.values():
         for service, dependents in run.tied:

@@ -38,6 +38,8 @@ class JobBook:
         """Those that are not final, by key."""
         self.successors: dict[str, Job] = {}
         """Services that are to replace the one of that key, and are not ready yet."""
+        self.given_up: dict[str, Job] = {}
+        """Services that were to replace the one of that key, are not to any more, and have not ended yet."""
         self.unneeded: list[Job] = []
         """Services whose run no longer needs them; whoever ends them empties the list."""
         self.awaited: set[str] = set()
@@ -172,7 +174,7 @@ class JobBook:
             if job.state.final:
                 return
             if goes_on(replaced):
-                self.successors[replaced.key] = job
+                (self.successors if goes_on(job) else self.given_up)[replaced.key] = job
                 return
         self._latest[job.spec.id] = job
 
@@ -184,9 +186,16 @@ class JobBook:
     def abandon(self, job: Job) -> None:
         """The job replaces nothing."""
         self.successors.pop(job.spec.upkeep.replaces, None)
+        if not job.state.final:
+            self.given_up[job.spec.upkeep.replaces] = job
 
     def _service_ended(self, job: Job) -> None:
         del self.services[job.key]
+        if self.given_up.get(job.spec.upkeep.replaces) is job:
+            del self.given_up[job.spec.upkeep.replaces]
+        given_up = self.given_up.get(job.key)
+        if given_up is not None:
+            self._latest[job.spec.id] = given_up  # on its way out, and the only one that is active
         replaced = self.jobs.get(job.spec.upkeep.replaces)
         if replaced is not None and not replaced.state.final:
             self._latest[job.spec.id] = replaced  # still on its way out, or still the one that counts

@@ -154,7 +154,7 @@ class ServiceControl:
         if deadline is None and new.state not in (JobState.WAITING, JobState.HELD):
             allowed_s = self._limits.rollout_allowed(new.spec.upkeep.start_s)
             deadline = self._deadlines[new.key] = now.monotonic + allowed_s
-        if new.state.final:
+        if not goes_on(new):  # somebody else ended it, or it has ended
             self._book.abandon(new)
             self._bring_back(old, new, new.reason or new.state.value)
         elif new.ready or not goes_on(old) or (old.state is JobState.PENDING and not old.attempt):

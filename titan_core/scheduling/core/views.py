@@ -222,6 +222,7 @@ def job_info(job: Job, reason: str) -> JobInfo:
         url=_url(job),
         trigger=(spec.flow or DEFAULT_FLOW).trigger,
         handler=(spec.flow or DEFAULT_FLOW).handler,
+        instance_of=(spec.flow or DEFAULT_FLOW).instance_of,
     )
 
 

@@ -7,8 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from playwright.sync_api import expect
 
+from dashboard.cluster_state import MAX_RUNS
+from titan_sdk import TitanClient, TitanJob
 from titan_sdk.messages import ApproveSpec, Budget, CancelJob, FlowSpec, JobSpec, ListRuns, RunOptions, WatchRun
 from titan_test_suite.pytests.browser.conftest import Visit
 from titan_test_suite.pytests.cluster import wait_until
@@ -58,6 +61,7 @@ def test_a_stranger_finds_what_failed_why_and_where_and_runs_it_again(visit):
     row = page.locator("#failures li").filter(has_text="prices").first
     expect(row).to_contain_text("exit code 1")
     expect(row).to_contain_text("on 127.0.0.1:")
+    expect(row.get_by_role("link", name="night")).to_be_visible()  # the run that it is of
     expect(page.locator("#failures")).not_to_contain_text("publish-it")  # it only waited
     row.get_by_role("link", name="prices").click()
     expect(page.locator("#state")).to_contain_text("Failed")
@@ -152,6 +156,15 @@ def test_failures_are_requeued_from_their_page(visit):
     expect(row).to_contain_text("exit code 9")
     row.get_by_role("button", name="Requeue").click()
     expect(page.locator("#jobs tbody tr")).to_have_count(2)  # it fails again, and appears by itself
+
+    twins = [cluster.job("import sys; sys.exit(2)", id=f"twin-{name}", retries=0) for name in ("a", "b")]
+    run_id, _ = names(cluster.submit(*twins, name="two of a kind"))
+    page.get_by_label("Search").fill("two of a kind")
+    page.get_by_role("button", name="Requeue all 2").click()
+    page.get_by_role("dialog").get_by_role("button", name="Requeue all").click()
+    expect(page.locator("#jobs tbody tr")).to_have_count(4)
+    newest = cluster.client.call(ListRuns(limit=1)).runs[0]
+    assert (newest.name, newest.total) == ("two of a kind", 2) and newest.run_id != run_id  # one run for both
 
 
 def test_a_requeued_job_finds_what_those_before_it_left(visit):
@@ -642,6 +655,8 @@ def test_outputs_conditions_and_what_was_skipped_are_shown(visit):
     cluster.wait_run(run_id)
     page = visit.go(f"/runs/{run_id}")
     expect(page.locator(".node.SKIPPED")).to_have_attribute("data-id", "alarm")
+    expect(page.locator("#jobs .badge.SKIPPED")).to_have_text("Skipped")
+    expect(page.locator("#facts")).to_contain_text("1 skipped")
     expect(page.locator("#actions")).to_contain_text("Completed")  # what is skipped is no failure
     expect(visit.go(f"/runs/{keys[0]}").locator("#spec")).to_contain_text("rows = 3")
     expect(visit.go(f"/runs/{keys[1]}").locator("#spec")).to_contain_text("parents.count.rows > 5")
@@ -677,3 +692,74 @@ def test_what_jobs_leave_is_listed_and_saved(visit):
     expect(page.locator("#spec")).to_contain_text("rows = 42")
     expect(page.locator("#spec")).not_to_contain_text("titan_artifacts")
     expect(visit.go(f"/runs/{keys[0]}").locator("#spec")).not_to_contain_text("Artifacts")
+
+
+def test_a_list_is_unfolded_and_folded_again(visit):
+    cluster = visit.dashboard.cluster
+    both = "import titan_sdk; titan_sdk.output(few=['a', 'b'], many=list(range(60)))"
+    run_id, keys = names(
+        cluster.submit(
+            cluster.job(both, id="split"),
+            cluster.job("print(1)", id="few", parents=("split",), flow=FlowSpec(each="parents.split.few")),
+            cluster.job(
+                "import titan_sdk; assert titan_sdk.item() != 7",
+                id="many",
+                parents=("split",),
+                retries=0,
+                flow=FlowSpec(each="parents.split.many"),
+            ),
+            cluster.job("print(1)", id="sweep", flow=FlowSpec(handler="finally")),
+        )
+    )
+    page = visit.go(f"/runs/{run_id}")
+    expect(page.locator("#actions")).to_contain_text("Failed", timeout=30_000)  # 66 jobs later, without a reload
+    expect(page.locator(".node")).to_have_count(6)  # 60 of the 66 jobs are within the one that has their list
+    expect(page.locator('.node[data-id="few.1"]')).to_be_visible()
+    expect(page.locator('.node.DEAD[data-id="many"]')).to_contain_text("59 of 60 · 1 failed")
+    page.locator('.node[data-id="many"]').dispatch_event("click")
+    page.locator("#spec").get_by_role("link", name="its instances").click()
+    expect(page.locator("#jobs").get_by_role("link", name="many.59")).to_be_attached()
+    expect(page.locator("#jobs").get_by_role("link", name="few")).to_have_count(0)
+    page.locator("#jobs").get_by_role("link", name="many.7", exact=True).click()
+    expect(page.locator("#spec")).to_contain_text("of many, for 7")
+    expect(visit.go(f"/runs/{keys[3]}").locator("#spec")).to_contain_text("at the end of the run, in any case")
+
+    page = visit.go(f"/new?run={run_id}")
+    expect(page.locator(".node")).to_have_count(4)  # what was asked for
+    page.locator('.node[data-id="few"]').dispatch_event("click")
+    page.get_by_label("For each of").fill("params.files")
+    page.get_by_label("For each of").press("Enter")
+    page.locator('[data-key="Runs"]').select_option("on_failure")
+    text = page.get_by_label("The pipeline as YAML")
+    expect(text).to_have_value(re.compile("id: few\\n(.*\\n)*? +each: params.files\\n +handler: on_failure"))
+
+
+def test_an_agent_run_of_long_ago_is_found(browser, cluster):
+    cluster.start_master()
+    job = cluster.job("print(1)", id="one")
+    cluster.submit(job, name="long ago", options=RunOptions(agent_run_id="old-one"))
+    for number in range(MAX_RUNS):  # the dashboard follows no more
+        cluster.submit(replace(job, id=f"job-{number}"))
+    visit = Visit(browser, Dashboard(cluster))
+    page = visit.go("/agents?search=old-")
+    page.locator(".agent").filter(has_text="old-one").get_by_role("button", name="Show its run").click()
+    expect(page.locator(".agent").get_by_role("link", name="long ago")).to_be_visible()
+    visit.close()
+
+
+def test_a_repair_is_told_in_the_history_of_its_job(visit, tmp_path):
+    (tmp_path / "load.py").write_text("import sys; sys.exit(len(sys.argv) < 2)")
+    (tmp_path / "fix.py").write_text("import titan_sdk; titan_sdk.repair(args=['x'], note='it <b>wants</b> one')")
+    cluster = visit.dashboard.cluster
+    with TitanClient(port=cluster.port, token=cluster.token) as client:
+        repaired = TitanJob("load", tmp_path / "load.py", retries=0, on_failure={"repair": tmp_path / "fix.py"})
+        key = client.submit_job(repaired).key
+        page = visit.go(f"/runs/{key}")
+        expect(page.locator("#state")).to_contain_text("Completed", timeout=30_000)
+    steps = page.locator("#steps")
+    expect(steps).to_contain_text("Repair 1 of attempt 1")
+    expect(steps).to_contain_text("it <b>wants</b> one")
+    expect(steps).to_contain_text("Repair 1 applied")
+    steps.get_by_role("link", name="load.repair-1").click()
+    expect(page.locator("#state")).to_contain_text("Completed")
+    expect(page.locator("#spec")).to_contain_text("fix.py")

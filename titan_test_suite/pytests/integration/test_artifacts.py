@@ -81,6 +81,9 @@ def test_what_a_job_publishes_is_found_by_those_after_it_and_by_everybody(cluste
         with ThreadPoolExecutor(4) as pool:  # to one place at once, as the jobs of a fan-out do to the shared folder
             list(pool.map(lambda _: download(client._caller, big, tmp_path / "shared"), range(4)))
         assert hashlib.sha256((tmp_path / "shared").read_bytes()).hexdigest() == digest
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(IsADirectoryError, match="the path of a file is wanted"):
+            download(client._caller, big, tmp_path / "folder")
         assert not list(tmp_path.glob(".*.part"))
         longest = client.fetch_artifact("note.txt", job="use", to=tmp_path / ("n" * 255))
         assert longest.read_bytes() == b"attempt 2"

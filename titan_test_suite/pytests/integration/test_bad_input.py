@@ -26,6 +26,8 @@ import msgspec
 import psutil
 import pytest
 
+from titan_sdk.errors import SubmissionRefused
+from titan_sdk.messages import FlowSpec, RunOptions
 from titan_test_suite.pytests.classic_peers import wire
 from titan_test_suite.pytests.cluster import ROOT, Cluster, Program, wait_until
 
@@ -443,6 +445,23 @@ def test_keys_and_values_out_of_bounds(master: tuple[str, int], peer: Structured
     assert "over the limit" in peer.refusal(KV_SET, {"key": "large", "value": b"x" * 9_000_000})
     assert "control character" in peer.refusal(KV_SET, {"key": "a\0b", "value": b""})
     assert wire.call(master, wire.KV_GET, "large").text == "NULL"
+
+
+@pytest.mark.parametrize(
+    ("flow", "options", "why"),
+    [
+        (FlowSpec(when="-" * 990 + "1"), RunOptions(), "nested too deeply"),
+        (FlowSpec(when="1+" * 480 + "1"), RunOptions(), "nested too deeply"),
+        (FlowSpec(when="parents.k.n > 1"), RunOptions(kept={"k": "r/k"}, kept_outputs={"k": b"[]"}), "no JSON object"),
+        (FlowSpec(), RunOptions(kept={"job": "r/job"}), "it is kept of an earlier run"),
+    ],
+)
+def test_what_would_go_wrong_in_the_core_is_refused(
+    cluster: Cluster, master: tuple[str, int], flow: FlowSpec, options: RunOptions, why: str
+) -> None:
+    parents = ("k",) if "k" in options.kept else ()
+    with pytest.raises(SubmissionRefused, match=why):
+        cluster.submit(cluster.job("", parents=parents, flow=flow), options=options)
 
 
 def test_a_correlation_id_that_is_in_use(cluster: Cluster, master: tuple[str, int]) -> None:

@@ -147,20 +147,24 @@ def test_only_what_failed_is_run_again(shared_cluster: Cluster, tmp_path: Path) 
 
 def test_a_pipeline_keeps_its_options_also_when_all_of_it_runs_again(shared_cluster: Cluster) -> None:
     pipeline = (
-        "fail_fast: true\nparams: {day: monday}\n"
+        "fail_fast: true\nparams:\n  day:\n"
         "jobs:\n  - {id: bad, file: bad.sh, retries: 0}\n  - {id: say, file: say.sh, args: ['${params.day}']}\n"
     )
 
     async def work(ask: Session) -> None:
         files = {"bad.sh": "exit 1", "say.sh": "echo $1"}
-        first = await ask("submit_pipeline", pipeline_yaml=pipeline, files=files)
+        refused = await ask.refused("submit_pipeline", pipeline_yaml=pipeline, files=files)
+        assert "day" in refused
+        first = await ask("submit_pipeline", pipeline_yaml=pipeline, files=files, params={"day": "monday"})
         assert (await ask("wait_for_run", run_id=first["run_id"], timeout_s=60))["ended"]
         again = await ask("rerun", run_id=first["run_id"])
         assert (await ask("wait_for_run", run_id=again["run_id"], timeout_s=60))["ended"]
         for run in (first, again):
             options = shared_cluster.client.call(WatchRun(id=run["run_id"])).options
             assert options is not None and options.fail_fast and options.params == {"day": "monday"}
-        refused = await ask.refused("submit_pipeline", pipeline_yaml=f"every: 1h\n{pipeline}", files=files)
+        refused = await ask.refused(
+            "submit_pipeline", pipeline_yaml=f"every: 1h\n{pipeline}", files=files, params={"day": "x"}
+        )
         assert "has a schedule" in refused
 
     talk(shared_cluster, work, "--allow-writes")

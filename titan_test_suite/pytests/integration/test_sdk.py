@@ -510,11 +510,19 @@ def test_an_upload_whose_answers_are_lost_gets_there(cluster: Cluster, proxy: Pr
 
 def test_a_dag_is_accepted_whole_or_not_at_all(alone: TitanClient, script: Script) -> None:
     good = script("good", "")
-    bad = [good, TitanJob("lost", "no/such.py"), script("x", "", parents=["y"]), script("y", "", parents=["x", "z"])]
+    mended = TitanJob("mended", good.filename, base_dir=good.base_dir, on_failure={"repair": "no/fix.py"})
+    bad = [
+        good,
+        mended,
+        TitanJob("lost", "no/such.py"),
+        script("x", "", parents=["y"]),
+        script("y", "", parents=["x", "z"]),
+    ]
     with pytest.raises(PipelineError) as caught:
         alone.submit_dag("bad", bad)
     said = {problem.where: problem.text for problem in caught.value.problems}
     assert "no/such.py" in said["lost"] and "perm_files" in said["lost"]
+    assert "no/fix.py" in said["mended"] and "fix.py in perm_files" in said["mended"]
     assert any("a cycle" in problem.text for problem in caught.value.problems)
     assert any("'z' is not a job" in problem.text for problem in caught.value.problems)
     with pytest.raises(PipelineError, match="no jobs"):

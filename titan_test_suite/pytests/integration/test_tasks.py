@@ -139,6 +139,8 @@ def test_what_it_raised_is_raised_here_with_the_traceback_there(client: TitanCli
     with pytest.raises(JobFailed, match=r"SystemExit: 3"):  # it ends that process, and not this one
         handle_of_three.result(60)
     assert isinstance(handle_of_three.exception(), JobFailed)
+    with pytest.raises(JobFailed, match=r"StopIteration"):
+        task(client=client)(lambda: next(iter(()))).submit().result(60)
     with pytest.raises(JobFailed, match=r"SIGKILL|signal 9|-9"):
         task(client=client)(die).submit().result(60)
     parent = task(client=client)(divide).call(0)
@@ -227,6 +229,16 @@ def test_what_cannot_be_pickled_is_refused_before_anything_is_sent(client: Titan
         task(client=client)(lambda value: value).submit(lock)
     with pytest.raises(InvalidName, match=r"function .* cannot be pickled.*lock"):
         task(client=client)(lambda: lock).submit()
+
+    async def later() -> int:
+        return 1
+
+    def one_by_one() -> Iterator[int]:
+        yield 1
+
+    for function in (later, one_by_one):
+        with pytest.raises(TypeError, match="async or a generator"):
+            task(client=client)(function)
     open_ = task(client=client)(lambda: __import__("time").sleep(600)).submit()
     with pytest.raises(ValueError, match=r"has not ended; make a call of it with call\(\)"):
         task(client=client)(lambda value: value).submit(open_)

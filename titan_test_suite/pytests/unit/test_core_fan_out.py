@@ -95,6 +95,7 @@ def test_a_list_may_be_a_parameter_and_a_condition_comes_before_it(world: World)
         ("text", "each: a list is wanted, not the text 'text'"),
         (3, "each: a list is wanted, not 3"),
         ("[" * 101 + "]" * 101, "over 100 deep in one another"),
+        ([1, "x" * 40_000], "element 1 is of 40002 bytes; 32768 at most"),
         (list(range(1001)), "over the limit of 1000"),
         ([1, 2, 3, 4, 5], "the budget of run r1 is 6 jobs"),
     ],

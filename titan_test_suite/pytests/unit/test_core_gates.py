@@ -125,3 +125,13 @@ def test_a_retry_is_not_asked_about_again(world: World) -> None:
 def test_explanations_name_the_question(world: World) -> None:
     world.submit(gated("ship"))
     assert "Ship it?" in world.core.explain("ship").summary and "Ship it?" in world.core.job_info("ship").reason
+
+
+def test_answered_questions_do_not_stay_until_they_would_have_expired(world: World) -> None:
+    for number in range(200):
+        world.submit(gated(f"g{number}", timeout_s=7 * 24 * 3600))
+        world.decide(f"g{number}", False)
+    world.submit(gated("last", timeout_s=60, on_timeout="approve"))
+    assert len(world.core._approvals._deadlines) < 100
+    world.pass_time(60)
+    assert world.state("last") == "RUNNING"

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from titan_core.scheduling.core.events import RunSubmitted
 from titan_sdk.errors import SubmissionRefused
-from titan_sdk.messages import ApproveSpec, FlowSpec, JobSpec, Mends, RepairSpec
+from titan_sdk.messages import ApproveSpec, Budget, FlowSpec, JobSpec, Mends, RepairSpec, RunOptions
 from titan_test_suite.pytests.core_world import World, job
 
 OLD, NEW = "a" * 64, "b" * 64
@@ -159,3 +160,12 @@ def test_only_the_master_makes_repair_jobs(world: World) -> None:
     mends = Mends(key="r/a", number=1, attempt=1, exit_code=1, reason="", file="a.py", sha256=OLD, size=1)
     with pytest.raises(SubmissionRefused, match="mends is for the master to say"):
         world.submit(job("x", flow=FlowSpec(mends=mends)))
+
+
+def test_no_budget_counts_what_repairs(world: World) -> None:
+    options = RunOptions(budget=Budget(max_jobs=1))
+    world.do(RunSubmitted("run1", "test", (breaking(),), options=options))
+    fail_for_good(world)
+    world.end("a.repair-1", outputs=FIX)
+    world.end("a")
+    assert world.states("a.repair-1", "a") == ["COMPLETED", "COMPLETED"]

@@ -448,3 +448,16 @@ def test_jobs_that_an_earlier_run_completed_count_as_parents(world: World):
     world.register("w", holding=(world.lease("b"),))
     world.end("b")
     assert world.states("c") == ["RUNNING"]
+
+
+def test_idle_times_that_were_cut_short_do_not_stay(world: World):
+    world.register("w")
+    world.submit(options=RunOptions(open=True, idle_s=12 * 3600))  # the first to end: those behind it are not met
+    run_id = world.submit(options=RunOptions(open=True, idle_s=24 * 3600))
+    for number in range(200):
+        world.add(run_id, job(f"j{number}"))
+        world.end(f"j{number}")
+        world.pass_time(1)
+    assert len(world.core._growth._idle) < 100
+    world.pass_time(24 * 3600)
+    assert world.core.run_info(run_id).finished

@@ -463,6 +463,38 @@ def test_what_cannot_be_replaced_is_refused(world: World):
         world.submit(service("api", port=8002))
 
 
+def test_a_version_that_was_given_up_is_out_of_the_way_first(world: World):
+    old = world.submit(service("api", service=AUTO))
+    new = world.submit(service("api", service=AUTO), replace=True)
+    world.pass_time(180)
+    assert world.state(f"{new}/api") == "RUNNING" and world.core.find_key("api") == f"{old}/api"
+    with pytest.raises(Conflict, match="is still being stopped"):
+        world.submit(service("api", service=AUTO), replace=True)
+    world.cancel(f"{old}/api")
+    world.end(f"{old}/api", "cancelled")
+    assert world.core.find_key("api") == f"{new}/api", "it still runs, and so has its id"
+    with pytest.raises(Conflict, match="is still RUNNING"):
+        world.submit(service("api", service=AUTO))
+    world.end(f"{new}/api", "cancelled")
+    world.submit(service("api", service=AUTO))
+    assert world.state("api") == "RUNNING"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_version_that_is_cancelled_replaces_nothing_though_it_gets_ready(world: World, restarted: bool):
+    old = world.submit(service("api", service=AUTO))
+    new = world.submit(service("api", service=AUTO), replace=True)
+    leases = tuple(world.lease(f"{run}/api") for run in (old, new))
+    world.cancel(f"{new}/api")
+    if restarted:
+        world.restart()
+        world.register("w", holding=leases)
+    world.ready(f"{new}/api")
+    assert world.core.find_key("api") == f"{old}/api" and not world.journal.jobs[f"{old}/api"].ending
+    world.end(f"{new}/api", "cancelled")
+    assert world.state("api") == "RUNNING"
+
+
 def test_the_same_port_is_taken_on_another_machine(world: World):
     world.submit(service("api", port=8000))
     world.register("near", slots=9, port=8081)

@@ -235,6 +235,11 @@ def test_a_pipeline_goes_through_the_page_and_through_a_run_without_a_loss(tmp_p
     assert render(of_specs(pipeline.name, specs)) == ALL_KEYS
 
 
+def test_handlers_are_jobs_that_come_last():
+    found = sketch("finally: [{id: z, file: z.py}]\njobs: [{id: a, file: a.py}]\n")
+    assert found is not None and [(job["id"], job["handler"]) for job in found["jobs"]] == [("a", ""), ("z", "finally")]
+
+
 def test_what_is_wrong_in_a_pipeline_does_not_hide_the_rest():
     found = sketch("jobs:\n  - id: a\n    script: a.py\n    retries: many\n    dependencies: b\n  - nonsense\n")
     assert found is not None and found["name"] == ""

@@ -139,6 +139,18 @@ def test_references_without_an_end_do_not_take_for_ever() -> None:
         Text(text + "}", PARENTS)
 
 
+def test_a_value_too_deep_for_a_text_cannot_be_told() -> None:
+    class Deep(Facts):
+        def item(self) -> Any:
+            value: Any = []
+            for _ in range(5000):
+                value = [value]
+            return value
+
+    with pytest.raises(ExpressionError, match="nested too deeply"):
+        Text("${item}", PARENTS).render(Deep())
+
+
 def test_they_follow_when_parents_have_other_ids() -> None:
     names = {name: f"{name}.1" for name in PARENTS}
     text = (

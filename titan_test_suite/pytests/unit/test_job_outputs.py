@@ -79,6 +79,9 @@ def test_a_job_writes_what_its_worker_reads(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / job_flow.OUTPUTS
     monkeypatch.setenv("TITAN_OUTPUT", str(path))
     output(rows=3, names=["a", "b"])
+    for name in ("my-name", "größe", "1a", "", "a" * 65):
+        with pytest.raises(ValueError, match="is not an output's name"):
+            output(**{name: 1})
     output(rows=4)
     assert json.loads(job_flow.with_outputs(completed(), tmp_path).outputs) == {"rows": 4, "names": ["a", "b"]}
     assert not path.exists()

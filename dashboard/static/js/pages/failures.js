@@ -2,7 +2,7 @@ import { requeueButton } from "../actions.js";
 import { act, confirm, get, post, tell } from "../api.js";
 import { $, empty, h, segments, show } from "../dom.js";
 import { listen } from "../events.js";
-import { jobApi, jobUrl, when } from "../format.js";
+import { jobUrl, runUrl, when } from "../format.js";
 
 let jobs = [], total = 0, dead = -1, kind = "own", reading = false, again = false;
 
@@ -10,7 +10,7 @@ let jobs = [], total = 0, dead = -1, kind = "own", reading = false, again = fals
 const followed = (job) => !job.started_at;
 const chosen = () => {
   const needle = $("search").value.toLowerCase();
-  return jobs.filter((job) => (kind === "all" || !followed(job)) && (!needle || [job.key, job.reason, job.worker, job.file].some((text) => text.toLowerCase().includes(needle))));
+  return jobs.filter((job) => (kind === "all" || !followed(job)) && (!needle || [job.key, job.run_name, job.reason, job.worker, job.file].some((text) => text.toLowerCase().includes(needle))));
 };
 
 function draw() {
@@ -19,7 +19,7 @@ function draw() {
   show($("jobs"), found.length
     ? h("table", { class: "stack" }, h("thead", {}, h("tr", {}, ["Job", "Why", "Worker", "Ended", ""].map((words) => h("th", {}, words)))),
       h("tbody", {}, found.slice(0, 300).map((job) => h("tr", {},
-        h("td", { class: "name" }, h("a", { href: jobUrl(job.key), data: { key: job.key } }, job.id), h("small", {}, job.file, job.attempt > 1 ? ` · ${job.attempt} attempts` : "")),
+        h("td", { class: "name" }, h("a", { href: jobUrl(job.key), data: { key: job.key } }, job.id), h("small", {}, job.run_name && ["of ", h("a", { href: runUrl(job.run_id) }, job.run_name), " · "], job.file, job.attempt > 1 ? ` · ${job.attempt} attempts` : "")),
         h("td", { class: "why" }, job.reason || "", job.exit_code === null || job.reason.includes("exit code") ? "" : h("span", { class: "nowrap" }, ` (exit code ${job.exit_code})`)),
         h("td", { class: "nowrap" }, job.worker), h("td", { class: "nowrap" }, when(job.ended_at)),
         h("td", { class: "acts" }, h("a", { class: "button small", href: jobUrl(job.key) }, "Log"), requeueButton(job.key))))))
@@ -29,12 +29,13 @@ function draw() {
 }
 
 async function requeueAll(button, found) {
-  if (!await confirm(`Requeue ${found.length} jobs?`, "Each is submitted again as a run of its own, with what waits for it.", "Requeue all", false)) return;
+  if (!await confirm(`Requeue ${found.length} jobs?`, "They are submitted again with what waits for them, as one new run for each run that they are of.", "Requeue all", false)) return;
   await act(button, async () => {
     let done = 0;
-    const problems = [];
-    for (const job of found) {
-      try { await post(jobApi(job.key, "requeue")); done += 1; } catch (error) { problems.push(`${job.id}: ${error.message}`); }
+    const problems = [], runs = new Map();
+    for (const job of found) runs.set(job.run_id, [...(runs.get(job.run_id) || []), job.id]);
+    for (const [run, ids] of runs) {
+      try { await post(`/runs/${encodeURIComponent(run)}/rerun`, { what: "rest", jobs: ids }); done += ids.length; } catch (error) { problems.push(`${ids[0]}: ${error.message}`); }
     }
     tell(`${done} of ${found.length} are submitted again.${problems.length ? ` ${problems[0]}` : ""}`, { bad: problems.length > 0, href: "/runs", words: "Show the runs" });
   });

@@ -69,6 +69,8 @@ const TRIGGERS = {
   none_failed: "no parent has failed", always: "all its parents have ended, whatever happens to the run",
 };
 
+const HANDLERS = { on_failure: "at the end of the run, if a job has failed", finally: "at the end of the run, in any case" };
+
 const ARTIFACTS = "titan_artifacts"; // an output whose files are shown as such
 
 function outputs(text) {
@@ -94,6 +96,9 @@ function pairs({ job, spec, children, artifacts }) {
     spec?.timeout_s && ["Time limit", `${spec.timeout_s} s`],
     spec?.delay_ms > 0 && ["Delay", duration(spec.delay_ms)],
     spec?.flow && spec.flow.trigger !== "all_success" && ["Starts when", TRIGGERS[spec.flow.trigger] || spec.flow.trigger],
+    spec?.flow?.handler && ["Runs", HANDLERS[spec.flow.handler] || spec.flow.handler],
+    spec?.flow?.each && ["For each of", [code(spec.flow.each), " ", h("a", { href: `${runUrl(run)}?search=${encodeURIComponent(`${job.id}.`)}` }, "its instances")]],
+    spec?.flow?.instance_of && ["Instance", ["of ", jobLink(spec.flow.instance_of), ", for ", code(spec.flow.item)]],
     spec?.flow?.when && ["Only if", code(spec.flow.when)],
     artifacts?.length > 0 && ["Artifacts", artifacts.map((each) => h("div", {}, saved(each)))],
     left.length > 0 && ["Outputs", left],

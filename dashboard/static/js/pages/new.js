@@ -23,6 +23,7 @@ const blank = empty("No jobs yet", "Add one here, or write the YAML beside it. D
 $("graph").after(blank);
 
 const TRIGGERS = [["all_success", "all parents completed"], ["none_failed", "no parent failed"], ["all_done", "all parents ended"], ["one_success", "one parent completed"], ["one_failed", "one parent failed"], ["always", "all parents ended, always"]];
+const HANDLERS = [["", "at its turn"], ["on_failure", "at the end, if a job has failed"], ["finally", "at the end, in any case"]];
 const find = (id) => model.jobs.find((job) => job.id === id);
 
 // --- the text ---
@@ -102,7 +103,7 @@ function drawGraph() {
   blank.hidden = model.jobs.length > 0;
   $("graph").hidden = !model.jobs.length;
   const bad = new Set(problems.map((each) => each.where));
-  graph.draw(model.jobs.map((job) => ({ id: job.id, parents: job.depends_on, state: bad.has(job.id) ? "DEAD" : "", sub: job.type === "run" ? job.file : `${job.type} · ${job.file}` })));
+  graph.draw(model.jobs.map((job) => ({ id: job.id, parents: job.depends_on, state: bad.has(job.id) ? "DEAD" : "", sub: [job.each && "each", job.handler, job.type !== "run" && job.type, job.file].filter(Boolean).join(" · ") })));
   graph.choose(chosen);
 }
 
@@ -173,6 +174,8 @@ function drawProperties() {
     field("Arguments", join(job.args), (value) => set("args")(split(value))),
     field("Requirement", job.requirement.join(","), (value) => set("requirement")(value.split(",").map((each) => each.trim()).filter(Boolean))),
     job.depends_on.length > 0 && choice("Starts when", job.trigger || "all_success", TRIGGERS, set("trigger")),
+    choice("Runs", job.handler || "", HANDLERS, set("handler")),
+    field("For each of", job.each || "", (value) => set("each")(value.trim()), { placeholder: "a list: parents.split.items" }),
     field("Only if", job.when || "", (value) => set("when")(value.trim()), { placeholder: "a condition" }),
     field("Priority", job.priority, number("priority", 1), { type: "number" }),
     field("Retries", job.retries, number("retries", 3), { type: "number", min: 0 }),

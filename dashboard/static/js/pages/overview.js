@@ -80,7 +80,7 @@ function overview(data) {
   show($("failures"), data.failures.length
     ? h("ul", { class: "list" }, data.failures.slice(0, 7).map((job) => h("li", {},
       h("a", { class: "title", href: jobUrl(job.key) }, job.id),
-      h("span", { class: "sub" }, job.reason || `exit code ${job.exit_code}`, job.worker && ` · on ${job.worker}`, " · ", when(job.ended_at)),
+      h("span", { class: "sub" }, job.run_name && ["of ", h("a", { href: runUrl(job.run_id) }, job.run_name), " · "], job.reason || `exit code ${job.exit_code}`, job.worker && ` · on ${job.worker}`, " · ", when(job.ended_at)),
       h("span", { class: "end" }, requeueButton(job.key)))))
     : empty("Nothing has failed", "Jobs that used up their retries are shown here, with the reason."));
   $("running-count").textContent = data.running_total > data.running.length ? `${data.running.length} of ${data.running_total}` : "";

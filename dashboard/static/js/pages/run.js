@@ -4,6 +4,7 @@ import { saved } from "../artifacts.js";
 import { DagView } from "../dag_view.js";
 import { $, empty, h, show } from "../dom.js";
 import { listen } from "../events.js";
+import { FanOuts } from "../fan_out.js";
 import { badge, duration, jobName, jobUrl, running, runUrl, STATES, until, when, WORDS } from "../format.js";
 
 const id = $("run").dataset.run;
@@ -23,7 +24,19 @@ function sub(job) {
   return WORDS[job.state].toLowerCase();
 }
 
-const nodes = (list) => list.map((job) => ({ id: job.id, parents: job.parents, state: job.state, sub: sub(job) }));
+let fans = new FanOuts([]);
+
+function nodes(list) {
+  const shown = new Map();
+  for (const job of list) {
+    const at = fans.folds(job.instance_of) ? jobs.get(`${id}/${job.instance_of}`) : job;
+    if (at) shown.set(at.key, at);
+  }
+  return [...shown.values()].map((job) => {
+    const node = { id: job.id, parents: job.parents, state: job.state, sub: sub(job) };
+    return fans.has(job.id) ? fans.node(node, jobs) : node;
+  });
+}
 
 function drawRun() {
   $("name").textContent = run.name || run.run_id;
@@ -51,7 +64,8 @@ function drawJobs() {
   const needle = $("search").value.toLowerCase();
   const order = (job) => ["RUNNING", "DEAD", "PENDING", "DELAYED", "HELD", "WAITING", "CANCELLED", "COMPLETED", "SKIPPED"].indexOf(job.state);
   const found = [...jobs.values()].filter((job) => !needle || [job.id, job.worker, job.state, WORDS[job.state], job.reason].some((text) => text.toLowerCase().includes(needle)));
-  found.sort((a, b) => order(a) - order(b));
+  // What failed by itself stands before what was not started therefore.
+  found.sort((a, b) => order(a) - order(b) || Number(!a.started_at) - Number(!b.started_at));
   show($("jobs"), found.length
     ? h("table", { class: "stack" }, h("thead", {}, h("tr", {}, ["Job", "State", "Worker", "Attempt", "Took", "Why"].map((words, number) => h("th", { class: number === 3 ? "num" : "" }, words)))),
       h("tbody", {}, found.slice(0, 200).map((job) => h("tr", {},
@@ -118,12 +132,14 @@ async function read() {
     if (run.run_id !== id) { location.replace(runUrl(run.run_id)); return; }
     jobs.clear();
     for (const job of run.jobs) jobs.set(job.key, job);
-    drawn = run.total <= DRAWN;
+    fans = new FanOuts(run.jobs);
+    const all = nodes(run.jobs);
+    drawn = run.jobs.length >= run.total && all.length <= DRAWN;
     $("graph").hidden = !drawn;
     $("too-big").hidden = drawn;
     if (drawn) {
-      graph.draw(nodes(run.jobs));
-      $("graph").classList.toggle("short", run.jobs.length < 12 && graph.height < 260);
+      graph.draw(all);
+      $("graph").classList.toggle("short", all.length < 12 && graph.height < 260);
     }
     drawRun();
     drawJobs();
@@ -138,6 +154,7 @@ async function read() {
   }
 }
 
+$("search").value = new URLSearchParams(location.search).get("search") || "";
 $("search").addEventListener("input", drawJobs);
 listen([`run:${id}`], {
   jobs: (data) => { if (reading || !run) waiting.push(data); else take(data); },
