@@ -37,7 +37,8 @@ class Explanations:
         if job.state is JobState.HELD:
             asked = self._book.approvals.get(job.key)
             if asked and not asked[-1].decision:
-                return f"It waits for somebody to approve it: {asked[-1].message}"
+                answers = f"approve {job.key} lets it go on, reject {job.key} ends it"
+                return f"It waits for somebody to approve it: {asked[-1].message} ({answers})"
             return f"It failed ({job.reason}), and {self._book.repairs[job.key][-1].job} is to repair it."
         if job.state is JobState.DELAYED:
             if job.is_service and job.attempt:

@@ -297,7 +297,7 @@ def test_calls_join_a_run_that_is_open_behind_those_that_go_on(client: TitanClie
 
 
 def test_a_master_that_is_away_at_the_end_of_a_call_costs_it_nothing(cluster: Cluster, tmp_path: Path) -> None:
-    gate = str(tmp_path / "gate")
+    begun, gate = str(tmp_path / "begun"), str(tmp_path / "gate")
 
     def work() -> int:
         import time
@@ -305,6 +305,7 @@ def test_a_master_that_is_away_at_the_end_of_a_call_costs_it_nothing(cluster: Cl
 
         import titan_sdk
 
+        Path(begun).touch()
         while not Path(gate).exists():
             time.sleep(0.01)
         titan_sdk.publish("note.txt", b"of the time without a master")
@@ -314,7 +315,7 @@ def test_a_master_that_is_away_at_the_end_of_a_call_costs_it_nothing(cluster: Cl
     cluster.start_worker()
     with TitanClient("127.0.0.1", cluster.port, token=cluster.token) as client:
         handle = task(client=client)(work).submit()
-        wait_until(lambda: handle.status() == "RUNNING", 30)
+        wait_until(Path(begun).exists, 30)
         master.kill()
         Path(gate).touch()
         log = cluster.workspace / "jobs" / handle.job_id / f"{handle.job_id}.log"
