@@ -41,6 +41,12 @@ class GatedStore(SqliteStore):
         """Number of records of each."""
         self.failure: Exception | None = None
 
+    def shut(self) -> None:
+        """Shut the gate, and forget the commits that reached it before; none may be under way."""
+        while self.reached.acquire(blocking=False):
+            pass
+        self.gate.clear()
+
     def apply(self, records: Sequence[Record]) -> list[Any]:
         self.reached.release()
         assert self.gate.wait(DEADLINE_S)

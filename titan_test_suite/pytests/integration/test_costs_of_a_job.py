@@ -42,7 +42,7 @@ def test_jobs_submitted_together_share_commits(tmp_path: Path) -> None:
         leases = [link.next("dispatch") for _ in range(JOBS)]
         assert len(engine.store.commits) - before == 1
         # While one commit is under way the others wait, and go together in the next.
-        engine.store.gate.clear()
+        engine.store.shut()
         for lease in leases:
             engine.scheduler.post(completed("w", lease))
         engine.store.gate.set()

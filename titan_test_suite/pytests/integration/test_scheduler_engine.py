@@ -63,7 +63,7 @@ def test_an_acknowledged_run_is_in_the_database(engine: Engine) -> None:
 def test_nothing_is_sent_or_answered_before_it_is_durable(engine: Engine) -> None:
     link = engine.worker("w", 1)
     answers = Answers()
-    engine.store.gate.clear()
+    engine.store.shut()
     engine.scheduler.post(run_of("r1", "a"), answers.note("submitted"))
     engine.scheduler.post(CancelRequested("nobody"), answers.note("refused"))
     engine.scheduler.read_durable(lambda core: core.job_info("a").state, answers.note("read"))
@@ -83,7 +83,7 @@ def test_nothing_is_sent_or_answered_before_it_is_durable(engine: Engine) -> Non
 
 def test_what_queues_up_becomes_one_commit(engine: Engine) -> None:
     answers = Answers()
-    engine.store.gate.clear()
+    engine.store.shut()
     engine.scheduler.post(run_of("r0", "j0"), answers.note(0))
     assert engine.store.reached.acquire(timeout=DEADLINE_S)
     for n in range(1, 50):
@@ -106,7 +106,7 @@ def test_refusals_are_raised_as_what_they_are(engine: Engine) -> None:
 
 
 def test_call_gives_up_at_its_timeout_and_the_event_still_counts(engine: Engine) -> None:
-    engine.store.gate.clear()
+    engine.store.shut()
     with pytest.raises(DeadlineExceeded):
         engine.scheduler.call(run_of("r1", "a"), timeout=0.05)
     engine.store.gate.set()
@@ -175,7 +175,7 @@ def test_a_worker_is_answered_before_it_gets_work(engine: Engine) -> None:
 def test_what_was_meant_for_a_broken_link_does_not_reach_the_next_one(engine: Engine) -> None:
     """A dispatch that was not delivered is taken back by the registration; the new link gets the next attempt alone."""
     first = engine.worker("w", 1)
-    engine.store.gate.clear()
+    engine.store.shut()
     engine.scheduler.post(run_of("r", "a"))
     assert engine.store.reached.acquire(timeout=DEADLINE_S)
     engine.scheduler.detach("w", 1)
@@ -371,7 +371,7 @@ def test_a_watch_fires_once_for_a_change(engine: Engine) -> None:
 def test_a_watch_ignores_what_its_asker_knows_already(engine: Engine) -> None:
     """The change is not delivered yet, but the version asked with is the one after it."""
     answers = Answers()
-    engine.store.gate.clear()
+    engine.store.shut()
     engine.scheduler.post(run_of("r", "a"))
     assert engine.store.reached.acquire(timeout=DEADLINE_S)
     version = engine.version("r")
@@ -422,7 +422,7 @@ def test_submitters_wait_for_room_and_reports_do_not(engine: Engine, monkeypatch
     lease = link.next("dispatch")
     monkeypatch.setattr(scheduler, "MAX_QUEUED_RECORDS", 100)
     answers = Answers()
-    engine.store.gate.clear()
+    engine.store.shut()
     engine.scheduler.post(run_of("big", *(f"big-{n}" for n in range(101))), answers.note("big"))
 
     def submit() -> None:
@@ -497,7 +497,7 @@ def test_stop_finishes_what_was_accepted_and_refuses_the_rest(tmp_path: Path) ->
     version = engine.version("r")
     answers = Answers()
     engine.scheduler.watch("r", version, 60, answers.signal("watch"))
-    engine.store.gate.clear()
+    engine.store.shut()
     for n in range(20):
         engine.scheduler.post(run_of(f"r{n}", f"j{n}"), answers.note(n))
     assert not engine.scheduler.stop(0.05)  # the disk does not answer: it says so instead of hanging
