@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 from titan_sdk.connection import CALL_TIMEOUT_S, RpcClient
@@ -240,7 +241,7 @@ class SteadyCaller:
         arrived: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         deadline = time.monotonic() + step.timeout
         for number, request in enumerate(step.requests):
-            self._rpc.send(request, lambda answer, number=number: arrived.put((number, answer)))  # type: ignore[misc]
+            self._rpc.send(request, partial(_note, arrived, number))
         answers: list[Any] = [None] * len(step.requests)
         for _ in step.requests:
             try:
@@ -249,6 +250,10 @@ class SteadyCaller:
                 raise DeadlineExceeded(f"not every answer came within {step.timeout:g} s") from None
             answers[number] = answer
         return answers
+
+
+def _note(arrived: queue.SimpleQueue[tuple[int, Any]], number: int, answer: Any) -> None:
+    arrived.put((number, answer))
 
 
 def patiently(do: Callable[[], T]) -> T:

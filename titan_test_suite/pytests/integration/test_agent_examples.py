@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import importlib.util
 import json
 import re
 import subprocess
@@ -14,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from titan_sdk.messages import GetJob, ListJobs
 from titan_test_suite.pytests.cluster import ROOT, Cluster, wait_until
@@ -192,7 +189,6 @@ def test_a_team_grows_until_a_writer_joins_what_it_found(shared_cluster: Cluster
     assert len(team) == 10 and len({job.run_id for job in team}) == 1, "one run, which has grown"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("dagster") is None, reason="dagster is not installed")
 def test_dagster_assets_run_on_the_cluster(shared_cluster: Cluster, tmp_path: Path) -> None:
     env = {"DAGSTER_HOME": str(tmp_path), "DAGSTER_DISABLE_TELEMETRY": "1"}
     output = program(shared_cluster, "dagster_asset/titan_assets.py", **env)  # type: ignore[arg-type]
